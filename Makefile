@@ -1,0 +1,68 @@
+# Everything here needs Python 3.11 or newer and make, nothing else: no root, no Node, no Docker, no running server.
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.ready
+
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
+export PIP_NO_INPUT = 1
+
+.DEFAULT_GOAL := help
+.PHONY: help demo replay up bench test lint constraints clean
+
+help: ## list these targets
+	@echo 'make TARGET [MEMBERS=…] [PLAN=…] [WORKERS=…] [REPORT=…] [PYTHON=…]'
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  \1\t\2/p' Makefile | expand -t 16
+
+demo: MEMBERS ?= 1000000
+demo: PLAN ?= xianghubao
+demo: REPORT ?= .fentan/demo.json
+demo: $(READY) ## a share run from passed notice to sealed ledger, 1,000,000 members unless MEMBERS says otherwise
+	@$(BIN)/fentan demo --members $(MEMBERS) --plan $(PLAN) $(if $(WORKERS),--workers $(WORKERS)) --report $(REPORT)
+
+replay: REPORT ?= .fentan/replay.json
+replay: $(READY) ## the run that 相互宝 published on 21 January 2019: 23,000,000 members, two cases
+	@$(BIN)/fentan demo --replay $(if $(WORKERS),--workers $(WORKERS)) --report $(REPORT)
+
+up: $(READY) ## servers, workers and sweeper in the foreground, until Ctrl-C
+	@exec $(BIN)/fentan up $(if $(WORKERS),--workers $(WORKERS))
+
+bench: MEMBERS ?= 20000000
+bench: REPORT ?= .fentan/bench.json
+bench: $(READY) ## ours against row tables on one server, 20,000,000 members unless MEMBERS says otherwise
+	@$(BIN)/fentan bench --members $(MEMBERS) --report $(REPORT)
+
+# One file stays on one process: its servers and its event loop are made once.
+test: $(READY) ## every test but the benchmarks, on real PostgreSQL and Valkey
+	@$(BIN)/python -m pytest -n 2 --dist loadfile
+
+lint: $(READY) ## style, format, types, floors
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-logo
+
+# Run by hand after a change of dependencies, with the oldest supported Python.
+constraints: $(READY) ## pin every dependency, with hashes, into constraints.txt
+	@$(BIN)/python -c 'import tomllib; p = tomllib.load(open("pyproject.toml", "rb")); \
+	    print(*p["project"]["dependencies"], *p["dependency-groups"]["dev"], sep="\n")' \
+	  | env -u PIP_FIND_LINKS -u PIP_EXTRA_INDEX_URL PIP_CONFIG_FILE=/dev/null CUSTOM_COMPILE_COMMAND='make constraints' \
+	    $(BIN)/pip-compile --quiet --generate-hashes --strip-extras --allow-unsafe --no-emit-options \
+	      --no-emit-index-url --no-emit-trusted-host --no-emit-find-links --output-file constraints.txt -
+
+# The environment stays: it holds nothing but what constraints.txt names, and making it again needs the network.
+clean: ## stop what runs, remove data, caches and build products (not the environment)
+	@rm -rf .fentan build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	@find . -name __pycache__ -type d -not -path './$(VENV)/*' -prune -exec rm -rf {} +
+
+$(READY): constraints.txt pyproject.toml
+	@command -v $(PYTHON) >/dev/null || { echo 'make: $(PYTHON) is not here; name one: make PYTHON=python3.12 …' >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "make: Fentan needs Python 3.11 or newer, $(PYTHON) is $$($(PYTHON) -V 2>&1); try make PYTHON=python3.12 …" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
+	  { echo 'make: $(PYTHON) has no venv module (on Debian it is the package python3-venv)' >&2; exit 1; }
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || { echo 'Making $(VENV) …'; $(PYTHON) -m venv --clear $(VENV); }
+	@$(BIN)/python -m pip install --quiet --require-hashes -r constraints.txt
+	@$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .
+	@touch $@
