@@ -1,0 +1,1 @@
+"""Claims, their public notice and the objections to it."""

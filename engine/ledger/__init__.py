@@ -1,0 +1,1 @@
+"""The ledger: chart of accounts, journals and their segments, balances, proofs."""

@@ -1,0 +1,1 @@
+"""Share runs: the state machine from passed claims to a sealed ledger."""

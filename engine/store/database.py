@@ -1,0 +1,67 @@
+"""Sessions: one engine per process, connections that commit at the end of a `begin` block, and the migrations."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import alembic.command
+import alembic.config
+import asyncpg
+from sqlalchemy import Connection
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.exc import DBAPIError, InterfaceError
+
+from engine.errors import FentanError
+from engine.resources import migrations_dir
+
+
+class DatabaseUnreachable(FentanError):
+    """The database does not answer; check FENTAN_DATABASE_URL, or unset it to use the embedded server."""
+
+
+def open_engine(database_url: str, *, pool_size: int = 5) -> AsyncEngine:
+    """An engine on `database_url` (`postgresql+asyncpg://…`). Dispose of it when done."""
+    return create_async_engine(
+        database_url,
+        pool_size=pool_size,
+        json_serializer=lambda value: json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":")),
+    )
+
+
+@asynccontextmanager
+async def engine_on(database_url: str, *, pool_size: int = 5) -> AsyncIterator[AsyncEngine]:
+    """`open_engine` for the length of a block; raises DatabaseUnreachable when nobody answers."""
+    engine = open_engine(database_url, pool_size=pool_size)
+    try:
+        try:
+            async with engine.connect():
+                pass
+        except (OSError, InterfaceError, asyncpg.PostgresError, DBAPIError) as error:
+            raise DatabaseUnreachable(f"{DatabaseUnreachable.__doc__} ({type(error).__name__}: {error})") from error
+        yield engine
+    finally:
+        await engine.dispose()
+
+
+async def migrate(engine: AsyncEngine, revision: str = "head") -> None:
+    """Bring the schema to `revision`; alembic's own lock is not enough, so two migrators take turns here."""
+
+    def upgrade(connection: Connection) -> None:
+        config = alembic.config.Config()
+        config.set_main_option("script_location", str(migrations_dir()).replace("%", "%%"))
+        config.attributes["connection"] = connection
+        alembic.command.upgrade(config, revision)
+
+    async with engine.begin() as connection:
+        await connection.exec_driver_sql("SELECT pg_advisory_xact_lock(hashtext('fentan migrate'))")
+        await connection.run_sync(upgrade)
+
+
+async def driver_of(connection: AsyncConnection) -> asyncpg.Connection[asyncpg.Record]:
+    """The one door to the raw asyncpg connection under a SQLAlchemy connection."""
+    raw = await connection.get_raw_connection()
+    driver = raw.driver_connection
+    assert isinstance(driver, asyncpg.Connection)
+    return driver

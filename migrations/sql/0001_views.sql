@@ -1,0 +1,45 @@
+-- The public read surface for finance. These may be slow; they must be right.
+
+CREATE VIEW journal_lines AS
+SELECT journals.shard_id, journals.seq, journals.kind, journals.run_id, journals.effective_on,
+    line.ordinal AS line, line.account AS account_id, line.amount
+FROM journals, unnest(journals.accounts, journals.amounts) WITH ORDINALITY AS line (account, amount, ordinal);
+
+-- A row per entry of a subledger: a seat of a member account, or a claim number of aid payable (shard number 0).
+CREATE VIEW ledger_entries AS
+SELECT segment.shard_id, segment.seq, journals.kind, journals.run_id, journals.effective_on, segment.account_id,
+    shards.first_seat + coalesce(segment.positions[entry.ordinal], entry.ordinal - 1) AS seat, entry.amount
+FROM posting_segments AS segment
+JOIN journals USING (shard_id, seq)
+JOIN shards USING (shard_id)
+CROSS JOIN unnest(segment.amounts) WITH ORDINALITY AS entry (amount, ordinal)
+WHERE entry.amount <> 0;
+
+CREATE VIEW trial_balance AS
+SELECT accounts.plan_id, accounts.account_id, accounts.unit, accounts.code, accounts.name,
+    greatest(sums.balance, 0) AS debit, greatest(-sums.balance, 0) AS credit, sums.balance
+FROM (SELECT account_id, sum(amount) AS balance FROM journal_lines GROUP BY account_id) AS sums
+JOIN accounts USING (account_id);
+
+CREATE VIEW member_statement AS
+SELECT members.member_ref, entries.*
+FROM ledger_entries AS entries
+JOIN members USING (shard_id, seat);
+
+-- I5, per sealed run: charged + sponsor + carry in = aid + fee + carry out, read from the posted journals alone.
+CREATE VIEW run_tie_out AS
+SELECT posted.*, posted.charged + posted.sponsor + posted.carry_in AS money_in,
+    posted.aid + posted.fee + posted.carry_out AS money_out
+FROM (
+    SELECT share_runs.run_id, share_runs.plan_id, share_runs.debit_on,
+        coalesce(sum(line.amount) FILTER (WHERE line.account_id % 10000 = 1210), 0) AS charged,
+        coalesce(sum(line.amount) FILTER (WHERE line.account_id % 10000 IN (1310, 1311)), 0) AS sponsor,
+        share_runs.carry_in,
+        coalesce(-sum(line.amount) FILTER (WHERE line.account_id % 10000 = 2210), 0) AS aid,
+        coalesce(-sum(line.amount) FILTER (WHERE line.account_id % 10000 = 4111), 0) AS fee,
+        share_runs.carry_in - coalesce(sum(line.amount) FILTER (WHERE line.account_id % 10000 = 2311), 0) AS carry_out
+    FROM share_runs
+    JOIN journal_lines AS line USING (run_id)
+    WHERE share_runs.state = 'sealed'
+    GROUP BY share_runs.run_id
+) AS posted;
