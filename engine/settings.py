@@ -64,7 +64,7 @@ def _file(settings: type[BaseSettings]) -> TomlConfigSettingsSource:
 def load_settings() -> Settings:
     """The settings in force. Raises InvalidInput that names every wrong one."""
     try:
-        return Settings()  # type: ignore[call-arg]  # the sources give the values, not the caller
+        return Settings()
     except ValidationError as error:
         wrong = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
         raise InvalidInput(f"settings are wrong: {wrong}; correct FENTAN_… or config/settings.toml") from None

@@ -1,0 +1,72 @@
+"""What every command shares: settings, logs, servers, a database, and one way to fail."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Annotated, NamedTuple, TypeVar
+
+import typer
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from engine.log import configure_log
+from engine.settings import Settings, load_settings
+from engine.store.database import engine_on, migrate
+from engine.store.embedded import servers
+
+T = TypeVar("T")
+
+As = Annotated[str, typer.Option("--as", metavar="NAME", help="Who decides; it goes into the audit log.")]
+
+
+class Addresses(NamedTuple):
+    """Where PostgreSQL and Valkey answer."""
+
+    database_url: str
+    redis_url: str
+
+
+@contextmanager
+def addresses(settings: Settings, *, redis: bool = True) -> Iterator[Addresses]:
+    """Real servers where settings name them, embedded ones otherwise, for the length of a block."""
+    database_url, redis_url = settings.database_url.get_secret_value(), settings.redis_url.get_secret_value()
+    launch_postgres, launch_valkey = not database_url, redis and not redis_url
+    if not (launch_postgres or launch_valkey):
+        yield Addresses(database_url, redis_url)
+        return
+    with servers(settings.data_dir, postgres=launch_postgres, valkey=launch_valkey) as embedded:
+        yield Addresses(database_url or embedded.database_url, redis_url or embedded.redis_url)
+
+
+@asynccontextmanager
+async def database(settings: Settings) -> AsyncIterator[AsyncEngine]:
+    """An engine on the database, its schema up to date."""
+    with addresses(settings, redis=False) as found:
+        async with engine_on(found.database_url) as engine:
+            await migrate(engine)
+            yield engine
+
+
+def in_database(command: Callable[[AsyncEngine, Settings], Awaitable[T]]) -> T:
+    """Run `command` with an engine on the database and the settings; what most commands are."""
+    settings = start()
+
+    async def opened() -> T:
+        async with database(settings) as engine:
+            return await command(engine, settings)
+
+    return asyncio.run(opened())
+
+
+def start() -> Settings:
+    """Settings, with logging set up from them."""
+    settings = load_settings()
+    configure_log(settings.log_format, settings.log_level)
+    return settings
+
+
+def child_environment(found: Addresses) -> dict[str, str]:
+    """The environment of a worker process: the same settings, and the servers that answer here."""
+    return os.environ | {"FENTAN_DATABASE_URL": found.database_url, "FENTAN_REDIS_URL": found.redis_url}

@@ -1,0 +1,64 @@
+"""Real servers for the tests: one embedded pair per test process, a fresh database per test."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import asyncpg
+import pytest
+from sqlalchemy.engine import make_url
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from engine.store.database import engine_on, migrate
+from engine.store.embedded import Embedded, servers
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def embedded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Embedded]:
+    """A PostgreSQL and a Valkey of this test process, empty at its start."""
+    data_dir: Path = tmp_path_factory.mktemp("fentan")
+    with servers(data_dir) as found:
+        yield found
+
+
+async def _run_on(database_url: str, statement: str) -> None:
+    url = make_url(database_url)
+    connection = await asyncpg.connect(
+        host=str(url.query["host"]), port=int(str(url.query.get("port", 5432))), user=url.username, database="postgres"
+    )
+    try:
+        await connection.execute(statement)
+    finally:
+        await connection.close()
+
+
+@pytest.fixture(scope="session")
+def migrated(embedded: Embedded) -> list[str]:
+    """Names of databases already migrated, to be cloned; filled by the first test that needs one."""
+    return []
+
+
+@pytest.fixture
+async def database_url(embedded: Embedded, migrated: list[str]) -> AsyncIterator[str]:
+    """A fresh database with the schema, dropped after the test."""
+    url = make_url(embedded.database_url)
+    if not migrated:
+        await _run_on(embedded.database_url, "CREATE DATABASE template_fentan")
+        async with engine_on(url.set(database="template_fentan").render_as_string(hide_password=False)) as engine:
+            await migrate(engine)
+        migrated.append("template_fentan")
+    name = f"test_{next(_numbers)}"
+    await _run_on(embedded.database_url, f"CREATE DATABASE {name} TEMPLATE {migrated[0]}")
+    yield url.set(database=name).render_as_string(hide_password=False)
+    await _run_on(embedded.database_url, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+async def engine(database_url: str) -> AsyncIterator[AsyncEngine]:
+    """An engine on the fresh database."""
+    async with engine_on(database_url) as engine:
+        yield engine
