@@ -1,0 +1,18 @@
+#!/bin/sh
+# Dumps the database of PGHOST, PGUSER and PGDATABASE into the folder $1, every BACKUP_INTERVAL_HOURS (0: once),
+# and keeps the newest BACKUPS_KEPT. Restore one with:
+#   pg_restore --clean --if-exists --dbname=fentan FILE
+set -eu
+folder=$1
+
+while :; do
+  dump="$folder/fentan-$(date -u +%Y%m%dT%H%M%SZ).dump"
+  pg_dump --format=custom --file="$dump.partial"
+  # A dump without a readable table of contents is no backup, and must not push a good one out.
+  pg_restore --list "$dump.partial" > /dev/null
+  mv "$dump.partial" "$dump"
+  echo "backup: wrote $dump"
+  find "$folder" -name 'fentan-*.dump' | sort -r | tail -n "+$((BACKUPS_KEPT + 1))" | xargs -r rm --
+  if [ "$BACKUP_INTERVAL_HOURS" -eq 0 ]; then exit 0; fi
+  sleep "$((BACKUP_INTERVAL_HOURS * 3600))"
+done

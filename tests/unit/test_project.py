@@ -1,0 +1,158 @@
+"""The house style that no linter knows, kept by tests."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+MODULE_LINES = 500
+FUNCTION_LINES = 60
+
+TOP_LEVEL = {
+    *("pyproject.toml", "engine", "migrations", "workers", "config", "tests", "docker", "README.md"),
+    # What tools and readers insist on.
+    *("Makefile", ".ci", "docs", "CHANGELOG.md", "LICENSE", "constraints.txt", ".gitignore", ".dockerignore"),
+}
+
+EMPTY_WORDS = {"manager", "helper", "helpers", "util", "utils", "misc", "common"}
+
+MODULES = sorted(path for folder in ("engine", "workers", "migrations") for path in (ROOT / folder).rglob("*.py"))
+PURE_MODULES = [path for path in MODULES if {"plans", "apportion", "money"} & set(path.relative_to(ROOT).parts)]
+
+CLOCKS_AND_FILES = re.compile(r"^(open|input|print)$|\.(now|utcnow|today|time|monotonic|read_text|write_text)$")
+
+ELSEWHERE = re.compile(
+    r"(pypi|pythonhosted|npmjs|debian)[.](org|com)"  # a package registry's host
+    r"|/(work|farm)/|(?<![\w.$}])/(tmp|root|home|Users|opt)/\w"  # a path of one machine
+)
+
+Node = TypeVar("Node", bound=ast.AST)
+
+
+def committed() -> list[Path]:
+    """Every file git holds or would hold."""
+    listing = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        check=False,
+    )
+    if listing.returncode != 0:
+        pytest.skip("not a git checkout")
+    names = listing.stdout.decode().split("\0")
+    return [ROOT / name for name in names if name and (ROOT / name).is_file()]
+
+
+def words(name: str) -> set[str]:
+    """The words of an identifier: `RunManager` and `run_manager` are both run, manager."""
+    return {word.lower() for word in re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])", name)}
+
+
+def nodes(path: Path, *kinds: type[Node]) -> Iterator[Node]:
+    return (node for node in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(node, kinds))
+
+
+def at(path: Path, line: int) -> str:
+    return f"{path.relative_to(ROOT)}:{line}"
+
+
+def test_modules_stay_short() -> None:
+    lengths = {path.relative_to(ROOT): len(path.read_text("utf-8").splitlines()) for path in MODULES}
+    assert {path: lines for path, lines in lengths.items() if lines >= MODULE_LINES} == {}
+
+
+def test_functions_stay_short() -> None:
+    lengths = {
+        at(path, node.lineno): (node.end_lineno or node.lineno) - node.lineno + 1
+        for path in MODULES
+        for node in nodes(path, ast.FunctionDef, ast.AsyncFunctionDef)
+    }
+    assert {place: lines for place, lines in lengths.items() if lines >= FUNCTION_LINES} == {}
+
+
+def test_names_say_something() -> None:
+    modules = [at(path, 1) for path in MODULES if words(path.stem) & EMPTY_WORDS]
+    classes = [
+        f"{at(path, node.lineno)} {node.name}"
+        for path in MODULES
+        for node in nodes(path, ast.ClassDef)
+        if words(node.name) & EMPTY_WORDS
+    ]
+    assert modules + classes == []
+
+
+def test_the_pure_floor_reads_no_clock_and_no_file() -> None:
+    calls = [
+        f"{at(path, node.lineno)} {ast.unparse(node.func)}"
+        for path in PURE_MODULES
+        for node in nodes(path, ast.Call)
+        if CLOCKS_AND_FILES.search(ast.unparse(node.func))
+    ]
+    assert calls == []
+
+
+def test_the_pure_floor_knows_no_float() -> None:
+    numbers = [
+        at(path, node.lineno)
+        for path in PURE_MODULES
+        for node in nodes(path, ast.Constant)
+        if isinstance(node.value, float)
+    ]
+    names = [at(path, node.lineno) for path in PURE_MODULES for node in nodes(path, ast.Name) if node.id == "float"]
+    assert numbers + names == []
+
+
+def test_nothing_committed_names_a_registry_or_a_machine() -> None:
+    named = [
+        f"{at(path, number)} {line.strip()[:100]}"
+        for path in committed()
+        for number, line in enumerate(path.read_bytes().decode("utf-8", "replace").splitlines(), 1)
+        if ELSEWHERE.search(line)
+    ]
+    assert named == []
+
+
+def test_the_top_level_stays_small() -> None:
+    entries = {path.relative_to(ROOT).parts[0] for path in committed()}
+    assert entries - TOP_LEVEL == set()
+
+
+def requirements() -> list[str]:
+    """The lines of pyproject.toml that ask for a package, comments and all."""
+    text = (ROOT / "pyproject.toml").read_text("utf-8")
+    lists = re.findall(r"^(?:dependencies|dev) = \[\n(.*?)^\]", text, re.MULTILINE | re.DOTALL)
+    return [line.strip() for block in lists for line in block.splitlines()]
+
+
+@pytest.mark.parametrize("line", requirements())
+def test_every_dependency_says_why(line: str) -> None:
+    assert re.fullmatch(r'"[^"]+",\s+# .{8,}', line)
+
+
+def test_every_dependency_is_pinned_with_a_hash() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+    asked = project["project"]["dependencies"] + project["dependency-groups"]["dev"]
+    assert len(asked) == len(requirements())
+    constraints = (ROOT / "constraints.txt").read_text("utf-8")
+    pinned = set(re.findall(r"^([a-z0-9-]+)==\S+ \\\n    --hash", constraints, re.MULTILINE))
+    names = {re.split(r"[\[<>=~ ;]", line)[0].lower() for line in asked}
+    assert names - pinned == set()
+
+
+def test_the_image_asks_for_secrets_and_holds_none() -> None:
+    compose = (ROOT / "docker" / "compose.yaml").read_text("utf-8")
+    services = re.findall(r"^  (\w+):$", compose.split("\nservices:")[1].split("\nvolumes:")[0], re.MULTILINE)
+    assert services == ["postgres", "valkey", "migrate", "worker", "backup"]
+    secrets = set(re.findall(r"\$\{(\w+_PASSWORD)", compose))
+    example = (ROOT / "docker" / ".env.example").read_text("utf-8")
+    assert secrets == {line.removesuffix("=") for line in example.splitlines() if line.endswith("_PASSWORD=")}
+    assert not re.search(r"_PASSWORD:\s+[^$\s]", compose)
