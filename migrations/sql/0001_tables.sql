@@ -35,10 +35,12 @@ CREATE TABLE plans (
     code TEXT NOT NULL,
     name TEXT NOT NULL,
     currency TEXT NOT NULL,
+    last_root BYTEA,
     recorded_at TIMESTAMP WITH TIME ZONE DEFAULT clock_timestamp() NOT NULL,
     CONSTRAINT plans_pkey PRIMARY KEY (plan_id),
     CONSTRAINT plans_code_key UNIQUE (code)
 );
+COMMENT ON COLUMN plans.last_root IS 'the latest seal, which the next one covers';
 
 CREATE TABLE roster_changes (
     shard_id BIGINT NOT NULL,
@@ -179,6 +181,7 @@ CREATE TABLE share_runs (
     ledger_seq BIGINT,
     clip BIGINT,
     pointers JSONB,
+    sealed_pointers JSONB,
     solution BYTEA,
     preview JSONB,
     preview_digest BYTEA,
@@ -200,6 +203,7 @@ COMMENT ON COLUMN share_runs.carry_in IS 'minor units, pinned at freeze';
 COMMENT ON COLUMN share_runs.ledger_seq IS 'seq of the plan''s shard 0 at freeze';
 COMMENT ON COLUMN share_runs.clip IS 'allowances above it are measured as it; NULL: none is clipped';
 COMMENT ON COLUMN share_runs.pointers IS 'tier → seat where the rotation of odd units stands, pinned at freeze';
+COMMENT ON COLUMN share_runs.sealed_pointers IS 'where the rotation stands after this run';
 COMMENT ON COLUMN share_runs.solution IS 'canonical JSON of the apportionment, compressed';
 COMMENT ON COLUMN share_runs.void_root IS 'the seal of the mirrored postings of a voided run';
 COMMENT ON COLUMN share_runs.moments IS 'state → when it began';

@@ -1,0 +1,79 @@
+"""The chart of accounts. An account's id says its plan, its unit and its code, so that guards need no look-up."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from engine.store import tables
+from engine.store.tables import PLAN_STRIDE
+
+UNIT_STRIDE = 10_000
+"""Codes of one unit; unit 0 is the plan's currency."""
+
+
+class Account(IntEnum):
+    """Codes of the chart. Those ending in 0 are control accounts: each of their lines has a segment of detail."""
+
+    CUSTODIAN_CASH = 1011
+    DEBITS_IN_TRANSIT = 1111
+    PAYOUTS_IN_TRANSIT = 1121
+    CONTRIBUTIONS_RECEIVABLE = 1210
+    SPONSOR_WAIVERS = 1310
+    SPONSOR_RECEIVABLE = 1311
+    MEMBER_DEPOSITS = 2110
+    AID_PAYABLE = 2210
+    CARRY = 2311
+    REFUNDS_PAYABLE = 2410
+    SURPLUS_RESERVE = 2511
+    SUSPENSE = 2611
+    RUN_CLEARING = 3111
+    MANAGEMENT_FEE_INCOME = 4111
+    ENTRY_PREMIUMS_AND_LEVIES = 4121
+    INTEREST = 4131
+    BAD_DEBT = 5111
+    BANK_CHARGES = 5121
+    RETAINED_RESULT = 9111
+
+    @property
+    def is_control(self) -> bool:
+        """Whether the account's balance is the sum of one amount per seat (per claim for aid payable)."""
+        return self % 10 == 0
+
+    @property
+    def title(self) -> str:
+        """The name in words: `"contributions receivable"`."""
+        return self.name.lower().replace("_", " ")
+
+
+def account_id(plan_id: int, code: Account, unit: int = 0) -> int:
+    """The id of one plan's account."""
+    return plan_id * PLAN_STRIDE + unit * UNIT_STRIDE + code
+
+
+def account_of(account: int) -> Account:
+    """The code inside an account id. Raises ValueError for an id outside the chart."""
+    return Account(account % UNIT_STRIDE)
+
+
+def plan_shard(plan_id: int) -> int:
+    """The plan's shard number 0, which has no seats and holds the plan-level journals."""
+    return plan_id * PLAN_STRIDE
+
+
+async def open_accounts(connection: AsyncConnection, plan_id: int) -> None:
+    """Give a plan its accounts; those it has stay."""
+    rows = [
+        {
+            "account_id": account_id(plan_id, code),
+            "plan_id": plan_id,
+            "unit": 0,
+            "code": int(code),
+            "name": code.title,
+            "control": code.is_control,
+        }
+        for code in Account
+    ]
+    await connection.execute(insert(tables.accounts).on_conflict_do_nothing(), rows)

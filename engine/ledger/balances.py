@@ -1,0 +1,102 @@
+"""Balances of a subledger: a checkpoint per shard and account, plus the segments posted after it.
+
+Checkpoints are a cache outside I4: they can be rebuilt from the segments, and `ledger verify` compares them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import Table, delete
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from engine.ledger.accounts import Account, account_id
+from engine.ledger.journals import Segment
+from engine.store.arrays import copy_in, copy_out
+from engine.store.tables import PLAN_STRIDE, balances, posting_segments, year_usage
+
+_AMOUNTS = posting_segments.c.amounts.type
+_POSITIONS = posting_segments.c.positions.type
+_SEQ = posting_segments.c.seq.type
+
+
+class Balance(NamedTuple):
+    """int64[seats] amounts after the posting `as_of_seq`; `is_stored` when the checkpoint already says so."""
+
+    amounts: NDArray[np.int64]
+    as_of_seq: int
+    is_stored: bool
+
+
+async def _read(
+    connection: AsyncConnection,
+    checkpoint: Table,
+    key: Sequence[int],
+    segments_where: str,
+    through_seq: int,
+    seats: int,
+) -> Balance:
+    """Checkpoint of `key` (its shard and one more column) plus the later segments up to `through_seq`."""
+    second = checkpoint.primary_key.columns.values()[1].name
+    amounts, as_of = np.zeros(seats, dtype=np.int64), 0
+    found = await copy_out(
+        connection,
+        f"SELECT as_of_seq, amounts FROM {checkpoint.name}"  # noqa: S608  # the names are our tables' own
+        f" WHERE shard_id = $1 AND {second} = $2 AND as_of_seq <= $3",
+        [key[0], key[1], through_seq],
+        [_SEQ, _AMOUNTS],
+    )
+    for seq, stored in found:
+        as_of = seq
+        amounts[: stored.size] = stored
+    later = await copy_out(
+        connection,
+        "SELECT segment.positions, segment.amounts FROM posting_segments AS segment"  # noqa: S608  # as above
+        " JOIN journals USING (shard_id, seq)"
+        f" WHERE segment.shard_id = $1 AND segment.seq > $3 AND segment.seq <= $4 AND {segments_where}",
+        [key[0], key[1], as_of, through_seq],
+        [_POSITIONS, _AMOUNTS],
+    )
+    for positions, posted in later:
+        amounts += Segment(0, posted, positions).dense(seats)
+    return Balance(amounts, through_seq, is_stored=bool(found) and not later)
+
+
+async def _write(connection: AsyncConnection, checkpoint: Table, key: Sequence[int], balance: Balance) -> None:
+    shard_id, second = checkpoint.primary_key.columns.values()
+    await connection.execute(delete(checkpoint).where(shard_id == key[0], second == key[1]))
+    columns = [shard_id.name, second.name, "as_of_seq", "amounts"]
+    await copy_in(connection, checkpoint, columns, [(*key, balance.as_of_seq, balance.amounts)])
+
+
+async def read_balance(
+    connection: AsyncConnection, shard_id: int, account: int, *, through_seq: int, seats: int
+) -> Balance:
+    """A subledger's balance on one shard after `through_seq`, by position."""
+    where = "segment.account_id = $2"
+    return await _read(connection, balances, (shard_id, account), where, through_seq, seats)
+
+
+async def write_balance(connection: AsyncConnection, shard_id: int, account: int, balance: Balance) -> None:
+    """Replace the checkpoint."""
+    await _write(connection, balances, (shard_id, account), balance)
+
+
+async def read_year_usage(
+    connection: AsyncConnection, shard_id: int, year: int, *, through_seq: int, seats: int
+) -> Balance:
+    """What each seat was charged by runs whose debit day lies in `year`, waived shares left out (DESIGN §5)."""
+    receivable = account_id(shard_id // PLAN_STRIDE, Account.CONTRIBUTIONS_RECEIVABLE)
+    where = (
+        f"segment.account_id = {receivable} AND journals.kind IN ('charge', 'void')"
+        " AND journals.effective_on BETWEEN make_date($2, 1, 1) AND make_date($2, 12, 31)"
+    )
+    return await _read(connection, year_usage, (shard_id, year), where, through_seq, seats)
+
+
+async def write_year_usage(connection: AsyncConnection, shard_id: int, year: int, balance: Balance) -> None:
+    """Replace the checkpoint."""
+    await _write(connection, year_usage, (shard_id, year), balance)

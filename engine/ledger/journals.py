@@ -1,0 +1,185 @@
+"""Journals: balanced lines with one segment per control account, posted once under their key (I1, I2, I3)."""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import date
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import select, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from engine.errors import FentanError
+from engine.ledger.accounts import account_of
+from engine.store.arrays import copy_in
+from engine.store.tables import journals, posting_segments, shards
+
+
+class Unbalanced(FentanError):
+    """The journal's lines do not sum to zero."""
+
+    invariant = "I1"
+
+
+class SegmentMismatch(FentanError):
+    """A segment does not sum to its line, or a control account's line has no segment."""
+
+    invariant = "I2"
+
+
+class KeyReused(FentanError):
+    """Another journal was posted under this key; the same key never stands for different content."""
+
+    invariant = "I3"
+
+
+@dataclass(frozen=True)
+class Segment:
+    """The detail of one line: int64 amounts by position in the shard; positions int32 ascending, or None = dense."""
+
+    account_id: int
+    amounts: NDArray[np.int64]
+    positions: NDArray[np.int32] | None = None
+
+    @classmethod
+    def of(cls, account: int, dense: NDArray[np.int64]) -> Segment:
+        """The smaller of the two forms of a dense array, one amount per position."""
+        positions = np.flatnonzero(dense)
+        if positions.size == 0 or 3 * positions.size >= 2 * dense.size:  # 12 bytes a sparse entry, 8 a dense one
+            return cls(account, dense)
+        return cls(account, dense[positions], positions.astype(np.int32))
+
+    @property
+    def total(self) -> int:
+        """Σ amounts, in minor units."""
+        return int(self.amounts.sum())
+
+    @property
+    def digest(self) -> bytes:
+        """SHA-256 of account, positions and amounts, little-endian."""
+        hashed = hashlib.sha256(
+            struct.pack("<qi", self.account_id, -1 if self.positions is None else self.amounts.size)
+        )
+        if self.positions is not None:
+            hashed.update(np.ascontiguousarray(self.positions, dtype="<i4"))
+        hashed.update(np.ascontiguousarray(self.amounts, dtype="<i8"))
+        return hashed.digest()
+
+    def dense(self, seats: int) -> NDArray[np.int64]:
+        """One int64 amount per position, zero where the segment says nothing."""
+        if self.positions is None and self.amounts.size == seats:
+            return self.amounts
+        spread = np.zeros(seats, dtype=np.int64)
+        spread[slice(self.amounts.size) if self.positions is None else self.positions] = self.amounts
+        return spread
+
+    def negated(self) -> Segment:
+        """The same detail with every sign turned."""
+        return Segment(self.account_id, -self.amounts, self.positions)
+
+
+@dataclass(frozen=True)
+class Journal:
+    """What is to be posted on one shard. `key` says what it is (`run:7:charge`), never an attempt."""
+
+    shard_id: int
+    key: str
+    kind: str
+    effective_on: date
+    lines: Mapping[int, int]
+    segments: tuple[Segment, ...] = ()
+    run_id: int | None = None
+    digests: tuple[bytes, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Refuse what the database would refuse, with words. Raises Unbalanced or SegmentMismatch."""
+        if sum(self.lines.values()) != 0 or len(self.lines) < 2:
+            raise Unbalanced(f"the {len(self.lines)} lines of {self.key} sum to {sum(self.lines.values())}, not 0")
+        control = {account: amount for account, amount in self.lines.items() if account_of(account).is_control}
+        detail = {segment.account_id: segment.total for segment in self.segments}
+        if control != detail or len(detail) != len(self.segments):
+            raise SegmentMismatch(f"{self.key}: control lines {control} against segments {detail}")
+        object.__setattr__(self, "digests", tuple(segment.digest for segment in self.segments))
+
+    @property
+    def fingerprint(self) -> bytes:
+        """SHA-256 of the date, the lines and the segments' digests: what two postings of one key must share."""
+        hashed = hashlib.sha256(f"{self.kind} {self.effective_on.isoformat()}".encode())
+        for account, amount in self.lines.items():
+            hashed.update(struct.pack("<qq", account, amount))
+        for digest in self.digests:
+            hashed.update(digest)
+        return hashed.digest()
+
+
+class Posted(NamedTuple):
+    """Where a journal stands in its shard, and whether this call put it there."""
+
+    seq: int
+    is_new: bool
+
+
+async def post(connection: AsyncConnection, journal: Journal) -> Posted:
+    """Post once: the same again is a no-op. Raises KeyReused when the key stands for something else.
+
+    The shard's row is locked first, which orders and serialises its postings; the key is claimed before the COPY.
+    """
+    shard = (
+        await connection.execute(
+            select(shards.c.seq, shards.c.head).where(shards.c.shard_id == journal.shard_id).with_for_update()
+        )
+    ).one()
+    seq, fingerprint = shard.seq + 1, journal.fingerprint
+    digest = hashlib.sha256(shard.head + struct.pack("<qq", journal.shard_id, seq) + journal.key.encode() + fingerprint)
+    claimed = await connection.scalar(
+        insert(journals)
+        .values(
+            shard_id=journal.shard_id,
+            seq=seq,
+            idempotency_key=journal.key,
+            fingerprint=fingerprint,
+            kind=journal.kind,
+            run_id=journal.run_id,
+            effective_on=journal.effective_on,
+            prev_digest=shard.head,
+            digest=digest.digest(),
+            accounts=list(journal.lines),
+            amounts=list(journal.lines.values()),
+        )
+        .on_conflict_do_nothing(index_elements=["shard_id", "idempotency_key"])
+        .returning(journals.c.seq)
+    )
+    if claimed is None:
+        return await _posted_before(connection, journal, fingerprint)
+    await copy_in(
+        connection,
+        posting_segments,
+        ["shard_id", "seq", "account_id", "positions", "amounts", "total", "digest"],
+        [
+            (journal.shard_id, seq, segment.account_id, segment.positions, segment.amounts, segment.total, digest)
+            for segment, digest in zip(journal.segments, journal.digests, strict=True)
+        ],
+    )
+    await connection.execute(
+        update(shards).where(shards.c.shard_id == journal.shard_id).values(seq=seq, head=digest.digest())
+    )
+    return Posted(seq, is_new=True)
+
+
+async def _posted_before(connection: AsyncConnection, journal: Journal, fingerprint: bytes) -> Posted:
+    there = (
+        await connection.execute(
+            select(journals.c.seq, journals.c.fingerprint).where(
+                journals.c.shard_id == journal.shard_id, journals.c.idempotency_key == journal.key
+            )
+        )
+    ).one()
+    if there.fingerprint != fingerprint:
+        raise KeyReused(f"{journal.key} on shard {journal.shard_id} was posted before with other content")
+    return Posted(there.seq, is_new=False)
