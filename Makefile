@@ -52,7 +52,11 @@ constraints: $(READY) ## pin every dependency, with hashes, into constraints.txt
 	      --no-emit-index-url --no-emit-trusted-host --no-emit-find-links --output-file constraints.txt -
 
 # The environment stays: it holds nothing but what constraints.txt names, and making it again needs the network.
+# Where root may not run PostgreSQL in .fentan, .fentan/postgres is the launcher's link to a folder of its own.
 clean: ## stop what runs, remove data, caches and build products (not the environment)
+	-@test ! -d .fentan || test ! -x $(BIN)/python || \
+	  $(BIN)/python -c 'from pathlib import Path; from engine.store.embedded import stop; stop(Path(".fentan"))'
+	@case $$(readlink .fentan/postgres) in */fentan-*) rm -rf -- "$$(readlink .fentan/postgres)" ;; esac
 	@rm -rf .fentan build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
 	@find . -name __pycache__ -type d -not -path './$(VENV)/*' -prune -exec rm -rf {} +
 
