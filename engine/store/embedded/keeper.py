@@ -119,7 +119,7 @@ def _serve(
                 selector.unregister(user)
                 users.remove(user)
                 user.close()
-            if (process is not None and process.poll() is not None) or server.pid() is None:
+            if server.pid() is None if process is None else process.poll() is not None:
                 raise EmbeddedServerError(f"{server.name} ended by itself; its log is {server.log}")
 
 

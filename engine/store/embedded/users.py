@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Embedded:
-    """Servers in use by this process until `close`; None where one was not asked for."""
+    """Servers in use by this process until `close`; a URL is empty where its server was not asked for."""
 
-    database_url: str | None
+    database_url: str
     """For SQLAlchemy, like `postgresql+asyncpg://fentan@/fentan?host=…&port=5432`."""
-    redis_url: str | None
+    redis_url: str
     """For redis-py and arq, like `unix:///…/valkey.sock`."""
     connections: tuple[socket.socket, ...] = field(repr=False)
     """To the keepers; being open is being counted."""
@@ -62,7 +62,7 @@ def start(data_dir: Path, *, postgres: bool = True, valkey: bool = True) -> Embe
                 failed.callback(_leave, connection)
                 connections.append(connection)
         failed.pop_all()
-    return Embedded(urls.get("postgres"), urls.get("valkey"), tuple(connections))
+    return Embedded(urls.get("postgres", ""), urls.get("valkey", ""), tuple(connections))
 
 
 @contextmanager
