@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from engine.apportion.seats import Int64s
+from engine.apportion.seats import UNLIMITED, Int64s
 from engine.errors import InvalidInput
 
 _MAGIC = b"FH1\x00"
@@ -32,6 +32,12 @@ class Histogram:
 
     def __len__(self) -> int:
         return len(self.seats)
+
+    @classmethod
+    def alike(cls, seats: int, allowance: int | None) -> Histogram:
+        """`seats` of tier 0 that cover the only gate, each with `allowance` minor units (None: no limit)."""
+        row = (0, 0, UNLIMITED if allowance is None else allowance, 0, seats)
+        return cls(*(np.array([value], dtype=np.int64) for value in row))
 
     def to_bytes(self) -> bytes:
         """Compact and deterministic: magic, then the columns one after the other, little-endian."""

@@ -8,11 +8,12 @@ from fractions import Fraction
 from typing import Annotated, Any, Self
 
 import numpy as np
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from engine.apportion.charge import charge, offsets
 from engine.apportion.histogram import Histogram, collect
 from engine.apportion.measure import measure
+from engine.apportion.rate import Rate
 from engine.apportion.rounds import play, play_seats
 from engine.apportion.seats import UNLIMITED, Seats, class_of
 from engine.apportion.solve import solve
@@ -22,18 +23,6 @@ from engine.money import BIGINT_MAX
 
 _DAY_MIN, _DAY_MAX = -(2**31), 2**31 - 1
 
-
-def _rate(value: object) -> Fraction:
-    """An exact rate; a float is none."""
-    try:
-        if isinstance(value, str | int) and not isinstance(value, bool) and Fraction(value) >= 0:
-            return Fraction(value)
-    except (ValueError, ZeroDivisionError):
-        pass
-    raise ValueError('write the rate as exact text that is not negative, like "2/25" or "0.08"')
-
-
-Rate = Annotated[Fraction, BeforeValidator(_rate)]
 Amount = Annotated[int, Field(strict=True, ge=0, le=BIGINT_MAX)]
 Day = Annotated[int, Field(strict=True, ge=_DAY_MIN, le=_DAY_MAX)]
 Count = Annotated[int, Field(strict=True, ge=0, le=BIGINT_MAX)]

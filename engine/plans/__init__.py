@@ -1,0 +1,29 @@
+"""Plans: the rules of a mutual-aid plan as data, and what they say."""
+
+from __future__ import annotations
+
+from engine.plans.answers import aid_for, case_cap, completed_years, run_cap, terms, waiver_for, year_cap
+from engine.plans.days import NEVER, date_of, day_number
+from engine.plans.reading import digest, from_json, parse, to_json
+from engine.plans.rules import Gate, NoSharers, PlanRules, Waiver
+
+__all__ = [
+    "NEVER",
+    "Gate",
+    "NoSharers",
+    "PlanRules",
+    "Waiver",
+    "aid_for",
+    "case_cap",
+    "completed_years",
+    "date_of",
+    "day_number",
+    "digest",
+    "from_json",
+    "parse",
+    "run_cap",
+    "terms",
+    "to_json",
+    "waiver_for",
+    "year_cap",
+]
