@@ -171,6 +171,9 @@ claims = Table(
     Column("filed_on", Date, nullable=False),
     Column("aid_minor", BigInteger, nullable=False),
     Column("state", Text, nullable=False),
+    Column(
+        "run_id", BigInteger, ForeignKey("share_runs.run_id", name="claims_run_fkey"), comment="the run that carries it"
+    ),
     PrimaryKeyConstraint("claim_id", name="claims_pkey"),
     UniqueConstraint("plan_id", "number", name="claims_number_key"),
     CheckConstraint("aid_minor > 0", name="claims_aid_check"),
@@ -178,6 +181,7 @@ claims = Table(
         "state IN ('filed', 'published', 'passed', 'sharing', 'shared', 'rejected', 'withdrawn')",
         name="claims_state_check",
     ),
+    CheckConstraint("(run_id IS NOT NULL) = (state IN ('sharing', 'shared'))", name="claims_run_check"),
 )
 
 notices = Table(

@@ -111,24 +111,6 @@ CREATE TABLE accounts (
     CONSTRAINT accounts_plan_fkey FOREIGN KEY(plan_id) REFERENCES plans (plan_id)
 );
 
-CREATE TABLE claims (
-    claim_id BIGINT GENERATED ALWAYS AS IDENTITY,
-    plan_id BIGINT NOT NULL,
-    number INTEGER NOT NULL,
-    shard_id BIGINT NOT NULL,
-    seat INTEGER NOT NULL,
-    diagnosed_on DATE NOT NULL,
-    filed_on DATE NOT NULL,
-    aid_minor BIGINT NOT NULL,
-    state TEXT NOT NULL,
-    CONSTRAINT claims_pkey PRIMARY KEY (claim_id),
-    CONSTRAINT claims_number_key UNIQUE (plan_id, number),
-    CONSTRAINT claims_aid_check CHECK (aid_minor > 0),
-    CONSTRAINT claims_state_check CHECK (state IN ('filed', 'published', 'passed', 'sharing', 'shared', 'rejected', 'withdrawn')),
-    CONSTRAINT claims_plan_fkey FOREIGN KEY(plan_id) REFERENCES plans (plan_id)
-);
-COMMENT ON COLUMN claims.number IS '1, 2, … inside the plan: its position in aid payable';
-
 CREATE TABLE imports (
     import_id BIGINT GENERATED ALWAYS AS IDENTITY,
     plan_id BIGINT NOT NULL,
@@ -207,6 +189,28 @@ COMMENT ON COLUMN share_runs.sealed_pointers IS 'where the rotation stands after
 COMMENT ON COLUMN share_runs.solution IS 'canonical JSON of the apportionment, compressed';
 COMMENT ON COLUMN share_runs.void_root IS 'the seal of the mirrored postings of a voided run';
 COMMENT ON COLUMN share_runs.moments IS 'state → when it began';
+
+CREATE TABLE claims (
+    claim_id BIGINT GENERATED ALWAYS AS IDENTITY,
+    plan_id BIGINT NOT NULL,
+    number INTEGER NOT NULL,
+    shard_id BIGINT NOT NULL,
+    seat INTEGER NOT NULL,
+    diagnosed_on DATE NOT NULL,
+    filed_on DATE NOT NULL,
+    aid_minor BIGINT NOT NULL,
+    state TEXT NOT NULL,
+    run_id BIGINT,
+    CONSTRAINT claims_pkey PRIMARY KEY (claim_id),
+    CONSTRAINT claims_number_key UNIQUE (plan_id, number),
+    CONSTRAINT claims_aid_check CHECK (aid_minor > 0),
+    CONSTRAINT claims_state_check CHECK (state IN ('filed', 'published', 'passed', 'sharing', 'shared', 'rejected', 'withdrawn')),
+    CONSTRAINT claims_run_check CHECK ((run_id IS NOT NULL) = (state IN ('sharing', 'shared'))),
+    CONSTRAINT claims_plan_fkey FOREIGN KEY(plan_id) REFERENCES plans (plan_id),
+    CONSTRAINT claims_run_fkey FOREIGN KEY(run_id) REFERENCES share_runs (run_id)
+);
+COMMENT ON COLUMN claims.number IS '1, 2, … inside the plan: its position in aid payable';
+COMMENT ON COLUMN claims.run_id IS 'the run that carries it';
 
 CREATE TABLE balances (
     shard_id BIGINT NOT NULL,

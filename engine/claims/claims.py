@@ -1,0 +1,118 @@
+"""A claim: reading it, and the one way its state moves."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import date
+from typing import NamedTuple
+
+from sqlalchemy import Row, Select, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from engine.claims.history import Detail, record
+from engine.claims.states import ClaimRefused, Event, State, after
+from engine.errors import InvalidInput
+from engine.store.tables import claims, notices, plans
+
+
+class Notice(NamedTuple):
+    """The days a claim stands before the plan: 00:00 of `notice_on` is its gate, `ends_on` is the first day after."""
+
+    notice_on: date
+    ends_on: date
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """One claim. `number` is dense inside the plan, in filing order; `run_id` is the run that carries it."""
+
+    claim_id: int
+    plan_id: int
+    plan_code: str
+    number: int
+    shard_id: int
+    seat: int
+    diagnosed_on: date
+    filed_on: date
+    aid_minor: int
+    state: State
+    run_id: int | None
+    notice: Notice | None
+
+    def noticed(self) -> Notice:
+        """Its notice. Raises ClaimRefused when it was never published."""
+        if self.notice is None:
+            raise ClaimRefused(f"claim {self.claim_id} was never published")
+        return self.notice
+
+
+def _selected() -> Select[tuple[object, ...]]:
+    return (
+        select(claims, plans.c.code, notices.c.notice_on, notices.c.ends_on)
+        .join(plans, plans.c.plan_id == claims.c.plan_id)
+        .outerjoin(notices, notices.c.claim_id == claims.c.claim_id)
+    )
+
+
+def _claim(row: Row[tuple[object, ...]]) -> Claim:
+    return Claim(
+        claim_id=row.claim_id,
+        plan_id=row.plan_id,
+        plan_code=row.code,
+        number=row.number,
+        shard_id=row.shard_id,
+        seat=row.seat,
+        diagnosed_on=row.diagnosed_on,
+        filed_on=row.filed_on,
+        aid_minor=row.aid_minor,
+        state=State(row.state),
+        run_id=row.run_id,
+        notice=Notice(row.notice_on, row.ends_on) if row.notice_on else None,
+    )
+
+
+async def claim_of(connection: AsyncConnection, claim_id: int) -> Claim:
+    """The claim named `claim_id`. Raises InvalidInput when there is none."""
+    row = (await connection.execute(_selected().where(claims.c.claim_id == claim_id))).first()
+    if row is None:
+        raise InvalidInput(f"there is no claim {claim_id}; `fentan claim list --plan CODE` shows those of a plan")
+    return _claim(row)
+
+
+async def claims_of(connection: AsyncConnection, plan_id: int, states: Sequence[State] = tuple(State)) -> list[Claim]:
+    """The plan's claims in any of `states`, in filing order."""
+    chosen = _selected().where(claims.c.plan_id == plan_id, claims.c.state.in_(states)).order_by(claims.c.number)
+    return [_claim(row) for row in await connection.execute(chosen)]
+
+
+async def locked(connection: AsyncConnection, claim_id: int, event: Event) -> Claim:
+    """The claim, its row locked until the transaction ends, so that nobody else decides on it meanwhile.
+
+    Raises InvalidInput when there is none, ClaimRefused when its state does not allow `event`.
+    """
+    # A statement of its own: what is read next then sees what the one who held the lock before has committed.
+    await connection.execute(select(claims.c.claim_id).where(claims.c.claim_id == claim_id).with_for_update())
+    claim = await claim_of(connection, claim_id)
+    try:
+        after(claim.state, event)
+    except ClaimRefused as refusal:
+        raise ClaimRefused(f"claim {claim_id}: {refusal}") from None
+    return claim
+
+
+async def decide(
+    connection: AsyncConnection, claim: Claim, event: Event, *, on: date, actor: str, detail: Detail
+) -> Claim:
+    """Move a `locked` claim by `event`, out of any run, and record it; the claim as it is now."""
+    state = after(claim.state, event)
+    moved = await connection.execute(
+        update(claims)
+        .where(claims.c.claim_id == claim.claim_id, claims.c.state == claim.state)
+        .values(state=state, run_id=None)
+        .returning(claims.c.claim_id)
+    )
+    if moved.first() is None:
+        raise ClaimRefused(f"claim {claim.claim_id} is no longer {claim.state}; lock it before deciding")
+    await record(connection, [claim.claim_id], event, on=on, actor=actor, detail=detail)
+    return replace(claim, state=state, run_id=None)
