@@ -1,0 +1,274 @@
+"""`fentan claim`: file, publish, object, resolve, pass, reject, withdraw, show, list."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable
+from dataclasses import asdict
+from datetime import date, datetime
+from typing import Annotated, Any, TypeVar
+from zoneinfo import ZoneInfo
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from engine import claims
+from engine.claims import Claim, Decision, Objection, State
+from engine.cli.shell import As, in_database
+from engine.errors import InvalidInput
+from engine.money import grouped, to_major, to_minor
+from engine.plans import PlanRules
+from engine.roster.columns import membership_on
+from engine.roster.plan import Plan, plan_of, rules_of
+from engine.settings import Settings
+
+T = TypeVar("T")
+
+app = typer.Typer(no_args_is_help=True, help="Claims: from filing through public notice to the share run.")
+
+
+def _day(text: str) -> date:
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise InvalidInput(f"{text!r} is not a day; write it like 2019-01-21") from None
+
+
+ClaimId = Annotated[int, typer.Argument(metavar="CLAIM", help="The claim's id, as `file` and `list` print it.")]
+PlanCode = Annotated[str, typer.Option("--plan", metavar="CODE", help="The plan.")]
+On = Annotated[
+    date | None,
+    typer.Option(
+        "--on", metavar="DATE", parser=_day, help="The day of the decision. [default: today in the plan's zone]"
+    ),
+]
+Reason = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why, for the record: no medical details.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+@app.command("file")
+def file_claim(
+    plan: PlanCode,
+    member: Annotated[str, typer.Option(metavar="REF", help="The member's reference in the roster.")],
+    diagnosed_on: Annotated[date, typer.Option(metavar="DATE", parser=_day, help="The day of first diagnosis.")],
+    actor: As,
+    aid: Annotated[
+        str | None, typer.Option(metavar="AMOUNT", help="Less than the plan's aid for the age. [default: all of it]")
+    ] = None,
+    on: On = None,
+) -> None:
+    """File a claim of a member who was covered on the day of diagnosis."""
+
+    async def filed(connection: AsyncConnection) -> Claim:
+        found, rules = await _plan(connection, plan)
+        cover = await membership_on(connection, found.plan_id, member, diagnosed_on)
+        if cover is None:
+            raise InvalidInput(f"--member {member}: no such member of {plan} on {diagnosed_on}; check the reference")
+        return await claims.file(
+            connection,
+            found.plan_id,
+            rules,
+            cover,
+            diagnosed_on=diagnosed_on,
+            on=on or _today(rules),
+            actor=actor,
+            aid_minor=None if aid is None else to_minor(aid),
+        )
+
+    _say(_committed(filed))
+
+
+@app.command()
+def publish(claim: ClaimId, actor: As, on: On = None) -> None:
+    """Begin the public notice of a claim, on a notice day of its plan."""
+
+    async def published(connection: AsyncConnection, rules: PlanRules, day: date) -> Claim:
+        return await claims.publish(connection, claim, rules, on=day, actor=actor)
+
+    _say(_decided(claim, on, published))
+
+
+@app.command("object")
+def object_to(claim: ClaimId, reason: Reason, actor: As, on: On = None) -> None:
+    """Object to a claim while its notice lasts; it does not pass before the objection is resolved."""
+
+    async def objected(connection: AsyncConnection, _rules: PlanRules, day: date) -> Objection:
+        return await claims.object_to(connection, claim, reason=reason, on=day, actor=actor)
+
+    print(f"claim {claim}: objection {_decided(claim, on, objected).number} is open")
+
+
+@app.command()
+def resolve(
+    claim: ClaimId,
+    number: Annotated[int, typer.Argument(metavar="NUMBER", help="The objection, as `show` numbers it.")],
+    resolution: Annotated[
+        str, typer.Option(metavar="TEXT", help="The answer. If it is upheld, `reject` the claim next.")
+    ],
+    actor: As,
+    on: On = None,
+) -> None:
+    """Resolve an objection to a claim."""
+
+    async def resolved(connection: AsyncConnection, _rules: PlanRules, day: date) -> Claim:
+        return await claims.resolve(connection, claim, number, resolution=resolution, on=day, actor=actor)
+
+    _decided(claim, on, resolved)
+    print(f"claim {claim}: objection {number} is resolved")
+
+
+@app.command("pass")
+def pass_claim(
+    actor: As,
+    claim: Annotated[int | None, typer.Argument(metavar="[CLAIM]", help="One claim; or --due with --plan.")] = None,
+    due: Annotated[bool, typer.Option("--due", help="Every claim of --plan that can pass.")] = False,
+    plan: Annotated[str | None, typer.Option(metavar="CODE", help="The plan, with --due.")] = None,
+    on: On = None,
+) -> None:
+    """Pass a claim whose notice has ended with no open objection, or all of a plan's that are due."""
+    if claim is not None and not due and plan is None:
+        _say(_decided(claim, on, lambda connection, _, day: claims.pass_(connection, claim, on=day, actor=actor)))
+    elif claim is None and due and plan is not None:
+        code = plan
+
+        async def passed(connection: AsyncConnection) -> list[int]:
+            found, rules = await _plan(connection, code)
+            return await claims.pass_due(connection, found.plan_id, on=on or _today(rules), actor=actor)
+
+        passed_ids = _committed(passed)
+        print(
+            f"{len(passed_ids):,} claims of {code} passed{': ' if passed_ids else ''}{', '.join(map(str, passed_ids))}"
+        )
+    else:
+        raise InvalidInput("give either one CLAIM, or --due and --plan CODE")
+
+
+@app.command()
+def reject(claim: ClaimId, reason: Reason, actor: As, on: On = None) -> None:
+    """Reject a claim before it passes. Final."""
+    _say(_decided(claim, on, lambda c, _, day: claims.reject(c, claim, reason=reason, on=day, actor=actor)))
+
+
+@app.command()
+def withdraw(claim: ClaimId, reason: Reason, actor: As, on: On = None) -> None:
+    """Withdraw a claim, from a run too until that is approved. Final."""
+    _say(_decided(claim, on, lambda c, _, day: claims.withdraw(c, claim, reason=reason, on=day, actor=actor)))
+
+
+@app.command()
+def show(claim: ClaimId, as_json: AsJson = False) -> None:
+    """Show a claim, its objections and its history."""
+
+    async def read(connection: AsyncConnection) -> tuple[Claim, list[Objection], list[Decision]]:
+        return (
+            await claims.claim_of(connection, claim),
+            await claims.objections_to(connection, claim),
+            await claims.history(connection, claim),
+        )
+
+    found, objections, history = _committed(read)
+    if as_json:
+        detailed = {"objections": [asdict(each) for each in objections], "history": [asdict(each) for each in history]}
+        _print_json(_plain(found) | detailed)
+        return
+    _say(found)
+    print(f"  diagnosed {found.diagnosed_on}, filed {found.filed_on}, seat {found.seat:,}")
+    if objections:
+        _print_table(
+            ("objection", "raised", "reason", "resolved", "resolution"),
+            [(o.number, o.raised_on, o.reason, o.resolved_on or "open", o.resolution or "") for o in objections],
+        )
+    _print_table(
+        ("event", "on", "by", "detail"),
+        [(h.event, h.happened_on, h.actor, ", ".join(f"{k} {v}" for k, v in h.detail.items())) for h in history],
+    )
+
+
+@app.command("list")
+def list_claims(
+    plan: PlanCode,
+    state: Annotated[State | None, typer.Option(help="Only those in this state.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """List a plan's claims in filing order."""
+
+    async def read(connection: AsyncConnection) -> list[Claim]:
+        found = await plan_of(connection, plan)
+        return await claims.claims_of(connection, found.plan_id, tuple(State) if state is None else (state,))
+
+    found = _committed(read)
+    if as_json:
+        _print_json([_plain(claim) for claim in found])
+        return
+    _print_table(
+        ("claim", "number", "state", "aid", "filed", "notice", "ends", "run"),
+        [
+            (c.claim_id, c.number, c.state, grouped(c.aid_minor), c.filed_on)
+            + ((c.notice.notice_on, c.notice.ends_on) if c.notice else ("", ""))
+            + (c.run_id or "",)
+            for c in found
+        ],
+        right=("claim", "number", "aid", "run"),
+    )
+    print(f"{len(found):,} claims, aid {grouped(sum(claim.aid_minor for claim in found))}")
+
+
+def _committed(command: Callable[[AsyncConnection], Awaitable[T]]) -> T:
+    async def in_transaction(engine: AsyncEngine, _settings: Settings) -> T:
+        async with engine.begin() as connection:
+            return await command(connection)
+
+    return in_database(in_transaction)
+
+
+def _decided(claim_id: int, on: date | None, step: Callable[[AsyncConnection, PlanRules, date], Awaitable[T]]) -> T:
+    """Take `step` on the day given, or on today's in the zone of the claim's plan."""
+
+    async def command(connection: AsyncConnection) -> T:
+        claim = await claims.claim_of(connection, claim_id)
+        _, rules = await _plan(connection, claim.plan_code)
+        return await step(connection, rules, on or _today(rules))
+
+    return _committed(command)
+
+
+async def _plan(connection: AsyncConnection, code: str) -> tuple[Plan, PlanRules]:
+    plan = await plan_of(connection, code)
+    return plan, await rules_of(connection, plan.plan_id, plan.version)
+
+
+def _today(rules: PlanRules) -> date:
+    return datetime.now(ZoneInfo(rules.time_zone)).date()
+
+
+def _say(claim: Claim) -> None:
+    notice = f", notice from {claim.notice.notice_on} until before {claim.notice.ends_on}" if claim.notice else ""
+    run = f", in run {claim.run_id}" if claim.run_id else ""
+    print(
+        f"claim {claim.claim_id} (number {claim.number} of {claim.plan_code}): {claim.state}, "
+        f"aid {grouped(claim.aid_minor)}{notice}{run}"
+    )
+
+
+def _plain(claim: Claim) -> dict[str, Any]:
+    """The claim as JSON keys, money as text in major units."""
+    fields = asdict(claim)
+    notice, aid_minor = fields.pop("notice"), fields.pop("aid_minor")
+    notice_on, ends_on = notice or (None, None)
+    return fields | {"aid": to_major(aid_minor), "notice_on": notice_on, "notice_ends_on": ends_on}
+
+
+def _print_json(value: object) -> None:
+    print(json.dumps(value, ensure_ascii=False, indent=2, default=str))
+
+
+def _print_table(columns: tuple[str, ...], rows: list[tuple[object, ...]], right: tuple[str, ...] = ()) -> None:
+    table = Table(box=None, header_style="bold")
+    for column in columns:
+        table.add_column(column, justify="right" if column in right else "left")
+    for row in rows:
+        table.add_row(*map(str, row))
+    # People wrote some of these texts: brackets in them are brackets.
+    Console(markup=False, emoji=False, highlight=False).print(table)
