@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from engine.errors import FentanError
 from engine.ledger.accounts import account_of
-from engine.store.arrays import copy_in
+from engine.store.arrays import copy_in, copy_out
 from engine.store.tables import journals, posting_segments, shards
 
 
@@ -67,8 +67,8 @@ class Segment:
             struct.pack("<qi", self.account_id, -1 if self.positions is None else self.amounts.size)
         )
         if self.positions is not None:
-            hashed.update(np.ascontiguousarray(self.positions, dtype="<i4"))
-        hashed.update(np.ascontiguousarray(self.amounts, dtype="<i8"))
+            hashed.update(np.ascontiguousarray(self.positions, dtype="<i4").data)
+        hashed.update(np.ascontiguousarray(self.amounts, dtype="<i8").data)
         return hashed.digest()
 
     def dense(self, seats: int) -> NDArray[np.int64]:
@@ -109,13 +109,17 @@ class Journal:
 
     @property
     def fingerprint(self) -> bytes:
-        """SHA-256 of the date, the lines and the segments' digests: what two postings of one key must share."""
-        hashed = hashlib.sha256(f"{self.kind} {self.effective_on.isoformat()}".encode())
+        """SHA-256 of kind, run, date and lines, each with its segment's digest: what two postings of a key share."""
+        hashed = hashlib.sha256(f"{self.kind} {self.run_id} {self.effective_on.isoformat()}".encode())
+        detail = {segment.account_id: digest for segment, digest in zip(self.segments, self.digests, strict=True)}
         for account, amount in self.lines.items():
-            hashed.update(struct.pack("<qq", account, amount))
-        for digest in self.digests:
-            hashed.update(digest)
+            hashed.update(struct.pack("<qq", account, amount) + detail.get(account, b""))
         return hashed.digest()
+
+    def digest(self, seq: int, head: bytes) -> bytes:
+        """The shard's head once this is posted as `seq` on the old head: SHA-256 of both, the key and the content."""
+        place = struct.pack("<qq", self.shard_id, seq)
+        return hashlib.sha256(head + place + self.key.encode() + self.fingerprint).digest()
 
 
 class Posted(NamedTuple):
@@ -136,7 +140,7 @@ async def post(connection: AsyncConnection, journal: Journal) -> Posted:
         )
     ).one()
     seq, fingerprint = shard.seq + 1, journal.fingerprint
-    digest = hashlib.sha256(shard.head + struct.pack("<qq", journal.shard_id, seq) + journal.key.encode() + fingerprint)
+    head = journal.digest(seq, shard.head)
     claimed = await connection.scalar(
         insert(journals)
         .values(
@@ -148,7 +152,7 @@ async def post(connection: AsyncConnection, journal: Journal) -> Posted:
             run_id=journal.run_id,
             effective_on=journal.effective_on,
             prev_digest=shard.head,
-            digest=digest.digest(),
+            digest=head,
             accounts=list(journal.lines),
             amounts=list(journal.lines.values()),
         )
@@ -166,9 +170,7 @@ async def post(connection: AsyncConnection, journal: Journal) -> Posted:
             for segment, digest in zip(journal.segments, journal.digests, strict=True)
         ],
     )
-    await connection.execute(
-        update(shards).where(shards.c.shard_id == journal.shard_id).values(seq=seq, head=digest.digest())
-    )
+    await connection.execute(update(shards).where(shards.c.shard_id == journal.shard_id).values(seq=seq, head=head))
     return Posted(seq, is_new=True)
 
 
@@ -183,3 +185,31 @@ async def _posted_before(connection: AsyncConnection, journal: Journal, fingerpr
     if there.fingerprint != fingerprint:
         raise KeyReused(f"{journal.key} on shard {journal.shard_id} was posted before with other content")
     return Posted(there.seq, is_new=False)
+
+
+async def posted_under(connection: AsyncConnection, shard_id: int, key: str) -> Journal | None:
+    """The journal that stands under a key, with its segments; None when nothing was posted."""
+    row = (
+        await connection.execute(
+            select(journals).where(journals.c.shard_id == shard_id, journals.c.idempotency_key == key)
+        )
+    ).one_or_none()
+    if row is None:
+        return None
+    columns = (posting_segments.c.account_id, posting_segments.c.amounts, posting_segments.c.positions)
+    segments = await copy_out(
+        connection,
+        "SELECT account_id, amounts, positions FROM posting_segments WHERE shard_id = $1 AND seq = $2"
+        " ORDER BY account_id",
+        [shard_id, row.seq],
+        [column.type for column in columns],
+    )
+    return Journal(
+        shard_id=shard_id,
+        key=key,
+        kind=row.kind,
+        effective_on=row.effective_on,
+        lines=dict(zip(row.accounts, row.amounts, strict=True)),
+        segments=tuple(Segment(*segment) for segment in segments),
+        run_id=row.run_id,
+    )

@@ -1,0 +1,119 @@
+"""One member's proof: that their amount stands under a run's seal, shown with their neighbours' amounts and tags.
+
+What a reader needs to check it by hand is SHA-256: hash the leaf, climb the steps, then cover the previous root
+(engine/ledger/seal.py). Tags are keyed hashes of member references; no name is in a proof.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from engine.errors import InvalidInput
+from engine.ledger import seal
+from engine.ledger.accounts import Account, account_id
+from engine.ledger.journals import Segment
+from engine.store.arrays import copy_out
+from engine.store.tables import PLAN_STRIDE, SHARD_SEATS, member_tags, posting_segments, run_shards, share_runs
+
+CHARGED_ACCOUNTS = (Account.CONTRIBUTIONS_RECEIVABLE, Account.SPONSOR_WAIVERS)
+"""A seat's share in a run stands on one of these two: it is owed by the member or waived, and the sponsor's."""
+
+
+@dataclass(frozen=True)
+class Proof:
+    """int64 `amounts` and 16-byte `tags` of one leaf, the steps up to the run's tree, and the roots in the chain."""
+
+    run_id: int
+    seat: int
+    first_seat: int
+    amounts: NDArray[np.int64]
+    tags: bytes
+    steps: tuple[seal.Step, ...]
+    previous_root: bytes | None
+    root: bytes
+
+    @property
+    def amount(self) -> int:
+        """The seat's share in minor units, owed or waived."""
+        return int(self.amounts[self.seat - self.first_seat])
+
+    @property
+    def tag(self) -> bytes:
+        """The seat's member tag: the member who knows the reference's tag knows the seat is theirs."""
+        first = (self.seat - self.first_seat) * seal.TAG_BYTES
+        return self.tags[first : first + seal.TAG_BYTES]
+
+
+def verify_proof(proof: Proof) -> bool:
+    """Whether the leaf leads to the root."""
+    leaf = seal.leaf_hash(seal.leaf_content(proof.amounts, proof.tags, 0))
+    return seal.sealed_root(proof.previous_root, seal.climb(leaf, proof.steps)) == proof.root
+
+
+async def read_tags(connection: AsyncConnection, shard_id: int, seats: int) -> bytes:
+    """The tags of a shard's first `seats` seats, 16 bytes each; fewer when the shard has fewer."""
+    query = "SELECT substr(tags, 1, $2) FROM member_tags WHERE shard_id = $1"
+    found = await copy_out(connection, query, [shard_id, seats * seal.TAG_BYTES], [member_tags.c.tags.type])
+    return found[0][0] if found else b""
+
+
+async def read_charges(connection: AsyncConnection, shard_id: int, run_id: int, seats: int) -> NDArray[np.int64]:
+    """int64[seats]: what the run charged each seat of the shard, waived shares in."""
+    plan_id = shard_id // PLAN_STRIDE
+    charged = np.zeros(seats, dtype=np.int64)
+    segments = await copy_out(
+        connection,
+        "SELECT segment.positions, segment.amounts FROM posting_segments AS segment JOIN journals USING (shard_id, seq)"
+        " WHERE shard_id = $1 AND run_id = $2 AND kind = 'charge' AND account_id IN ($3, $4)",
+        [shard_id, run_id, *(account_id(plan_id, code) for code in CHARGED_ACCOUNTS)],
+        [posting_segments.c.positions.type, posting_segments.c.amounts.type],
+    )
+    for positions, amounts in segments:
+        charged += Segment(0, amounts, positions).dense(seats)
+    return charged
+
+
+async def prove(connection: AsyncConnection, run_id: int, shard_id: int, seat: int) -> Proof:
+    """The proof of a seat's share in a sealed run. Raises InvalidInput when the run is not sealed or lacks the seat."""
+    run = (
+        await connection.execute(
+            select(share_runs.c.previous_root, share_runs.c.root).where(
+                share_runs.c.run_id == run_id, share_runs.c.plan_id == shard_id // PLAN_STRIDE
+            )
+        )
+    ).one_or_none()
+    if run is None or run.root is None:
+        raise InvalidInput(f"run {run_id} is not a sealed run of this plan; `fentan run list` shows the sealed ones")
+    parts = (
+        await connection.execute(
+            select(run_shards.c.shard_id, run_shards.c.seats, run_shards.c.root)
+            .where(run_shards.c.run_id == run_id)
+            .order_by(run_shards.c.shard_id)
+        )
+    ).all()
+    number = next((at for at, part in enumerate(parts) if part.shard_id == shard_id), None)
+    position = seat % SHARD_SEATS
+    if number is None or position >= parts[number].seats:
+        raise InvalidInput(f"seat {seat} joined after run {run_id} was frozen; it has no share there")
+    seats = parts[number].seats
+    amounts, tags = (
+        await read_charges(connection, shard_id, run_id, seats),
+        await read_tags(connection, shard_id, seats),
+    )
+    hashes, leaf = seal.leaf_hashes(amounts, tags), position // seal.LEAF_SEATS
+    first = leaf * seal.LEAF_SEATS
+    return Proof(
+        run_id=run_id,
+        seat=seat,
+        first_seat=seat - position + first,
+        amounts=amounts[first : first + seal.LEAF_SEATS],
+        tags=tags[first * seal.TAG_BYTES : (first + seal.LEAF_SEATS) * seal.TAG_BYTES],
+        steps=(*seal.path(hashes, leaf), *seal.path([part.root for part in parts], number)),
+        previous_root=run.previous_root,
+        root=run.root,
+    )

@@ -1,0 +1,120 @@
+"""What stands in the ledger seat by seat: one seat's statement, read by point, and all entries, page by page."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from datetime import date
+from typing import NamedTuple
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from engine.ledger.accounts import Account, account_of, plan_shard
+from engine.store.tables import SHARD_SEATS
+
+PAGE_ENTRIES = 10_000
+"""Entries fetched at a time, so that a long listing needs no memory."""
+
+
+class Entry(NamedTuple):
+    """One amount of one seat (of one claim number on aid payable), in minor units; debits are positive."""
+
+    shard_id: int
+    seq: int
+    account_id: int
+    seat: int
+    kind: str
+    run_id: int | None
+    effective_on: date
+    amount: int
+
+    @property
+    def account(self) -> Account:
+        """The account's code."""
+        return account_of(self.account_id)
+
+
+@dataclass(frozen=True)
+class Statement:
+    """One seat's entries on every subledger, in the order they were posted."""
+
+    shard_id: int
+    seat: int
+    entries: tuple[Entry, ...]
+
+    def running(self) -> Iterator[tuple[Entry, int]]:
+        """Each entry with its account's balance after it."""
+        balances: dict[Account, int] = {}
+        for entry in self.entries:
+            balances[entry.account] = balances.get(entry.account, 0) + entry.amount
+            yield entry, balances[entry.account]
+
+    def balance(self, account: Account) -> int:
+        """Minor units; debits are positive."""
+        return sum(entry.amount for entry in self.entries if entry.account == account)
+
+    @property
+    def owed(self) -> int:
+        """What the member owes, in minor units."""
+        return self.balance(Account.CONTRIBUTIONS_RECEIVABLE)
+
+    @property
+    def waived(self) -> int:
+        """The member's shares that the sponsor paid, in minor units."""
+        return self.balance(Account.SPONSOR_WAIVERS)
+
+
+_STATEMENT = text("""
+SELECT segment.shard_id, segment.seq, segment.account_id, CAST(:seat AS bigint) AS seat,
+    journals.kind, journals.run_id, journals.effective_on,
+    amount_at(segment.amounts, CASE WHEN segment.positions IS NULL THEN CAST(:position AS integer) + 1
+        ELSE array_position(segment.positions, CAST(:position AS integer)) END) AS amount
+FROM posting_segments AS segment
+JOIN journals USING (shard_id, seq)
+WHERE segment.shard_id = :shard_id
+ORDER BY segment.seq, segment.account_id
+""")
+
+_ENTRIES = text("""
+SELECT shard_id, seq, account_id, seat, kind, run_id, effective_on, amount
+FROM ledger_entries
+WHERE shard_id BETWEEN :first_shard AND :last_shard
+    AND (shard_id, seq, account_id, seat) > (:shard_id, :seq, :account_id, :seat)
+    AND (CAST(:run_id AS bigint) IS NULL OR run_id = :run_id)
+ORDER BY shard_id, seq, account_id, seat
+LIMIT :page
+""")
+
+
+def shard_of(plan_id: int, seat: int) -> int:
+    """The shard that holds a seat: 65,536 consecutive ones, from shard number 1 on."""
+    return plan_shard(plan_id) + 1 + seat // SHARD_SEATS
+
+
+async def read_statement(connection: AsyncConnection, shard_id: int, seat: int) -> Statement:
+    """One seat's statement. Reads one element of each of the shard's segments, not the segments.
+
+    Dense segments written before the shard had the seat say nothing of it.
+    """
+    position = seat % SHARD_SEATS
+    rows = await connection.execute(_STATEMENT, {"shard_id": shard_id, "seat": seat, "position": position})
+    return Statement(shard_id, seat, tuple(Entry(*row) for row in rows if row.amount))
+
+
+async def read_entries(
+    connection: AsyncConnection, plan_id: int | None = None, *, run_id: int | None = None, limit: int
+) -> AsyncIterator[Entry]:
+    """Up to `limit` entries of the view `ledger_entries`, ordered by shard, seq, account and seat; a page at a time."""
+    first_shard, last_shard = (0, 2**63 - 1) if plan_id is None else (plan_shard(plan_id), plan_shard(plan_id + 1) - 1)
+    after = (-1, -1, -1, -1)
+    while limit > 0:
+        page = min(limit, PAGE_ENTRIES)
+        place = dict(zip(("shard_id", "seq", "account_id", "seat"), after, strict=True))
+        bounds = {"first_shard": first_shard, "last_shard": last_shard, "run_id": run_id, "page": page}
+        entries = [Entry(*row) for row in await connection.execute(_ENTRIES, bounds | place)]
+        for entry in entries:
+            yield entry
+        if len(entries) < page:
+            return
+        after, limit = entries[-1][:4], limit - page

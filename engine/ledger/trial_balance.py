@@ -1,0 +1,48 @@
+"""The trial balance: every account of a plan, debit or credit, and the difference between the two sides."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import date
+from typing import NamedTuple
+
+from sqlalchemy import func, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from engine.ledger.accounts import Account, account_of, plan_shard
+from engine.store.tables import journal_lines
+
+
+class TrialLine(NamedTuple):
+    """One account's balance in minor units, on the side where it stands; the other side is 0."""
+
+    account_id: int
+    debit: int
+    credit: int
+
+    @property
+    def account(self) -> Account:
+        """The account's code."""
+        return account_of(self.account_id)
+
+
+async def trial_balance(connection: AsyncConnection, plan_id: int, as_of: date | None = None) -> list[TrialLine]:
+    """Every account of the plan that has a line, from the journals effective on or before `as_of` (default: all)."""
+    account = journal_lines.c.account_id
+    sums = (
+        select(account, func.sum(journal_lines.c.amount))
+        .where(journal_lines.c.shard_id >= plan_shard(plan_id), journal_lines.c.shard_id < plan_shard(plan_id + 1))
+        .group_by(account)
+        .order_by(account)
+    )
+    if as_of is not None:
+        sums = sums.where(journal_lines.c.effective_on <= as_of)
+    return [
+        TrialLine(account_id, max(int(balance), 0), max(-int(balance), 0))
+        for account_id, balance in await connection.execute(sums)
+    ]
+
+
+def difference(lines: Sequence[TrialLine]) -> int:
+    """Σ debit − Σ credit in minor units: 0, or the ledger is broken (I1)."""
+    return sum(line.debit - line.credit for line in lines)
