@@ -41,7 +41,7 @@ PlanCode = Annotated[str, typer.Option("--plan", metavar="CODE", help="The plan.
 On = Annotated[
     date | None,
     typer.Option(
-        "--on", metavar="DATE", parser=_day, help="The day of the decision. [default: today in the plan's zone]"
+        "--on", metavar="DATE", parser=_day, help="The day it counts from; today in the plan's zone unless given."
     ),
 ]
 Reason = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why, for the record: no medical details.")]
@@ -55,7 +55,7 @@ def file_claim(
     diagnosed_on: Annotated[date, typer.Option(metavar="DATE", parser=_day, help="The day of first diagnosis.")],
     actor: As,
     aid: Annotated[
-        str | None, typer.Option(metavar="AMOUNT", help="Less than the plan's aid for the age. [default: all of it]")
+        str | None, typer.Option(metavar="AMOUNT", help="A part of the plan's aid for the age; all of it unless given.")
     ] = None,
     on: On = None,
 ) -> None:
@@ -138,9 +138,8 @@ def pass_claim(
             return await claims.pass_due(connection, found.plan_id, on=on or _today(rules), actor=actor)
 
         passed_ids = _committed(passed)
-        print(
-            f"{len(passed_ids):,} claims of {code} passed{': ' if passed_ids else ''}{', '.join(map(str, passed_ids))}"
-        )
+        named = f": claims {', '.join(map(str, passed_ids))}" if passed_ids else ""
+        print(f"{code}: {len(passed_ids):,} passed{named}")
     else:
         raise InvalidInput("give either one CLAIM, or --due and --plan CODE")
 
@@ -212,7 +211,7 @@ def list_claims(
         ],
         right=("claim", "number", "aid", "run"),
     )
-    print(f"{len(found):,} claims, aid {grouped(sum(claim.aid_minor for claim in found))}")
+    print(f"listed: {len(found):,}, aid together {grouped(sum(claim.aid_minor for claim in found))}")
 
 
 def _committed(command: Callable[[AsyncConnection], Awaitable[T]]) -> T:
