@@ -9,12 +9,14 @@ from contextlib import asynccontextmanager, contextmanager
 from typing import Annotated, NamedTuple, TypeVar
 
 import typer
+from redis.exceptions import RedisError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from engine.log import configure_log
 from engine.settings import Settings, load_settings
 from engine.store.database import engine_on, migrate
-from engine.store.embedded import servers
+from engine.store.doorbell import doorbell
+from engine.store.embedded import servers, status
 
 T = TypeVar("T")
 
@@ -65,6 +67,18 @@ def start() -> Settings:
     settings = load_settings()
     configure_log(settings.log_format, settings.log_level)
     return settings
+
+
+async def notify(settings: Settings, run_id: int, occasion: str) -> None:
+    """Ring for a run if anybody can hear; where nobody does, a worker's sweeper finds it."""
+    if not settings.redis_url.get_secret_value() and not status(settings.data_dir)["valkey"]:
+        return
+    with addresses(settings) as found:
+        try:
+            async with doorbell(found.redis_url, patient=False) as bell:
+                await bell.ring(run_id, occasion)
+        except (RedisError, OSError):
+            typer.echo("the doorbell does not answer; workers find the run by themselves within a sweep", err=True)
 
 
 def child_environment(found: Addresses) -> dict[str, str]:

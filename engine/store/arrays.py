@@ -24,7 +24,7 @@ from engine.errors import FentanError
 from engine.store.database import driver_of
 
 Array: TypeAlias = NDArray[np.int64] | NDArray[np.int32] | NDArray[np.int16]
-Value: TypeAlias = None | int | str | bytes | date | Array
+Value: TypeAlias = int | str | bytes | date | Array | None
 Row: TypeAlias = Sequence[Value]
 
 _SIGNATURE = b"PGCOPY\n\xff\r\n\x00" + bytes(8)

@@ -71,7 +71,7 @@ plan_rules = Table(
 shards = Table(
     "shards",
     metadata,
-    Column("shard_id", BigInteger, nullable=False),
+    Column("shard_id", BigInteger, autoincrement=False, nullable=False),
     Column("plan_id", BigInteger, ForeignKey("plans.plan_id", name="shards_plan_fkey"), nullable=False),
     Column("number", Integer, nullable=False),
     Column("first_seat", BigInteger, nullable=False),
@@ -272,6 +272,7 @@ run_cases = Table(
     Column("run_id", BigInteger, ForeignKey("share_runs.run_id", name="run_cases_run_fkey"), nullable=False),
     Column("number", Integer, nullable=False, comment="filing order inside the run"),
     Column("claim_id", BigInteger, ForeignKey("claims.claim_id", name="run_cases_claim_fkey"), nullable=False),
+    Column("claim_number", Integer, nullable=False),
     Column("aid_minor", BigInteger, nullable=False),
     Column("gate_day", Integer, nullable=False),
     Column("cap_minor", BigInteger),
@@ -295,6 +296,7 @@ run_shards = Table(
     Column("roster_version", Integer, nullable=False),
     Column("ledger_seq", BigInteger, nullable=False, comment="seq of the shard at freeze"),
     Column("histogram", LargeBinary),
+    Column("waived_histogram", LargeBinary, comment="of the seats whose share the sponsor pays"),
     Column("seats", Integer, nullable=False),
     Column("sharers", BigInteger),
     Column("charged_minor", BigInteger),
@@ -312,7 +314,7 @@ run_shards = Table(
 accounts = Table(
     "accounts",
     metadata,
-    Column("account_id", BigInteger, nullable=False),
+    Column("account_id", BigInteger, autoincrement=False, nullable=False),
     Column("plan_id", BigInteger, ForeignKey("plans.plan_id", name="accounts_plan_fkey"), nullable=False),
     Column("unit", SmallInteger, nullable=False),
     Column("code", SmallInteger, nullable=False),
@@ -405,4 +407,20 @@ workers = Table(
     Column("started_at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),
     Column("beat_at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),
     PrimaryKeyConstraint("worker", name="workers_pkey"),
+)
+
+# Views, the public read surface; declared apart so that alembic does not take them for tables.
+views = MetaData()
+
+journal_lines = Table(
+    "journal_lines",
+    views,
+    Column("shard_id", BigInteger),
+    Column("seq", BigInteger),
+    Column("kind", Text),
+    Column("run_id", BigInteger),
+    Column("effective_on", Date),
+    Column("line", BigInteger),
+    Column("account_id", BigInteger),
+    Column("amount", BigInteger),
 )

@@ -68,6 +68,7 @@ CREATE TABLE run_shards (
     roster_version INTEGER NOT NULL,
     ledger_seq BIGINT NOT NULL,
     histogram BYTEA,
+    waived_histogram BYTEA,
     seats INTEGER NOT NULL,
     sharers BIGINT,
     charged_minor BIGINT,
@@ -82,6 +83,7 @@ CREATE TABLE run_shards (
 );
 CREATE INDEX run_shards_run_index ON run_shards (run_id, phase, state);
 COMMENT ON COLUMN run_shards.ledger_seq IS 'seq of the shard at freeze';
+COMMENT ON COLUMN run_shards.waived_histogram IS 'of the seats whose share the sponsor pays';
 COMMENT ON COLUMN run_shards.pointers IS 'tier → seat after the last odd unit given here';
 COMMENT ON COLUMN run_shards.root IS 'Merkle root of the shard''s leaves';
 
@@ -99,7 +101,7 @@ CREATE TABLE workers (
 COMMENT ON COLUMN workers.shard_id IS 'the shard in hand';
 
 CREATE TABLE accounts (
-    account_id BIGSERIAL NOT NULL,
+    account_id BIGINT NOT NULL,
     plan_id BIGINT NOT NULL,
     unit SMALLINT NOT NULL,
     code SMALLINT NOT NULL,
@@ -135,7 +137,7 @@ CREATE TABLE plan_rules (
 );
 
 CREATE TABLE shards (
-    shard_id BIGSERIAL NOT NULL,
+    shard_id BIGINT NOT NULL,
     plan_id BIGINT NOT NULL,
     number INTEGER NOT NULL,
     first_seat BIGINT NOT NULL,
@@ -304,6 +306,7 @@ CREATE TABLE run_cases (
     run_id BIGINT NOT NULL,
     number INTEGER NOT NULL,
     claim_id BIGINT NOT NULL,
+    claim_number INTEGER NOT NULL,
     aid_minor BIGINT NOT NULL,
     gate_day INTEGER NOT NULL,
     cap_minor BIGINT,

@@ -1,0 +1,192 @@
+"""`fentan demo`: a whole share run on this machine, from a synthetic roster to a sealed ledger."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+from time import monotonic
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from sqlalchemy import func, select, text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from engine.cli.ledger import print_statement, print_trial_balance
+from engine.cli.processes import worker_processes
+from engine.cli.quote import load_plan
+from engine.cli.roster import import_with_progress
+from engine.cli.run import follow, print_preview
+from engine.cli.shell import Addresses, addresses, start
+from engine.cli.story import Story, bring_claims, claimants, demo_story, replay_story
+from engine.errors import FentanError, InvalidInput
+from engine.ledger.accounts import open_accounts
+from engine.ledger.trial_balance import difference, trial_balance
+from engine.money import grouped, to_major
+from engine.plans.rules import PlanRules
+from engine.roster.plan import Plan, register_plan
+from engine.roster.synth import write_synthetic
+from engine.runs.planning import plan_run
+from engine.runs.preview import approve
+from engine.runs.report import Totals, phase_seconds, phase_table, totals_of
+from engine.runs.run import Run
+from engine.runs.states import RunState
+from engine.settings import Settings
+from engine.store.database import engine_on, migrate
+from engine.store.doorbell import Doorbell, doorbell
+from engine.store.tables import members as members_table
+from engine.store.tables import plans
+
+REPLAY_MEMBERS = 23_000_000
+DEMO_MEMBERS = 1_000_000
+PLANNER, APPROVER = "demo planner", "demo approver"
+MARK = "holds a demo of fentan; the next demo replaces it"
+
+console = Console()
+
+
+class DemoFailed(FentanError):
+    """The demo's run did not end as it should."""
+
+
+def demo(
+    members: Annotated[int | None, typer.Option(min=1, help="Members of the synthetic roster.")] = None,
+    plan: Annotated[str, typer.Option(help="A plan of config/plans.")] = "xianghubao",
+    report: Annotated[Path | None, typer.Option(help="Where the JSON report goes.")] = None,
+    workers: Annotated[int, typer.Option(min=1, max=64, help="Worker processes.")] = 2,
+    seed: Annotated[int, typer.Option(help="Of the synthetic roster.")] = 1,
+    replay: Annotated[bool, typer.Option(help="The run 相互宝 published on 21 January 2019, with 23,000,000.")] = False,
+) -> None:
+    """Play a whole share run: roster, claims, notice, plan, preview, approval, posting, seal; then show it."""
+    settings = start()
+    rules = load_plan(plan)
+    if replay:
+        story = replay_story(rules, members or REPLAY_MEMBERS, seed)
+    else:
+        story = demo_story(rules, members or DEMO_MEMBERS, seed)
+    with addresses(settings) as found:
+        outcome = asyncio.run(_play(found, settings, rules, story, workers))
+    if report is not None:
+        report.parent.mkdir(parents=True, exist_ok=True)
+        report.write_text(json.dumps(outcome, ensure_ascii=False, indent=2) + "\n", "utf-8")
+        console.print(f"report: {report}")
+
+
+async def _play(found: Addresses, settings: Settings, rules: PlanRules, story: Story, workers: int) -> dict[str, Any]:
+    async with engine_on(found.database_url) as engine:
+        await _begin_empty(engine)
+        console.print(f"[bold]{rules.name}[/bold] ({rules.code}): {story.members:,} members, debit on {story.debit_on}")
+        began = monotonic()
+        plan, refs = await _bring_roster(engine, settings, rules, story)
+        roster_seconds = monotonic() - began
+        async with engine.begin() as connection:
+            passed = await bring_claims(connection, plan, rules, story, refs)
+        console.print(f"{passed} claims were published on {story.notice_on} and passed their notice")
+        async with doorbell(found.redis_url) as bell:
+            with worker_processes(workers, found, quiet=True):
+                run = await _run(engine, bell, plan, story)
+        return await _show(engine, run, refs[0], roster_seconds)
+
+
+async def _begin_empty(engine: AsyncEngine) -> None:
+    """Clear what an earlier demo left; refuse a database that holds anything else. Raises InvalidInput."""
+    async with engine.begin() as connection:
+        mark = await connection.scalar(text("SELECT obj_description('public'::regnamespace, 'pg_namespace')"))
+        if mark == MARK:
+            await connection.execute(text("DROP SCHEMA public CASCADE"))
+            await connection.execute(text("CREATE SCHEMA public"))
+    await migrate(engine)
+    async with engine.begin() as connection:
+        if await connection.scalar(select(func.count()).select_from(plans)):
+            raise InvalidInput(
+                "this database holds plans that no demo made; run the demo in another folder, or name another database"
+            )
+        await connection.execute(text(f"COMMENT ON SCHEMA public IS '{MARK}'"))
+
+
+async def _bring_roster(
+    engine: AsyncEngine, settings: Settings, rules: PlanRules, story: Story
+) -> tuple[Plan, list[str]]:
+    """Register the plan, make a roster file and import it; the plan, and who will claim."""
+    async with engine.begin() as connection:
+        plan = await register_plan(connection, rules)
+        await open_accounts(connection, plan.plan_id)
+    path = settings.data_dir / "demo" / "roster.parquet"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_synthetic(path, story.members, story.seed, rules, joined_from=story.joined_from, joined_until=story.notice_on)
+    refs = claimants(path, story, rules)
+    await import_with_progress(engine, settings, plan, path, console)
+    path.unlink()
+    return plan, refs
+
+
+async def _run(engine: AsyncEngine, bell: Doorbell, plan: Plan, story: Story) -> Run:
+    """Plan, preview, approve by another, post and seal, with real workers. Raises DemoFailed."""
+    async with engine.begin() as connection:
+        run = await plan_run(connection, plan, story.debit_on, actor=PLANNER)
+    await bell.ring(run.run_id, "planned")
+    run = await follow(engine, run.run_id, console)
+    if run.state is not RunState.PREVIEWED:
+        raise DemoFailed(f"run {run.run_id} is {run.state}: {run.failure}")
+    print_preview(console, run)
+    async with engine.begin() as connection:
+        await approve(connection, run.run_id, actor=APPROVER)
+    await bell.ring(run.run_id, "approved", times=2)
+    run = await follow(engine, run.run_id, console)
+    if run.state is not RunState.SEALED:
+        raise DemoFailed(f"run {run.run_id} is {run.state}; `fentan run show {run.run_id}` says why")
+    return run
+
+
+async def _show(engine: AsyncEngine, run: Run, member_ref: str, roster_seconds: float) -> dict[str, Any]:
+    async with engine.connect() as connection:
+        totals = await totals_of(connection, run)
+        lines = await trial_balance(connection, run.plan_id)
+        everyone = await connection.scalar(select(func.count()).select_from(members_table))
+    if totals is None or run.root is None:
+        raise DemoFailed(f"run {run.run_id} has no totals")
+    seconds = {"roster": roster_seconds} | phase_seconds(run.moments)
+    phases = phase_table(seconds, everyone or 0)
+    _print_totals(run, totals)
+    print_trial_balance(console, lines)
+    await print_statement(console, engine, run.plan_id, member_ref)
+    table = Table("phase", "seconds", "members/s", title="How long it took")
+    for phase, row in phases.items():
+        table.add_row(phase, f"{row['seconds']:.2f}", f"{row['members_per_second']:,.0f}")
+    console.print(table)
+    console.print(f"sealed root {run.root.hex()}")
+    return {
+        "plan": run.plan_code,
+        "debit_on": run.debit_on.isoformat(),
+        "run": run.run_id,
+        **totals.as_json(),
+        "caps_hit": dict((run.preview or {}).get("caps_hit", {})),
+        "phases": phases,
+        "trial_balance_difference": to_major(difference(lines)),
+        "sealed_root": run.root.hex(),
+    }
+
+
+def _print_totals(run: Run, totals: Totals) -> None:
+    table = Table(title=f"Run {run.run_id} is sealed", show_header=False)
+    table.add_column()
+    table.add_column(justify="right")
+    table.add_row("each member pays", grouped(totals.share))
+    table.add_row("members", f"{totals.members:,}")
+    table.add_row("sharers", f"{totals.sharers:,}")
+    for cap, seats in (run.preview or {}).get("caps_hit", {}).items():
+        table.add_row(f"seats at the {cap.replace('_', ' ')} cap", f"{seats:,}")
+    if totals.waived_seats:
+        table.add_row("seats the sponsor pays for", f"{totals.waived_seats:,}")
+        table.add_row("… their shares", grouped(totals.waived))
+    for name in ("charged", "sponsor", "carry_in", "aid", "fee", "carry_out"):
+        table.add_row(name.replace("_", " "), grouped(getattr(totals, name)))
+    console.print(table)
+    console.print(
+        f"money in {grouped(totals.money_in)} = charged + sponsor + carry in; "
+        f"money out {grouped(totals.money_out)} = aid + fee + carry out; "
+        f"difference {grouped(totals.money_in - totals.money_out)}",
+        soft_wrap=True,
+    )

@@ -1,0 +1,79 @@
+"""Worker processes: started as children, watched, and stopped with whoever started them."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated
+
+import typer
+
+from engine.cli.shell import Addresses, addresses, child_environment, start
+from engine.store.database import engine_on, migrate
+from workers.supervisor import run_worker
+
+STOP_SECONDS = 30.0
+"""How long a worker may take to finish the shard in hand; then it is killed, which loses nothing."""
+
+
+@contextmanager
+def worker_processes(count: int, found: Addresses, *, quiet: bool = False) -> Iterator[list[subprocess.Popen[bytes]]]:
+    """`count` workers for the length of a block; `quiet` ones log only what goes wrong."""
+    environment = child_environment(found)
+    if quiet:
+        environment["FENTAN_LOG_LEVEL"] = "error"
+    command = [sys.executable, "-m", "engine.cli.main", "worker"]
+    processes = [subprocess.Popen(command, env=environment, start_new_session=True) for _ in range(count)]
+    try:
+        yield processes
+    finally:
+        for process in processes:
+            process.send_signal(signal.SIGTERM)
+        for process in processes:
+            try:
+                process.wait(STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def worker() -> None:
+    """One worker in the foreground: it answers the doorbell and sweeps. SIGTERM lets it finish the shard in hand."""
+    settings = start()
+    with addresses(settings) as found:
+        asyncio.run(_migrated(found))
+        asyncio.run(run_worker(found.database_url, found.redis_url, settings))
+
+
+def up(
+    workers: Annotated[int, typer.Option(min=1, max=64, help="Worker processes.")] = 2,
+) -> None:
+    """Servers and workers in the foreground; Ctrl-C stops all of them."""
+    settings = start()
+    with addresses(settings) as found:
+        asyncio.run(_migrated(found))
+        with worker_processes(workers, found) as processes:
+            typer.echo(f"{workers} workers are up; Ctrl-C stops them")
+            stopping = [signal.SIGINT, signal.SIGTERM, signal.SIGCHLD]
+            signal.pthread_sigmask(signal.SIG_BLOCK, stopping)
+            while signal.sigwait(stopping) == signal.SIGCHLD:
+                if gone := [process.pid for process in processes if process.poll() is not None]:
+                    typer.echo(f"worker {gone[0]} has ended; the others go on until Ctrl-C", err=True)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, stopping)
+
+
+def migrate_database() -> None:
+    """Bring the schema of the database up to date."""
+    settings = start()
+    with addresses(settings, redis=False) as found:
+        asyncio.run(_migrated(found))
+    typer.echo("the schema is up to date")
+
+
+async def _migrated(found: Addresses) -> None:
+    async with engine_on(found.database_url) as engine:
+        await migrate(engine)

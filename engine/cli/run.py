@@ -1,0 +1,280 @@
+"""`fentan run`: plan, preview, approve, watch, pause, resume, retry, void, show, list."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from datetime import datetime
+from time import monotonic
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from engine.cli.shell import As, in_database, notify
+from engine.errors import InvalidInput
+from engine.money import grouped, to_minor
+from engine.roster.plan import plan_of
+from engine.runs import control
+from engine.runs.planning import plan_run
+from engine.runs.preview import approve as approve_run
+from engine.runs.report import cases_of, failed_shards, phase_seconds, phase_table, totals_of
+from engine.runs.run import Run, list_runs, load_run
+from engine.runs.shards import progress_of
+from engine.runs.states import RunState
+from engine.runs.voiding import void as void_run
+from engine.settings import Settings
+
+app = typer.Typer(no_args_is_help=True, help="Share runs: plan, preview, approve by another, watch, void.")
+console = Console()
+
+RunId = Annotated[int, typer.Argument(metavar="RUN", help="The run's number.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+WATCH_SECONDS = 0.2
+RESTS = (RunState.PREVIEWED, RunState.SEALED, RunState.VOIDED, RunState.FAILED)
+"""States in which nothing moves until a person does something, or at all."""
+
+
+@app.command()
+def plan(
+    plan: Annotated[str, typer.Option("--plan", metavar="CODE", help="The plan.")],
+    debit_on: Annotated[datetime, typer.Option("--debit-on", formats=["%Y-%m-%d"], help="A debit day of the plan.")],
+    actor: As,
+) -> None:
+    """Plan a run of all passed claims that wait, to be debited on a day; workers freeze, measure and preview it."""
+
+    async def planned(engine: AsyncEngine, settings: Settings) -> Run:
+        async with engine.begin() as connection:
+            run = await plan_run(connection, await plan_of(connection, plan), debit_on.date(), actor=actor)
+        await notify(settings, run.run_id, "planned")
+        return run
+
+    run = in_database(planned)
+    console.print(f"run {run.run_id} of {plan} is planned for {run.debit_on}; `fentan run watch {run.run_id}`")
+
+
+@app.command()
+def preview(run_id: RunId, as_json: AsJson = False) -> None:
+    """What the run would charge, who hits which cap, and what the sponsor pays."""
+
+    async def loaded(engine: AsyncEngine, _: Settings) -> Run:
+        async with engine.connect() as connection:
+            return await load_run(connection, run_id)
+
+    run = in_database(loaded)
+    if run.preview is None or run.preview_digest is None:
+        raise InvalidInput(f"run {run_id} is {run.state} and has no preview yet; `fentan run watch {run_id}`")
+    if as_json:
+        print(json.dumps({**run.preview, "digest": run.preview_digest.hex()}, ensure_ascii=False, indent=2))
+    else:
+        print_preview(console, run)
+
+
+def print_preview(out: Console, run: Run) -> None:
+    """A run's preview for eyes."""
+    shown: Any = run.preview
+    money = Table(
+        title=f"Preview of run {run.run_id}: {shown['plan']}, debit on {shown['debit_on']}", show_header=False
+    )
+    money.add_column()
+    money.add_column(justify="right")
+    for name in ("cases", "members", "sharers"):
+        money.add_row(name, f"{shown[name]:,}")
+    for name in ("aid", "fee", "carry_in", "carry_out", "charged", "sponsor", "waived", "share"):
+        money.add_row(name.replace("_", " "), grouped(to_minor(shown[name])))
+    for cap, seats in shown["caps_hit"].items():
+        money.add_row(f"seats at the {cap.replace('_', ' ')} cap", f"{seats:,}")
+    if shown["waived_seats"]:
+        money.add_row("seats the sponsor pays for", f"{shown['waived_seats']:,}")
+    out.print(money)
+    classes = Table(title="Who pays what")
+    for column in ("tier", "gates", "allowance"):
+        classes.add_column(column)
+    for column in ("seats", "exact share", "pays"):
+        classes.add_column(column, justify="right")
+    for row in shown["classes"][:20]:
+        gates, allowance = ", ".join(row["gates"]), row["allowance"] or "none"
+        classes.add_row(row["tier"], gates, allowance, f"{row['seats']:,}", row["exact"], row["charge"])
+    out.print(classes)
+    if len(shown["classes"]) > 20:
+        out.print(f"… and {len(shown['classes']) - 20} more classes; --json has them all")
+    out.print(f"digest {run.preview_digest.hex() if run.preview_digest else ''}")
+
+
+@app.command()
+def approve(
+    run_id: RunId,
+    actor: As,
+    digest: Annotated[str | None, typer.Option(help="The preview's digest, to approve exactly that.")] = None,
+) -> None:
+    """Approve a preview; by someone else than who planned it."""
+
+    async def approved(engine: AsyncEngine, settings: Settings) -> None:
+        async with engine.begin() as connection:
+            await approve_run(connection, run_id, actor=actor, digest=digest)
+        await notify(settings, run_id, "approved")
+
+    in_database(approved)
+    console.print(f"run {run_id} is approved by {actor}; `fentan run watch {run_id}`")
+
+
+@app.command()
+def watch(run_id: RunId) -> None:
+    """Follow a run until it rests: shards done, members a second, time left."""
+
+    async def watched(engine: AsyncEngine, _: Settings) -> Run:
+        return await follow(engine, run_id, console)
+
+    run = in_database(watched)
+    console.print(f"run {run_id} is {run.state}" + (f": {run.failure}" if run.failure else ""))
+    if run.state is RunState.FAILED:
+        raise typer.Exit(1)
+
+
+async def follow(engine: AsyncEngine, run_id: int, out: Console) -> Run:
+    """Show a run's progress until it rests, is paused, or only failed shards are left; the run as it then stands."""
+    columns = (
+        TextColumn("{task.description:<10}"), BarColumn(), TaskProgressColumn(),
+        TextColumn("{task.fields[speed]}"), TimeRemainingColumn(),
+    )  # fmt: skip
+    with Progress(*columns, console=out, transient=not out.is_terminal) as bars:
+        phase: RunState | None = None
+        began, task = monotonic(), None
+        while True:
+            async with engine.connect() as connection:
+                run = await load_run(connection, run_id)
+                done = await progress_of(connection, run_id)
+            if run.state is not phase:
+                phase, began = run.state, monotonic()
+                task = bars.add_task(str(phase), total=done.seats or None, speed="")
+            speed = done.seats_done / max(monotonic() - began, 1e-6)
+            if task is not None and run.state not in RESTS:
+                bars.update(task, completed=done.seats_done, total=done.seats or None, speed=f"{speed:,.0f} members/s")
+            stuck = done.failed and not (done.working or done.due)
+            if run.state in RESTS or run.paused or stuck:
+                return run
+            await asyncio.sleep(WATCH_SECONDS)
+
+
+@app.command()
+def pause(run_id: RunId, actor: As) -> None:
+    """Let workers finish the shard in hand and take no other."""
+    _set_paused(run_id, paused=True, actor=actor)
+
+
+@app.command()
+def resume(run_id: RunId, actor: As) -> None:
+    """Let workers go on."""
+    _set_paused(run_id, paused=False, actor=actor)
+
+
+def _set_paused(run_id: int, *, paused: bool, actor: str) -> None:
+    async def set_paused(engine: AsyncEngine, settings: Settings) -> None:
+        async with engine.begin() as connection:
+            await control.set_paused(connection, run_id, paused=paused, actor=actor)
+        if not paused:
+            await notify(settings, run_id, "resumed")
+
+    in_database(set_paused)
+    console.print(f"run {run_id} is {'paused' if paused else 'going on'}")
+
+
+@app.command()
+def retry(run_id: RunId, actor: As) -> None:
+    """Give failed shards a new set of attempts."""
+
+    async def retried(engine: AsyncEngine, settings: Settings) -> int:
+        async with engine.begin() as connection:
+            count = await control.retry_failed(connection, run_id, actor=actor)
+        await notify(settings, run_id, "retried")
+        return count
+
+    console.print(f"{in_database(retried)} failed shards of run {run_id} are due again")
+
+
+@app.command()
+def void(
+    run_id: RunId, actor: As, reason: Annotated[str, typer.Option(help="Why; it goes into the audit log.")]
+) -> None:
+    """Drop a run that posted nothing, reverse one that did. Nothing is deleted."""
+
+    async def voided(engine: AsyncEngine, settings: Settings) -> RunState:
+        async with engine.begin() as connection:
+            state = await void_run(connection, run_id, actor=actor, reason=reason)
+        await notify(settings, run_id, "void")
+        return state
+
+    console.print(f"run {run_id} is {in_database(voided)}")
+
+
+@app.command()
+def show(run_id: RunId, as_json: AsJson = False) -> None:
+    """Where a run stands, what it came to, and what went wrong."""
+
+    async def described(engine: AsyncEngine, _: Settings) -> dict[str, Any]:
+        return await describe(engine, run_id)
+
+    found = in_database(described)
+    if as_json:
+        print(json.dumps(found, ensure_ascii=False, indent=2))
+        return
+    table = Table(title=f"Run {run_id}", show_header=False)
+    for name, value in found.items():
+        text = json.dumps(value, ensure_ascii=False) if isinstance(value, dict | list) else str(value)
+        table.add_row(name.replace("_", " "), text)
+    console.print(table)
+
+
+async def describe(engine: AsyncEngine, run_id: int) -> dict[str, Any]:
+    """A run as `show --json` prints it."""
+    async with engine.connect() as connection:
+        run = await load_run(connection, run_id)
+        totals = await totals_of(connection, run)
+        done = await progress_of(connection, run_id)
+        failed = await failed_shards(connection, run_id)
+        cases = await cases_of(connection, run_id)
+    return {
+        "run": run.run_id,
+        "plan": run.plan_code,
+        "debit_on": run.debit_on.isoformat(),
+        "state": run.state,
+        "paused": run.paused,
+        "planned_by": run.planned_by,
+        "approved_by": run.approved_by,
+        "shards": {"all": done.shards, "done": done.done, "working": done.working, "failed": done.failed},
+        **(totals.as_json() if totals is not None else {}),
+        "cases": cases,
+        "phases": phase_table(phase_seconds(run.moments), run.members or 0),
+        "preview_digest": run.preview_digest.hex() if run.preview_digest else None,
+        "sealed_root": run.root.hex() if run.root else None,
+        "void_root": run.void_root.hex() if run.void_root else None,
+        "failure": run.failure,
+        "failed_shards": [{"shard": shard, "error": error} for shard, error in failed],
+    }
+
+
+@app.command("list")
+def list_(plan: Annotated[str | None, typer.Option(help="Only this plan's.")] = None, as_json: AsJson = False) -> None:
+    """The latest runs."""
+
+    async def listed(engine: AsyncEngine, _: Settings) -> list[Run]:
+        async with engine.connect() as connection:
+            return await list_runs(connection, (await plan_of(connection, plan)).plan_id if plan else None)
+
+    runs = in_database(listed)
+    if as_json:
+        rows = [
+            {"run": run.run_id, "plan": run.plan_code, "debit_on": str(run.debit_on), "state": run.state}
+            for run in runs
+        ]
+        print(json.dumps(rows, indent=2))
+        return
+    table = Table("run", "plan", "debit on", "state", "planned by", "approved by", "share")
+    for run in runs:
+        state = f"{run.state} (paused)" if run.paused else str(run.state)
+        share = str((run.preview or {}).get("share", ""))
+        table.add_row(str(run.run_id), run.plan_code, str(run.debit_on), state, run.planned_by, run.approved_by, share)
+    console.print(table)

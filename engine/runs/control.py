@@ -1,0 +1,29 @@
+"""What a person does to a run under way: pause, resume, retry. Each is in the audit log."""
+
+from __future__ import annotations
+
+from sqlalchemy import update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from engine.runs.run import lock_run_or_wait
+from engine.runs.shards import retry
+from engine.runs.states import AT_WORK, NotNow, RunState
+from engine.store.audit import record
+from engine.store.tables import share_runs
+
+
+async def set_paused(connection: AsyncConnection, run_id: int, *, paused: bool, actor: str) -> None:
+    """Pause or resume: workers finish the shard in hand and take no other. Raises NotNow for a run that is over."""
+    run = await lock_run_or_wait(connection, run_id)
+    if run.state not in (*AT_WORK, RunState.PREVIEWED):
+        raise NotNow(f"{run.name} is {run.state}: there is nothing to {'pause' if paused else 'resume'}")
+    await connection.execute(update(share_runs).where(share_runs.c.run_id == run_id).values(paused=paused))
+    await record(connection, actor, "pause run" if paused else "resume run", run.name)
+
+
+async def retry_failed(connection: AsyncConnection, run_id: int, *, actor: str) -> int:
+    """Give the run's failed shards a new set of attempts; how many there were."""
+    run = await lock_run_or_wait(connection, run_id)
+    count = await retry(connection, run_id)
+    await record(connection, actor, "retry shards", run.name, {"shards": count})
+    return count

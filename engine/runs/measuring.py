@@ -1,0 +1,57 @@
+"""Measure one shard of a frozen run: its histogram, stored in its own row."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from engine.apportion import Histogram, Rounding, Seats, measure
+from engine.ledger.balances import write_year_usage
+from engine.plans.answers import terms
+from engine.runs.allowance import seats_of, waived_seats
+from engine.runs.run import Inputs
+from engine.runs.shards import ShardClaim, finish
+
+
+async def measure_shard(engine: AsyncEngine, inputs: Inputs, claim: ShardClaim) -> None:
+    """Count the shard's sharers into a histogram; a second one counts those whose share is waived."""
+    async with engine.connect() as connection:
+        seats, usage = await seats_of(connection, inputs, claim)
+    counted, waived = await asyncio.to_thread(_measure, inputs, seats)
+    async with engine.begin() as connection:
+        await finish(
+            connection,
+            claim,
+            histogram=counted.to_bytes(),
+            waived_histogram=None if waived is None else waived.to_bytes(),
+            sharers=int(counted.seats.sum()),
+        )
+        if usage is not None and not usage.is_stored and usage.amounts.any():
+            await write_year_usage(connection, claim.shard_id, inputs.run.debit_on.year, usage)
+
+
+def _measure(inputs: Inputs, seats: Seats) -> tuple[Histogram, Histogram | None]:
+    pointers = inputs.pointers if terms(inputs.rules).rounding is Rounding.EXACT else None
+    counted = measure(seats, inputs.gates, clip=inputs.run.clip, pointers=pointers)
+    waived = waived_seats(inputs, seats)
+    if waived is None:
+        return counted, None
+    return counted, measure(_only(seats, waived), inputs.gates, clip=inputs.run.clip)
+
+
+def _only(seats: Seats, chosen: NDArray[np.bool_]) -> Seats:
+    """The chosen seats alone, as if the shard held no others."""
+    gap = seats.frozen_from is not None and seats.frozen_to is not None
+    return replace(
+        seats,
+        shares_from=seats.shares_from[chosen],
+        ended_on=seats.ended_on[chosen],
+        tier=seats.tier[chosen],
+        frozen_from=seats.frozen_from[chosen] if gap and seats.frozen_from is not None else None,
+        frozen_to=seats.frozen_to[chosen] if gap and seats.frozen_to is not None else None,
+        allowance=seats.allowance[chosen] if isinstance(seats.allowance, np.ndarray) else seats.allowance,
+    )

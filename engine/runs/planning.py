@@ -1,0 +1,142 @@
+"""Plan and freeze: which claims a run carries, which shards and roster versions it stands on."""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+
+from sqlalchemy import func, insert, literal, select, update
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from engine.claims.sharing import passed_claims, share
+from engine.errors import InvalidInput
+from engine.ledger.accounts import Account, account_id, plan_shard
+from engine.plans.answers import case_cap
+from engine.plans.days import day_number
+from engine.roster.changes import fold, shards_with_changes
+from engine.roster.plan import Plan, rules_of
+from engine.runs.run import Run, load_run, move, note_moment
+from engine.runs.shards import Phase, ShardState
+from engine.runs.states import HOLDS_THE_PLAN, RunEvent, RunState
+from engine.store.audit import record
+from engine.store.tables import journal_lines, plans, roster, run_cases, run_shards, shards, share_runs
+
+
+async def plan_run(connection: AsyncConnection, plan: Plan, debit_on: date, *, actor: str) -> Run:
+    """A run of all passed claims of the plan, each at its own gate, debited on `debit_on`.
+
+    Raises InvalidInput when no claim has passed, the day is no debit day, or the period has a run already.
+    """
+    rules = await rules_of(connection, plan.plan_id, plan.version)
+    if debit_on.day not in rules.debit.days_of_month:
+        days = ", ".join(map(str, rules.debit.days_of_month))
+        raise InvalidInput(f"{debit_on} is no debit day of {plan.code}; it debits on days {days} of the month")
+    waiting = [claim for claim in await passed_claims(connection, plan.plan_id) if claim.notice_on <= debit_on]
+    if not waiting:
+        raise InvalidInput(
+            f"no passed claim of {plan.code} waits for a run; `fentan claim list` shows where they stand"
+        )
+    try:
+        async with connection.begin_nested():
+            run_id = await connection.scalar(
+                insert(share_runs)
+                .values(
+                    plan_id=plan.plan_id,
+                    rules_version=plan.version,
+                    debit_on=debit_on,
+                    state=RunState.PLANNED,
+                    planned_by=actor,
+                    moments=func.jsonb_build_object("planned", func.clock_timestamp()),
+                )
+                .returning(share_runs.c.run_id)
+            )
+    except IntegrityError as error:
+        raise InvalidInput(f"{plan.code} has a run for {debit_on} already; void it first to plan another") from error
+    assert run_id is not None
+    await connection.execute(
+        insert(run_cases),
+        [
+            {
+                "run_id": run_id,
+                "number": number,
+                "claim_id": claim.claim_id,
+                "claim_number": claim.number,
+                "aid_minor": claim.aid_minor,
+                "gate_day": day_number(claim.notice_on),
+                "cap_minor": case_cap(rules),
+            }
+            for number, claim in enumerate(waiting, start=1)
+        ],
+    )
+    await share(connection, [claim.claim_id for claim in waiting], run_id, on=debit_on)
+    await record(connection, actor, "plan run", f"run:{run_id}", {"debit_on": str(debit_on), "cases": len(waiting)})
+    return await load_run(connection, run_id)
+
+
+async def freeze(connection: AsyncConnection, run: Run, *, freeze_hours: float) -> bool:
+    """Fix the shards, the roster versions, the carry and the pointers of a locked run; False while another run waits.
+
+    Changes to the roster fold into at most one new version per shard first.
+    """
+    await connection.execute(select(plans.c.plan_id).where(plans.c.plan_id == run.plan_id).with_for_update())
+    holder = await connection.scalar(
+        select(share_runs.c.run_id).where(share_runs.c.plan_id == run.plan_id, share_runs.c.state.in_(HOLDS_THE_PLAN))
+    )
+    if holder is not None:
+        return False
+    await note_moment(connection, run, "freezing")
+    for shard_id in await shards_with_changes(connection, run.plan_id):
+        await fold(connection, shard_id)
+    latest = (
+        select(roster.c.shard_id, func.max(roster.c.version).label("version")).group_by(roster.c.shard_id).subquery()
+    )
+    frozen = (
+        select(
+            shards.c.shard_id,
+            literal(run.run_id),
+            literal(Phase.MEASURE),
+            literal(ShardState.PENDING),
+            latest.c.version,
+            shards.c.seq,
+            shards.c.seats,
+        )
+        .join(latest, latest.c.shard_id == shards.c.shard_id)
+        .where(shards.c.plan_id == run.plan_id, shards.c.number > 0)
+    )
+    columns = ["shard_id", "run_id", "phase", "state", "roster_version", "ledger_seq", "seats"]
+    await connection.execute(insert(run_shards).from_select(columns, frozen))
+    members = await connection.scalar(select(func.sum(run_shards.c.seats)).where(run_shards.c.run_id == run.run_id))
+    carry_account = account_id(run.plan_id, Account.CARRY)
+    carry = await connection.scalar(
+        select(-func.coalesce(func.sum(journal_lines.c.amount), 0)).where(
+            journal_lines.c.shard_id == plan_shard(run.plan_id), journal_lines.c.account_id == carry_account
+        )
+    )
+    pointers = await connection.scalar(
+        select(share_runs.c.sealed_pointers)
+        .where(share_runs.c.plan_id == run.plan_id, share_runs.c.state == RunState.SEALED)
+        .order_by(share_runs.c.run_id.desc())
+        .limit(1)
+    )
+    ledger_seq = await connection.scalar(select(shards.c.seq).where(shards.c.shard_id == plan_shard(run.plan_id)))
+    await move(
+        connection,
+        run,
+        RunEvent.FREEZE,
+        members=members or 0,
+        carry_in=int(carry or 0),
+        ledger_seq=ledger_seq,
+        pointers=pointers or {},
+        freeze_expires_at=func.clock_timestamp() + timedelta(hours=freeze_hours),
+    )
+    return True
+
+
+async def measure_again(connection: AsyncConnection, run: Run, clip: int) -> None:
+    """The clip was too small: double it past `clip` and let every shard be measured again."""
+    await connection.execute(
+        update(run_shards)
+        .where(run_shards.c.run_id == run.run_id)
+        .values(state="pending", attempt=0, histogram=None, waived_histogram=None)
+    )
+    await move(connection, run, RunEvent.MEASURE_AGAIN, clip=2 * clip)

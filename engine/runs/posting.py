@@ -1,0 +1,124 @@
+"""Post one shard of an approved run: one transaction with its journal, segments, balances and its own row."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import select, text
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from engine.apportion import Charges, Offset, Seats, charge
+from engine.ledger.accounts import Account, account_id
+from engine.ledger.balances import Balance, read_balance, write_balance
+from engine.ledger.journals import Journal, Segment, post
+from engine.ledger.seal import leaf_hashes, tree_root
+from engine.roster.columns import read_tags
+from engine.runs.allowance import seats_of, waived_seats
+from engine.runs.run import Inputs
+from engine.runs.shards import ShardClaim, finish, renew
+from engine.runs.states import NotNow, RunState
+from engine.store.tables import share_runs
+
+
+class Drawn(NamedTuple):
+    """What one shard is charged: int64[n] amounts as computed, those waived (or None), and its Merkle root."""
+
+    charges: Charges
+    charged: NDArray[np.int64]
+    waived: NDArray[np.int64] | None
+    root: bytes
+
+
+@dataclass(frozen=True)
+class Lease:
+    """How long a shard may take, and the limit of its storing transaction, which is shorter."""
+
+    seconds: float
+
+    @property
+    def transaction_milliseconds(self) -> int:
+        """Four fifths of the lease: the database ends the transaction before the lease does."""
+        return int(self.seconds * 800)
+
+
+async def post_shard(engine: AsyncEngine, inputs: Inputs, claim: ShardClaim, *, offset: Offset, lease: Lease) -> None:
+    """Charge the shard's seats and post what they owe. Raises LeaseLost, NotNow, KeyReused, OverCharged."""
+    receivable = account_id(inputs.run.plan_id, Account.CONTRIBUTIONS_RECEIVABLE)
+    async with engine.connect() as connection:
+        seats, _ = await seats_of(connection, inputs, claim)
+        tags = await read_tags(connection, claim.shard_id, len(seats))
+        before = await read_balance(
+            connection, claim.shard_id, receivable, through_seq=claim.ledger_seq, seats=len(seats)
+        )
+    drawn = await asyncio.to_thread(draw, inputs, seats, tags, offset)
+    journal = await asyncio.to_thread(charge_journal, inputs, claim, drawn)
+    async with engine.begin() as connection:
+        await renew(connection, claim, lease_seconds=lease.seconds)
+    async with engine.begin() as connection:
+        await begin_storing(connection, inputs, claim, RunState.POSTING, lease)
+        await finish(
+            connection,
+            claim,
+            charged_minor=int(drawn.charged.sum()),
+            waived_minor=0 if drawn.waived is None else int(drawn.waived.sum()),
+            waived_seats=0 if drawn.waived is None else int(np.count_nonzero(drawn.waived)),
+            pointers={str(tier): seat for tier, seat in drawn.charges.pointer.items()},
+            root=drawn.root,
+        )
+        if journal is None:
+            return
+        posted = await post(connection, journal)
+        if posted.is_new:
+            balance = Balance(before.amounts + drawn.charged, posted.seq, is_stored=False)
+            await write_balance(connection, claim.shard_id, receivable, balance)
+
+
+async def begin_storing(
+    connection: AsyncConnection, inputs: Inputs, claim: ShardClaim, state: RunState, lease: Lease
+) -> None:
+    """Open a storing transaction: shorter than the lease, only while the run is in `state`; a void waits for it."""
+    await connection.execute(text(f"SET LOCAL transaction_timeout = {lease.transaction_milliseconds}"))
+    found = await connection.scalar(
+        select(share_runs.c.state).where(share_runs.c.run_id == claim.run_id).with_for_update(key_share=True, read=True)
+    )
+    if found != state:
+        raise NotNow(f"{inputs.run.name} is {found}, so nothing more is posted for it")
+
+
+def draw(inputs: Inputs, seats: Seats, tags: bytes, offset: Offset) -> Drawn:
+    """What each seat of one shard pays, who pays it, and the shard's root: a pure function of what was pinned."""
+    if inputs.solution is None:
+        raise NotNow(f"{inputs.run.name} has no solution yet")
+    charges = charge(seats, inputs.solution, inputs.gates, pointers=inputs.pointers, offset=offset)
+    waives = waived_seats(inputs, seats)
+    charged, waived = charges.amounts, None
+    if waives is not None:
+        waived = np.where(waives, charges.amounts, 0)
+        charged = charges.amounts - waived
+    return Drawn(charges, charged, waived, tree_root(leaf_hashes(charges.amounts, tags)))
+
+
+def charge_journal(inputs: Inputs, claim: ShardClaim, drawn: Drawn) -> Journal | None:
+    """Debit the members, and the sponsor for those it waives; credit the run's clearing. None when nobody owes."""
+    plan_id = inputs.run.plan_id
+    segments = [Segment.of(account_id(plan_id, Account.CONTRIBUTIONS_RECEIVABLE), drawn.charged)]
+    if drawn.waived is not None:
+        segments.append(Segment.of(account_id(plan_id, Account.SPONSOR_WAIVERS), drawn.waived))
+    owed = tuple(segment for segment in segments if segment.total)
+    if not owed:
+        return None
+    lines = {segment.account_id: segment.total for segment in owed}
+    lines[account_id(plan_id, Account.RUN_CLEARING)] = -sum(lines.values())
+    return Journal(
+        shard_id=claim.shard_id,
+        key=f"{inputs.run.name}:charge",
+        kind="charge",
+        effective_on=inputs.run.debit_on,
+        lines=lines,
+        segments=owed,
+        run_id=inputs.run.run_id,
+    )

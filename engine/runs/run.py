@@ -1,0 +1,207 @@
+"""The share run as a row: load, lock, move, and the inputs it pins."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any
+
+from sqlalchemy import Row, func, select, update
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from engine.apportion import Case, Solution
+from engine.errors import FentanError, InvalidInput
+from engine.plans.rules import PlanRules
+from engine.roster.plan import rules_of
+from engine.runs.states import RunEvent, RunState, after
+from engine.store.tables import plans, run_cases, run_shards, share_runs
+
+
+class PreviewChanged(FentanError):
+    """What would be posted is not what was approved; plan a new run."""
+
+    invariant = "I13"
+
+
+@dataclass(frozen=True)
+class Run:
+    """One share run. Amounts in minor units; `moments` says when each state began."""
+
+    run_id: int
+    plan_id: int
+    plan_code: str
+    rules_version: int
+    debit_on: date
+    state: RunState
+    paused: bool
+    planned_by: str
+    approved_by: str | None
+    freeze_expires_at: datetime | None
+    members: int | None
+    carry_in: int | None
+    ledger_seq: int | None
+    clip: int | None
+    pointers: Mapping[str, int] | None
+    sealed_pointers: Mapping[str, int] | None
+    solution: bytes | None
+    preview: Mapping[str, Any] | None
+    preview_digest: bytes | None
+    approved_digest: bytes | None
+    previous_root: bytes | None
+    root: bytes | None
+    void_root: bytes | None
+    moments: Mapping[str, str]
+    failure: str | None
+
+    @property
+    def name(self) -> str:
+        """How it is called in keys and logs: `run:7`."""
+        return f"run:{self.run_id}"
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What a run pinned, and what every step of it is a pure function of, with the shard's roster."""
+
+    run: Run
+    rules: PlanRules
+    cases: tuple[Case, ...]
+    claims: tuple[int, ...]
+    claim_numbers: tuple[int, ...]
+    solution: Solution | None
+
+    @property
+    def gates(self) -> tuple[int, ...]:
+        """Sorted distinct day numbers."""
+        return tuple(sorted({case.gate for case in self.cases}))
+
+    @property
+    def pointers(self) -> dict[int, int]:
+        """Tier → seat where the rotation of odd units stands."""
+        return {int(tier): seat for tier, seat in (self.run.pointers or {}).items()}
+
+    @property
+    def seed(self) -> bytes:
+        """Where exact rounding starts: the plan and the day, so that a run planned anew starts alike."""
+        return f"{self.run.plan_code}:{self.run.debit_on.isoformat()}".encode()
+
+
+def _run(row: Row[Any]) -> Run:
+    values = row._asdict()
+    return Run(**values | {"state": RunState(values["state"])})
+
+
+_RUNS = select(share_runs, plans.c.code.label("plan_code")).join(plans, plans.c.plan_id == share_runs.c.plan_id)
+
+
+async def load_run(connection: AsyncConnection, run_id: int) -> Run:
+    """The run. Raises InvalidInput when there is none."""
+    row = (await connection.execute(_RUNS.where(share_runs.c.run_id == run_id))).one_or_none()
+    if row is None:
+        raise InvalidInput(f"there is no run {run_id}; `fentan run list` shows those there are")
+    return _run(row)
+
+
+async def lock_run(connection: AsyncConnection, run_id: int, *, against_posting: bool = False) -> Run | None:
+    """The run, locked until the transaction ends; None while another holds it.
+
+    `against_posting` also waits for the shards being posted, and keeps new ones out.
+    """
+    query = _RUNS.where(share_runs.c.run_id == run_id)
+    if against_posting:
+        query = query.with_for_update(of=share_runs)
+    else:
+        query = query.with_for_update(of=share_runs, key_share=True, skip_locked=True)
+    row = (await connection.execute(query)).one_or_none()
+    return _run(row) if row is not None else None
+
+
+async def lock_run_or_wait(connection: AsyncConnection, run_id: int) -> Run:
+    """The run, locked until the transaction ends, for a person's decision. Raises InvalidInput."""
+    await load_run(connection, run_id)
+    row = (await connection.execute(_RUNS.where(share_runs.c.run_id == run_id).with_for_update(of=share_runs))).one()
+    return _run(row)
+
+
+async def list_runs(connection: AsyncConnection, plan_id: int | None = None, limit: int = 50) -> list[Run]:
+    """The latest runs, newest first."""
+    query = _RUNS.order_by(share_runs.c.run_id.desc()).limit(limit)
+    if plan_id is not None:
+        query = query.where(share_runs.c.plan_id == plan_id)
+    return [_run(row) for row in await connection.execute(query)]
+
+
+async def move(connection: AsyncConnection, run: Run, event: RunEvent, **values: Any) -> RunState:
+    """Move a locked run by `event`, writing `values` with it. Raises NotNow."""
+    state = after(run.state, event)
+    await connection.execute(
+        update(share_runs)
+        .where(share_runs.c.run_id == run.run_id, share_runs.c.state == run.state)
+        .values(state=state, moments=share_runs.c.moments.op("||")(_moment(state)), **values)
+    )
+    return state
+
+
+async def note_moment(connection: AsyncConnection, run: Run, moment: str) -> None:
+    """Write down when a step inside a state began."""
+    await connection.execute(
+        update(share_runs)
+        .where(share_runs.c.run_id == run.run_id)
+        .values(moments=share_runs.c.moments.op("||")(_moment(moment)))
+    )
+
+
+def _moment(name: str) -> Any:
+    return func.jsonb_build_object(name, func.clock_timestamp(), type_=JSONB)
+
+
+async def inputs_of(connection: AsyncConnection, run: Run) -> Inputs:
+    """Everything the run pinned but the rosters, which each shard reads for itself."""
+    rules = await rules_of(connection, run.plan_id, run.rules_version)
+    rows = (
+        await connection.execute(select(run_cases).where(run_cases.c.run_id == run.run_id).order_by(run_cases.c.number))
+    ).all()
+    return Inputs(
+        run=run,
+        rules=rules,
+        cases=tuple(Case(row.aid_minor, row.gate_day, row.cap_minor) for row in rows),
+        claims=tuple(row.claim_id for row in rows),
+        claim_numbers=tuple(row.claim_number for row in rows),
+        solution=unpack_solution(run.solution) if run.solution is not None else None,
+    )
+
+
+def pack_solution(solution: Solution) -> bytes:
+    """The solution's canonical JSON, compressed."""
+    return zlib.compress(solution.to_json().encode())
+
+
+def unpack_solution(packed: bytes) -> Solution:
+    """What pack_solution packed."""
+    return Solution.from_json(zlib.decompress(packed).decode())
+
+
+async def digest_of(connection: AsyncConnection, inputs: Inputs) -> bytes:
+    """SHA-256 of everything an approval stands for: rules, roster versions, cases, carry, seqs, and the solution."""
+    if inputs.solution is None:
+        raise PreviewChanged(f"{inputs.run.name} has no solution")
+    shards = await connection.execute(
+        select(run_shards.c.shard_id, run_shards.c.roster_version, run_shards.c.ledger_seq)
+        .where(run_shards.c.run_id == inputs.run.run_id)
+        .order_by(run_shards.c.shard_id)
+    )
+    pinned: Sequence[object] = [
+        inputs.rules.model_dump_json(),
+        inputs.run.debit_on.isoformat(),
+        [tuple(row) for row in shards],
+        [(case.aid, case.gate, case.cap) for case in inputs.cases],
+        inputs.claims,
+        [inputs.run.carry_in, inputs.run.ledger_seq, inputs.run.clip, sorted(inputs.pointers.items())],
+        inputs.solution.digest().hex(),
+    ]
+    return hashlib.sha256(json.dumps(pinned, separators=(",", ":")).encode()).digest()

@@ -1,0 +1,109 @@
+"""Seal a posted run: prove that it adds up, post the plan's side of it, and fix the Merkle root."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from sqlalchemy import func, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from engine.apportion import DoesNotAddUp, Solution, advance
+from engine.claims.sharing import shared
+from engine.ledger.accounts import Account, account_id, plan_shard
+from engine.ledger.journals import Journal, Segment, post
+from engine.ledger.seal import sealed_root, tree_root
+from engine.runs.run import Inputs, Run, inputs_of, move, note_moment
+from engine.runs.shards import Phase, ShardState
+from engine.runs.states import RunEvent
+from engine.store.tables import journal_lines, plans, run_shards
+
+
+async def seal(connection: AsyncConnection, run: Run) -> None:
+    """Seal a locked run whose every frozen shard is posted. Raises DoesNotAddUp (I5) and stays as it was."""
+    await note_moment(connection, run, "sealing")
+    inputs = await inputs_of(connection, run)
+    solution = inputs.solution
+    assert solution is not None  # approved_digest stands for one
+    rows = (
+        await connection.execute(
+            select(run_shards).where(run_shards.c.run_id == run.run_id).order_by(run_shards.c.shard_id)
+        )
+    ).all()
+    unposted = [row.shard_id for row in rows if (row.phase, row.state) != (Phase.POST, ShardState.DONE)]
+    assessed = sum(row.charged_minor + row.waived_minor for row in rows if row.charged_minor is not None)
+    if unposted or assessed != solution.charged:
+        raise DoesNotAddUp(
+            f"{run.name}: shards {unposted[:5]} are not posted"
+            if unposted
+            else f"{run.name}: the shards were charged {assessed}, the solution says {solution.charged}"
+        )
+    journal = seal_journal(inputs, solution)
+    if journal is not None:
+        await post(connection, journal)
+    await check_clearing(connection, run)
+    await shared(connection, inputs.claims, run.run_id, on=run.debit_on)
+    previous = await connection.scalar(select(plans.c.last_root).where(plans.c.plan_id == run.plan_id))
+    root = sealed_root(previous, tree_root([row.root for row in rows]))
+    await connection.execute(update(plans).where(plans.c.plan_id == run.plan_id).values(last_root=root))
+    await move(
+        connection,
+        run,
+        RunEvent.SEAL,
+        previous_root=previous,
+        root=root,
+        sealed_pointers=_pointers(inputs, [row.pointers or {} for row in rows]),
+    )
+
+
+def seal_journal(inputs: Inputs, solution: Solution) -> Journal | None:
+    """The plan's side: clearing, sponsor and carry used against aid, fee and carry left. None when all are 0."""
+    plan_id = inputs.run.plan_id
+    amounts = {
+        Account.RUN_CLEARING: solution.charged,
+        Account.SPONSOR_RECEIVABLE: solution.sponsor,
+        Account.CARRY: solution.carry_in - solution.carry_out,
+        Account.AID_PAYABLE: -sum(solution.aids),
+        Account.MANAGEMENT_FEE_INCOME: -sum(solution.fees),
+    }
+    lines = {account_id(plan_id, code): amount for code, amount in amounts.items() if amount}
+    if not lines:
+        return None
+    paid = [(number, aid) for number, aid in zip(inputs.claim_numbers, solution.aids, strict=True) if aid]
+    segments = (
+        (
+            Segment(
+                account_id(plan_id, Account.AID_PAYABLE),
+                np.array([-aid for _, aid in paid], dtype=np.int64),
+                np.array([number for number, _ in paid], dtype=np.int32),
+            ),
+        )
+        if paid
+        else ()
+    )
+    return Journal(
+        shard_id=plan_shard(plan_id),
+        key=f"{inputs.run.name}:seal",
+        kind="seal",
+        effective_on=inputs.run.debit_on,
+        lines=lines,
+        segments=segments,
+        run_id=inputs.run.run_id,
+    )
+
+
+async def check_clearing(connection: AsyncConnection, run: Run) -> None:
+    """The run's clearing account stands at zero over all its journals. Raises DoesNotAddUp."""
+    clearing = account_id(run.plan_id, Account.RUN_CLEARING)
+    left: Any = await connection.scalar(
+        select(func.coalesce(func.sum(journal_lines.c.amount), 0)).where(
+            journal_lines.c.run_id == run.run_id, journal_lines.c.account_id == clearing
+        )
+    )
+    if left != 0:
+        raise DoesNotAddUp(f"{run.name}: run clearing stands at {left}, not 0")
+
+
+def _pointers(inputs: Inputs, moves: list[dict[str, int]]) -> dict[str, int]:
+    numbered = ({int(tier): seat for tier, seat in move.items()} for move in moves)
+    return {str(tier): seat for tier, seat in advance(inputs.pointers, numbered, inputs.pointers).items()}

@@ -1,0 +1,200 @@
+"""Work on a run's shards: claimed with a lease, fenced by worker and attempt, announced again when it stalls.
+
+`run_shards` is the truth about progress. A claim is valid while its row still names the worker and the attempt, so
+a worker that was thought dead can finish nothing behind the back of its successor (I3).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import ColumnElement, and_, func, or_, select, tuple_, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from engine.errors import FentanError
+from engine.store.tables import run_shards
+
+
+class Phase(StrEnum):
+    """What is done to each shard of a run."""
+
+    MEASURE = "measure"
+    POST = "post"
+    REVERSE = "reverse"
+
+
+class ShardState(StrEnum):
+    """Where a shard stands in its phase."""
+
+    PENDING = "pending"
+    WORKING = "working"
+    DONE = "done"
+    FAILED = "failed"
+
+
+class LeaseLost(FentanError):
+    """Another worker holds the shard now; what this one did is dropped."""
+
+    invariant = "I3"
+
+
+@dataclass(frozen=True)
+class ShardClaim:
+    """One shard in one worker's hand."""
+
+    run_id: int
+    shard_id: int
+    phase: Phase
+    worker: str
+    attempt: int
+    seats: int
+    roster_version: int
+    ledger_seq: int
+
+    @property
+    def fence(self) -> ColumnElement[bool]:
+        """True only while the shard is still in this hand, at this attempt."""
+        return and_(
+            run_shards.c.shard_id == self.shard_id,
+            run_shards.c.run_id == self.run_id,
+            run_shards.c.phase == self.phase,
+            run_shards.c.state == ShardState.WORKING,
+            run_shards.c.worker == self.worker,
+            run_shards.c.attempt == self.attempt,
+        )
+
+
+def _is_due() -> ColumnElement[bool]:
+    return or_(
+        run_shards.c.state == ShardState.PENDING,
+        and_(run_shards.c.state == ShardState.WORKING, run_shards.c.lease_until < func.clock_timestamp()),
+    )
+
+
+async def claim_shard(
+    connection: AsyncConnection, run_id: int, *, worker: str, lease_seconds: float
+) -> ShardClaim | None:
+    """Take one due shard of the run, the lowest that nobody is posting; None when there is none."""
+    due = (
+        select(run_shards.c.shard_id, run_shards.c.run_id)
+        .where(run_shards.c.run_id == run_id, _is_due())
+        .order_by(run_shards.c.shard_id)
+        .limit(1)
+        .with_for_update(skip_locked=True)
+    )
+    row = (
+        await connection.execute(
+            update(run_shards)
+            .where(tuple_(run_shards.c.shard_id, run_shards.c.run_id).in_(due))
+            .values(
+                state=ShardState.WORKING,
+                worker=worker,
+                attempt=run_shards.c.attempt + 1,
+                lease_until=func.clock_timestamp() + timedelta(seconds=lease_seconds),
+                error=None,
+            )
+            .returning(run_shards)
+        )
+    ).one_or_none()
+    if row is None:
+        return None
+    return ShardClaim(
+        run_id, row.shard_id, Phase(row.phase), worker, row.attempt, row.seats, row.roster_version, row.ledger_seq
+    )
+
+
+async def renew(connection: AsyncConnection, claim: ShardClaim, *, lease_seconds: float) -> None:
+    """Begin the lease anew, before the transaction that stores the shard. Raises LeaseLost."""
+    await _update(connection, claim, lease_until=func.clock_timestamp() + timedelta(seconds=lease_seconds))
+
+
+async def finish(connection: AsyncConnection, claim: ShardClaim, **results: Any) -> None:
+    """The fenced UPDATE every storing transaction begins with: its row lock is the lease now. Raises LeaseLost."""
+    await _update(
+        connection, claim, state=ShardState.DONE, lease_until=None, finished_at=func.clock_timestamp(), **results
+    )
+
+
+async def give_back(connection: AsyncConnection, claim: ShardClaim, error: str, *, for_good: bool) -> None:
+    """The work failed: due again, or waiting for a person. A lost lease is nobody's business any more."""
+    state = ShardState.FAILED if for_good else ShardState.PENDING
+    await connection.execute(
+        update(run_shards).where(claim.fence).values(state=state, lease_until=None, error=error[:2000])
+    )
+
+
+async def _update(connection: AsyncConnection, claim: ShardClaim, **values: Any) -> None:
+    result = await connection.execute(update(run_shards).where(claim.fence).values(**values))
+    if result.rowcount != 1:
+        raise LeaseLost(f"{LeaseLost.__doc__} (run {claim.run_id}, shard {claim.shard_id}, attempt {claim.attempt})")
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a run's shards are, in shards and seats."""
+
+    shards: int
+    done: int
+    working: int
+    failed: int
+    due: int
+    seats: int
+    seats_done: int
+
+    @property
+    def is_complete(self) -> bool:
+        """Every frozen shard is done."""
+        return self.done == self.shards
+
+
+async def progress_of(connection: AsyncConnection, run_id: int) -> Progress:
+    """Count the run's shards; an expired lease counts as due."""
+
+    def count(condition: ColumnElement[bool]) -> ColumnElement[int]:
+        return func.count().filter(condition)
+
+    done = run_shards.c.state == ShardState.DONE
+    row = (
+        await connection.execute(
+            select(
+                func.count().label("shards"),
+                count(done).label("done"),
+                count(run_shards.c.state == ShardState.WORKING).label("working"),
+                count(run_shards.c.state == ShardState.FAILED).label("failed"),
+                count(_is_due()).label("due"),
+                func.coalesce(func.sum(run_shards.c.seats), 0).label("seats"),
+                func.coalesce(func.sum(run_shards.c.seats).filter(done), 0).label("seats_done"),
+            ).where(run_shards.c.run_id == run_id)
+        )
+    ).one()
+    return Progress(**row._asdict())
+
+
+async def retry(connection: AsyncConnection, run_id: int) -> int:
+    """Give every failed shard of the run a new set of attempts; how many there were."""
+    result = await connection.execute(
+        update(run_shards)
+        .where(run_shards.c.run_id == run_id, run_shards.c.state == ShardState.FAILED)
+        .values(state=ShardState.PENDING, attempt=0)
+    )
+    return result.rowcount
+
+
+async def begin_phase(connection: AsyncConnection, run_id: int, phase: Phase, *where: ColumnElement[bool]) -> None:
+    """Make the run's shards (those of `where`) due in `phase`; whoever held one loses it."""
+    await connection.execute(
+        update(run_shards)
+        .where(run_shards.c.run_id == run_id, *where)
+        .values(
+            phase=phase,
+            state=ShardState.PENDING,
+            attempt=0,
+            worker=None,
+            lease_until=None,
+            error=None,
+            finished_at=None,
+        )
+    )

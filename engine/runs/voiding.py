@@ -1,0 +1,132 @@
+"""Void a run: dropped before posting, mirrored once something is posted; nothing is ever deleted."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import select, update
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from engine.claims.sharing import release
+from engine.errors import InvalidInput
+from engine.ledger.accounts import Account, account_id, plan_shard
+from engine.ledger.balances import Balance, read_balance, write_balance
+from engine.ledger.journals import Journal, Segment, post, posted_under
+from engine.ledger.seal import leaf_hashes, sealed_root, tree_root
+from engine.roster.columns import read_tags
+from engine.runs.posting import Lease, begin_storing
+from engine.runs.run import Inputs, Run, inputs_of, lock_run_or_wait, move
+from engine.runs.sealing import check_clearing
+from engine.runs.shards import Phase, ShardClaim, ShardState, begin_phase, finish, renew
+from engine.runs.states import RunEvent, RunState
+from engine.store.audit import record
+from engine.store.tables import plans, run_shards, share_runs
+
+
+async def void(connection: AsyncConnection, run_id: int, *, actor: str, reason: str) -> RunState:
+    """Drop a run that posted nothing, or begin to reverse one that did; its latest state.
+
+    A sealed run is voided only while it is the plan's last: later runs stand on its carry. Raises NotNow.
+    """
+    run = await lock_run_or_wait(connection, run_id)
+    await record(connection, actor, "void run", run.name, {"reason": reason, "state": run.state})
+    if run.state not in (RunState.POSTING, RunState.SEALED):
+        return await drop(connection, run)
+    later = await connection.scalar(
+        select(share_runs.c.run_id).where(
+            share_runs.c.plan_id == run.plan_id,
+            share_runs.c.run_id != run_id,
+            share_runs.c.state.not_in([RunState.VOIDED, RunState.FAILED, RunState.PLANNED]),
+            share_runs.c.moments["frozen"].astext > run.moments["frozen"],
+        )
+    )
+    if later is not None:
+        raise InvalidInput(f"{run.name} carries over into run {later}; void that first, or refund instead")
+    posted = run_shards.c.state == ShardState.DONE
+    await connection.execute(
+        update(run_shards)
+        .where(run_shards.c.run_id == run_id, ~posted)
+        .values(phase=Phase.REVERSE, state=ShardState.DONE, worker=None, lease_until=None)
+    )
+    await begin_phase(connection, run_id, Phase.REVERSE, run_shards.c.phase == Phase.POST)
+    return await move(connection, run, RunEvent.REVERSE)
+
+
+async def drop(connection: AsyncConnection, run: Run) -> RunState:
+    """Void a locked run that posted nothing, and let its claims go. Raises NotNow."""
+    state = await move(connection, run, RunEvent.DROP)
+    inputs = await inputs_of(connection, run)
+    await release(connection, inputs.claims, run.run_id, on=run.debit_on)
+    return state
+
+
+async def fail(connection: AsyncConnection, run: Run, failure: str) -> None:
+    """A locked run cannot go on: say why, and let its claims go."""
+    await move(connection, run, RunEvent.FAIL, failure=failure)
+    inputs = await inputs_of(connection, run)
+    await release(connection, inputs.claims, run.run_id, on=run.debit_on)
+
+
+async def reverse_shard(engine: AsyncEngine, inputs: Inputs, claim: ShardClaim, *, lease: Lease) -> None:
+    """Post the mirror image of what the run posted on this shard. Raises LeaseLost, NotNow."""
+    receivable = account_id(inputs.run.plan_id, Account.CONTRIBUTIONS_RECEIVABLE)
+    async with engine.connect() as connection:
+        charged = await posted_under(connection, claim.shard_id, f"{inputs.run.name}:charge")
+        tags = await read_tags(connection, claim.shard_id, claim.seats)
+    segments = charged.segments if charged is not None else ()
+    mirrored = _total(segments, claim.seats)
+    root = await asyncio.to_thread(lambda: tree_root(leaf_hashes(mirrored, tags)))
+    async with engine.begin() as connection:
+        await renew(connection, claim, lease_seconds=lease.seconds)
+    async with engine.begin() as connection:
+        await begin_storing(connection, inputs, claim, RunState.VOIDING, lease)
+        await finish(connection, claim, root=root)
+        if charged is None:
+            return
+        posted = await post(connection, _mirror(charged, f"{inputs.run.name}:void"))
+        if posted.is_new:
+            before = await read_balance(
+                connection, claim.shard_id, receivable, through_seq=posted.seq, seats=claim.seats
+            )
+            await write_balance(connection, claim.shard_id, receivable, Balance(before.amounts, posted.seq, True))
+
+
+def _total(segments: Sequence[Segment], seats: int) -> NDArray[np.int64]:
+    total = np.zeros(seats, dtype=np.int64)
+    for segment in segments:
+        total -= segment.dense(seats)
+    return total
+
+
+def _mirror(journal: Journal, key: str) -> Journal:
+    return Journal(
+        shard_id=journal.shard_id,
+        key=key,
+        kind="void",
+        effective_on=journal.effective_on,
+        lines={account: -amount for account, amount in journal.lines.items()},
+        segments=tuple(segment.negated() for segment in journal.segments),
+        run_id=journal.run_id,
+    )
+
+
+async def finish_void(connection: AsyncConnection, run: Run) -> None:
+    """Mirror the plan's side of a locked run whose every shard is reversed, and seal the mirror."""
+    sealed = await posted_under(connection, plan_shard(run.plan_id), f"{run.name}:seal")
+    if sealed is not None:
+        await post(connection, _mirror(sealed, f"{run.name}:void"))
+    await check_clearing(connection, run)
+    roots = await connection.scalars(
+        select(run_shards.c.root)
+        .where(run_shards.c.run_id == run.run_id, run_shards.c.root.is_not(None))
+        .order_by(run_shards.c.shard_id)
+    )
+    previous = await connection.scalar(select(plans.c.last_root).where(plans.c.plan_id == run.plan_id))
+    root = sealed_root(previous, tree_root(list(roots)))
+    await connection.execute(update(plans).where(plans.c.plan_id == run.plan_id).values(last_root=root))
+    inputs = await inputs_of(connection, run)
+    await release(connection, inputs.claims, run.run_id, on=run.debit_on)
+    await move(connection, run, RunEvent.FINISH_VOID, void_root=root)

@@ -1,0 +1,64 @@
+"""The doorbell: a narrow port in front of arq. A ring carries a run's id and nothing that cannot be lost (I2, I8)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from arq.connections import ArqRedis, RedisSettings, create_pool
+from redis.exceptions import RedisError
+
+QUEUE = "fentan:work"
+WORK = "work_on_run"
+"""The one job there is: look at this run and do what is due."""
+
+
+def serialize(job: dict[str, Any]) -> bytes:
+    """JSON, never pickle: what is in Redis is read by people and by other versions."""
+    return json.dumps(job).encode()
+
+
+def deserialize(job: bytes) -> dict[str, Any]:
+    """What `serialize` wrote. A result, which may hold an exception, is never kept."""
+    loaded: dict[str, Any] = json.loads(job)
+    return loaded
+
+
+class Doorbell:
+    """Rings for runs. A ring that is lost costs seconds: the sweeper rings again."""
+
+    def __init__(self, redis: ArqRedis) -> None:
+        self._redis = redis
+
+    async def ring(self, run_id: int, occasion: str, times: int = 1) -> bool:
+        """Announce a run to `times` workers; rings of one occasion count once. False when Redis does not answer."""
+        try:
+            for number in range(times):
+                await self._redis.enqueue_job(WORK, run_id, _job_id=f"run:{run_id}:{occasion}:{number}")
+        except (RedisError, OSError):
+            return False
+        return True
+
+
+def redis_settings(redis_url: str, *, patient: bool = True) -> RedisSettings:
+    """What arq needs to know of a redis:// or unix:// address; `patient` waits ten seconds for a server to appear."""
+    settings = RedisSettings.from_dsn(redis_url)
+    settings.conn_retries, settings.conn_retry_delay = (10, 1) if patient else (0, 0)
+    return settings
+
+
+@asynccontextmanager
+async def doorbell(redis_url: str, *, patient: bool = True) -> AsyncIterator[Doorbell]:
+    """A doorbell for the length of a block."""
+    pool = await create_pool(
+        redis_settings(redis_url, patient=patient),
+        default_queue_name=QUEUE,
+        job_serializer=serialize,
+        job_deserializer=deserialize,
+    )
+    try:
+        yield Doorbell(pool)
+    finally:
+        await pool.aclose()

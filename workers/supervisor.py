@@ -1,0 +1,167 @@
+"""A worker process: arq's loop under a supervisor, a sweeper and a heartbeat beside it.
+
+A Redis outage ends arq's loop, so it is begun again. The sweeper announces what is due, unannounced or expired, so an
+emptied Redis costs one sweep. Numpy works in threads; the loop stays free for the heartbeat (QUEUES).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import resource
+import secrets
+import signal
+import socket
+import time
+from contextlib import suppress
+
+import structlog
+from arq.worker import Worker, func
+from redis.exceptions import RedisError
+from sqlalchemy import delete
+from sqlalchemy import func as sql
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from engine import __version__
+from engine.runs.conductor import WorkRules, drop_expired, due_runs
+from engine.settings import Settings
+from engine.store.database import engine_on
+from engine.store.doorbell import QUEUE, WORK, deserialize, doorbell, redis_settings, serialize
+from engine.store.tables import workers
+from workers.jobs import Bench, work_on_run
+
+HEARTBEAT_SECONDS = 2.0
+RINGS_MAX = 8
+"""Rings for one run at a time; each leads to a slice of work and rings again while more is due."""
+READ_LIMIT = 1_000
+"""arq reads 100 queued jobs by default, which starves larger fleets."""
+
+log = structlog.get_logger()
+
+
+async def run_worker(database_url: str, redis_url: str, settings: Settings) -> None:
+    """Work until SIGTERM or SIGINT; the shard in hand is finished first."""
+    name = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(2)}"
+    rules = WorkRules(
+        worker=name,
+        lease_seconds=settings.lease_seconds,
+        slice_seconds=settings.slice_seconds,
+        max_attempts=settings.max_attempts,
+        freeze_hours=settings.freeze_hours,
+        shards_in_hand=settings.shards_in_hand,
+    )
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    async with engine_on(database_url, pool_size=settings.shards_in_hand + 3) as engine:
+        log.info("worker started", worker=name)
+        async with doorbell(redis_url) as bell:
+            bench = Bench(engine, bell, rules)
+            tasks = [
+                asyncio.create_task(_answer(redis_url, bench, stop)),
+                asyncio.create_task(_sweep(bench, settings.sweep_seconds, stop)),
+                asyncio.create_task(_beat(bench, stop)),
+            ]
+            await asyncio.gather(*tasks)
+        async with engine.begin() as connection:
+            await connection.execute(delete(workers).where(workers.c.worker == name))
+        log.info("worker stopped", worker=name)
+
+
+async def _answer(redis_url: str, bench: Bench, stop: asyncio.Event) -> None:
+    """Answer the doorbell; begin again when Redis was away."""
+    while not stop.is_set():
+        worker = Worker(
+            functions=[func(work_on_run, name=WORK)],  # type: ignore[arg-type]  # arq knows only (ctx, *args, **kwargs)
+            queue_name=QUEUE,
+            redis_settings=redis_settings(redis_url),
+            ctx={"bench": bench},
+            handle_signals=False,
+            max_jobs=1,
+            job_timeout=10 * bench.rules.slice_seconds + 2 * bench.rules.lease_seconds,
+            keep_result=0,
+            max_tries=1,
+            poll_delay=0.2,
+            queue_read_limit=READ_LIMIT,
+            health_check_interval=60,
+            log_results=False,
+            job_serializer=serialize,
+            job_deserializer=deserialize,
+        )
+        answering = asyncio.create_task(worker.async_run())
+        stopping = asyncio.create_task(stop.wait())
+        await asyncio.wait([answering, stopping], return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        if not answering.done():
+            await _let_finish(worker, answering)
+        elif (error := answering.exception()) is not None:
+            log.warning("doorbell lost", error=type(error).__name__)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), 1)
+        with suppress(RedisError, OSError):
+            await worker.close()
+
+
+async def _let_finish(worker: Worker, answering: asyncio.Task[None]) -> None:
+    """Take no more jobs, let the one in hand end its slice."""
+    worker.allow_pick_jobs = False
+    await asyncio.gather(*worker.tasks.values(), return_exceptions=True)
+    answering.cancel()
+    with suppress(asyncio.CancelledError):
+        await answering
+
+
+async def _sweep(bench: Bench, sweep_seconds: float, stop: asyncio.Event) -> None:
+    """Announce again what is due. All workers sweep; rings of one tick count once."""
+    while not stop.is_set():
+        try:
+            await drop_expired(bench.engine)
+            async with bench.engine.connect() as connection:
+                due = await due_runs(connection)
+            tick = int(time.time() / sweep_seconds)
+            for run_id, shards in due:
+                await bench.bell.ring(run_id, f"sweep:{tick}", times=min(max(shards, 1), RINGS_MAX))
+        except (SQLAlchemyError, OSError) as error:
+            log.warning("sweep failed", error=type(error).__name__)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(stop.wait(), sweep_seconds)
+
+
+async def _beat(bench: Bench, stop: asyncio.Event) -> None:
+    """Say in the database that this worker lives, and what it holds."""
+    while not stop.is_set():
+        try:
+            await _write_beat(bench.engine, bench)
+        except (SQLAlchemyError, OSError) as error:
+            log.warning("heartbeat failed", error=type(error).__name__)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(stop.wait(), HEARTBEAT_SECONDS)
+
+
+async def _write_beat(engine: AsyncEngine, bench: Bench) -> None:
+    beat = insert(workers).values(
+        worker=bench.rules.worker,
+        host=socket.gethostname(),
+        pid=os.getpid(),
+        version=__version__,
+        shard_id=bench.shard_id,
+        memory_mib=peak_mib(),
+    )
+    async with engine.begin() as connection:
+        await connection.execute(
+            beat.on_conflict_do_update(
+                index_elements=["worker"],
+                set_={
+                    "shard_id": beat.excluded.shard_id,
+                    "memory_mib": beat.excluded.memory_mib,
+                    "beat_at": sql.clock_timestamp(),
+                },
+            )
+        )
+
+
+def peak_mib() -> int:
+    """The most memory this process ever held, in MiB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
