@@ -35,10 +35,8 @@ def solve(
     _check(rows, gates, cases, terms, carry_in)
     costs = [case.aid + terms.fee_on(case.aid) for case in cases]
     used = min(carry_in, sum(costs))
-    burdens = [cost - relief for cost, relief in zip(costs, cumulative_floor(used, costs), strict=True)]
-    index = {gate: number for number, gate in enumerate(gates)}
-    loads = [Load(index[case.gate], burden, case.cap) for case, burden in zip(cases, burdens, strict=True)]
-    pool, seats = sum(burdens), sum(row.seats for row in rows)
+    loads = _loads(gates, cases, costs, used)
+    pool, seats = sum(load.burden for load in loads), sum(row.seats for row in rows)
     if max(pool, carry_in) + seats > BIGINT_MAX or sum(costs) > BIGINT_MAX:
         raise PoolTooLarge(f"a pool of {pool}, aid and fees of {sum(costs)} minor units do not fit; split the run")
     share_out = poured if terms.over_cap is OverCap.REDISTRIBUTE else proportional
@@ -87,6 +85,16 @@ def _check(rows: Sequence[Row], gates: Sequence[int], cases: Sequence[Case], ter
     highest = max((row.tier for row in rows), default=0)
     if highest >= len(terms.weights):
         raise InvalidInput(f"tier {highest} has no weight; weights are given for tiers 0 to {len(terms.weights) - 1}")
+
+
+def _loads(gates: Sequence[int], cases: Sequence[Case], costs: Sequence[int], used: int) -> list[Load]:
+    """B by case: what is left of its cost when the carry has been split over all."""
+    index = {gate: number for number, gate in enumerate(gates)}
+    reliefs = cumulative_floor(used, costs)
+    return [
+        Load(index[case.gate], cost - relief, case.cap)
+        for case, cost, relief in zip(cases, costs, reliefs, strict=True)
+    ]
 
 
 def _groups(rows: Sequence[Row], shares: Shares, terms: Terms, clip: int | None) -> list[Group]:

@@ -148,7 +148,8 @@ def apportion_world(world: object, place: str = "world") -> dict[str, Any]:
 
 def _line(error: Any) -> str:
     where = ".".join(str(part) for part in error["loc"])
-    return f"{where}: {error['msg']}" if where else str(error["msg"])
+    message = str(error["msg"]).removeprefix("Value error, ")
+    return f"{where}: {message}" if where else message
 
 
 def _seats(members: Sequence[Member]) -> Seats:

@@ -1,0 +1,202 @@
+"""Plan files: what the two presets say, and everything that is wrong with a file at once."""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+
+from engine.apportion import OverCap, Rounding, Terms
+from engine.errors import InvalidInput
+from engine.plans import (
+    NEVER,
+    NoSharers,
+    PlanRules,
+    aid_for,
+    case_cap,
+    completed_years,
+    date_of,
+    day_number,
+    digest,
+    from_json,
+    parse,
+    run_cap,
+    terms,
+    to_json,
+    waiver_for,
+    year_cap,
+)
+
+FOLDER = Path(__file__).parents[3] / "config" / "plans"
+CODES = ["xianghubao", "xianghubao-2018"]
+
+
+def text_of(code: str) -> str:
+    return (FOLDER / f"{code}.toml").read_text("utf-8")
+
+
+def preset(code: str) -> PlanRules:
+    return parse(text_of(code), f"{code}.toml")
+
+
+@pytest.mark.parametrize("code", [path.stem for path in sorted(FOLDER.glob("*.toml"))])
+def test_a_preset_is_named_like_its_file_and_comes_back_from_json(code: str) -> None:
+    rules = preset(code)
+    assert rules.code == code
+    assert from_json(to_json(rules), "pinned") == rules
+
+
+@pytest.mark.parametrize(
+    ("code", "fee", "year_caps"),
+    [
+        ("xianghubao-2018", Fraction(1, 10), {2018: None, 2019: None}),
+        ("xianghubao", Fraction(2, 25), {2018: None, 2019: 18_800, 2020: 18_800, 2021: 18_800, 2026: 18_800}),
+    ],
+)
+def test_a_preset_says_what_the_schemes_say(code: str, fee: Fraction, year_caps: dict[int, int | None]) -> None:
+    rules = preset(code)
+    assert terms(rules) == Terms((1,), fee, Rounding.UP, OverCap.SPONSOR, surplus_first=False)
+    assert (case_cap(rules), run_cap(rules), rules.share.no_sharers) == (10, None, NoSharers.HOLD)
+    assert {year: year_cap(rules, year) for year in year_caps} == year_caps
+    assert (rules.notice.length_days, rules.notice.days_of_month, rules.debit.days_of_month) == (3, (7, 21), (14, 28))
+    assert rules.claims.waiting_days == 90
+
+
+BORN = date(1980, 3, 15)
+
+
+@pytest.mark.parametrize(
+    ("born_on", "diagnosed_on", "aid"),
+    [
+        pytest.param(date(2019, 1, 1), date(2019, 1, 31), 30_000_000, id="30 days old"),
+        pytest.param(BORN, date(2020, 3, 14), 30_000_000, id="the last day of 39"),
+        pytest.param(BORN, date(2020, 3, 15), 10_000_000, id="the 40th birthday"),
+        pytest.param(BORN, date(2040, 3, 14), 10_000_000, id="the last day of 59"),
+        pytest.param(date(1980, 2, 29), date(2019, 2, 28), 30_000_000, id="born on 29 February"),
+    ],
+)
+def test_aid_goes_by_age_at_first_diagnosis(born_on: date, diagnosed_on: date, aid: int) -> None:
+    assert aid_for(preset("xianghubao"), born_on, diagnosed_on) == aid
+
+
+@pytest.mark.parametrize(
+    ("born_on", "diagnosed_on", "why"),
+    [
+        (date(2019, 1, 1), date(2019, 1, 30), "29 days old at diagnosis; xianghubao takes claims from 30 days on"),
+        (BORN, date(2040, 3, 15), "60 years old at diagnosis; xianghubao takes claims to the age of 59"),
+        (BORN, date(1979, 1, 1), "days old at diagnosis"),
+    ],
+)
+def test_aid_outside_the_ages_is_refused(born_on: date, diagnosed_on: date, why: str) -> None:
+    with pytest.raises(InvalidInput, match=why):
+        aid_for(preset("xianghubao"), born_on, diagnosed_on)
+
+
+def test_years_are_completed_on_the_birthday() -> None:
+    leap = date(1980, 2, 29)
+    ages = {date(1981, 2, 28): 0, date(1981, 3, 1): 1, date(1984, 2, 28): 3, date(1984, 2, 29): 4}
+    assert {on: completed_years(leap, on) for on in ages} == ages
+
+
+@pytest.mark.parametrize(
+    ("gate_on", "holds"),
+    [
+        (date(2018, 11, 26), False),
+        (date(2018, 11, 27), True),
+        (date(2019, 1, 21), True),
+        (date(2019, 1, 22), False),
+    ],
+)
+def test_the_first_period_is_waived_for_who_joined_in_2018(gate_on: date, holds: bool) -> None:
+    waiver = waiver_for(preset("xianghubao"), gate_on)
+    assert (waiver is not None and waiver.joined_by == date(2018, 12, 31)) is holds
+    assert waiver_for(preset("xianghubao-2018"), gate_on) is None
+
+
+def test_the_digest_is_of_what_the_rules_say_not_how() -> None:
+    text = text_of("xianghubao")
+    same = "# another comment\n" + text.replace('fee = "0.08"', 'fee = "2/25"').replace('"188.00"', '"188"')
+    assert same != text
+    assert digest(parse(same, "same")) == digest(preset("xianghubao"))
+    assert len(digest(preset("xianghubao"))) == 32
+    assert digest(parse(text.replace('"0.08"', '"0.09"'), "other")) != digest(preset("xianghubao"))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ('fee = "0.08"', "fee = 0.08", 'share.fee: write the rate as exact text that is not negative, like "2/25"'),
+        ('rounding = "up"', 'rounding = "upp"', "share.rounding: Input should be 'up', 'half_up', 'down' or 'exact'"),
+        ('over_cap = "sponsor"', 'over_cap = "x"', "share.over_cap: Input should be 'sponsor', 'redistribute' or 'red"),
+        ('gate = "notice_day"', 'gate = "noon"', "share.gate: Input should be 'notice_day'"),
+        ('no_sharers = "hold"', 'fallback = "redistribute"', "share: fallback takes what redistribute cannot place"),
+        ('per_case = "0.10"', "per_case = 0.10", 'caps.per_case: write the amount as text in major units, like "0.10"'),
+        ('per_case = "0.10"', 'per_case = "0.105"', "caps.per_case: '0.105' has more than 2 decimal places"),
+        ('per_case = "0.10"', 'per_case = "-1"', "caps.per_case: an amount is not negative here"),
+        ('per_case = "0.10"', 'percase = "1"', "caps.percase: unknown key; known here: basis, per_case, per_run, "),
+        ("from_year = 2019", "since = 2019", "caps.per_year.0.since: unknown key; known here: amount, from_year, un"),
+        ("from_year = 2019", "", "caps.per_year.0.from_year: missing"),
+        ("from_year = 2019", "from_year = 2019\nuntil_year = 2018", "caps: per_year: a cap ends before it begins"),
+        ("days_of_month = [7, 21]", "days_of_month = [21, 7]", "notice.days_of_month: list the days in order, each"),
+        ("days_of_month = [7, 21]", "days_of_month = []", "notice.days_of_month: "),
+        ("days_of_month = [7, 21]", "days_of_month = [0]", "notice.days_of_month.0: "),
+        ("Asia/Shanghai", "Asia/Atlantis", 'time_zone: name a time zone like "Asia/Shanghai"'),
+        ("starts_on = 2018-11-27", "starts_on = 2023-01-01", "ends_on is before starts_on"),
+        ("starts_on = 2018-11-27", "", "starts_on: missing"),
+        ("to_age = 39", "to_age = 40", "aid: two bands hold for the same age"),
+        ("to_age = 39", "to_age = -1", "aid.0.to_age: "),
+        ("gates_to = 2019-01-21", "gates_to = 2018-01-21", "waivers: gates_to is before gates_from"),
+        ("weight = 1", 'weight = 1\n[[tiers]]\ncode = "member"\nweight = 2', "tiers: two tiers have the same code"),
+        ("weight = 1", "weight = -1", "tiers.0.weight: "),
+        ('code = "xianghubao"', 'code = "Xiang Hu"', "code: "),
+        ('currency = "CNY"', 'currency = "yuan"', "currency: "),
+        ('name = "相互宝"', "name = 5", "name: "),
+        ("[share]", "[share", "not TOML: "),
+    ],
+)
+def test_a_wrong_file_is_refused_naming_the_place(old: str, new: str, said: str) -> None:
+    text = text_of("xianghubao")
+    assert old in text
+    with pytest.raises(InvalidInput) as refused:
+        parse(text.replace(old, new, 1), "plan.toml")
+    assert str(refused.value).startswith("plan.toml: ")
+    assert said in str(refused.value)
+
+
+def test_every_wrong_key_is_reported_at_once() -> None:
+    text = text_of("xianghubao").replace('"0.08"', "0.08").replace('"0.10"', "0.10").replace("weight =", "weigth =")
+    with pytest.raises(InvalidInput) as refused:
+        parse(text, "plan.toml")
+    assert [line.split(": ")[1] for line in str(refused.value).splitlines()] == [
+        "share.fee",
+        "tiers.0.weight",
+        "tiers.0.weigth",
+        "caps.per_case",
+    ]
+
+
+def test_yearly_caps_follow_each_other_and_may_not_overlap() -> None:
+    two = 'from_year = 2019\nuntil_year = {}\n[[caps.per_year]]\namount = "200"\nfrom_year = 2021'
+    text = text_of("xianghubao")
+    rules = parse(text.replace("from_year = 2019", two.format(2020), 1), "plan.toml")
+    assert [year_cap(rules, year) for year in (2018, 2019, 2020, 2021, 2022)] == [None, 18_800, 18_800, 20_000, 20_000]
+    with pytest.raises(InvalidInput, match="two caps hold in the same year"):
+        parse(text.replace("from_year = 2019", two.format(2021), 1), "plan.toml")
+
+
+@pytest.mark.parametrize(
+    ("on", "number"),
+    [(date(1970, 1, 1), 0), (date(2019, 1, 21), 17_917), (date(1969, 12, 31), -1), (date(1, 1, 1), -719_162)],
+)
+def test_days_count_from_1970(on: date, number: int) -> None:
+    assert day_number(on) == number
+    assert date_of(number) == on
+    assert on == date(1970, 1, 1) + timedelta(days=number)
+
+
+def test_never_is_no_date() -> None:
+    for number in (NEVER, -NEVER, day_number(date.max) + 1):
+        with pytest.raises(InvalidInput, match="is no date"):
+            date_of(number)
