@@ -86,11 +86,11 @@ shards = Table(
 members = Table(
     "members",
     metadata,
-    Column("shard_id", BigInteger, nullable=False),
-    Column("seat", Integer, nullable=False, comment="dense inside the plan: shards.first_seat + position"),
-    Column("born_on", Date, nullable=False),
-    Column("member_ref", Text, nullable=False),
-    PrimaryKeyConstraint("shard_id", "seat", name="members_pkey"),
+    Column("shard_id", BigInteger, ForeignKey("shards.shard_id", name="members_shard_fkey"), nullable=False),
+    Column("born_on", ARRAY(Integer), nullable=False),
+    Column("member_refs", Text, nullable=False, comment="one a line, in seat order"),
+    Column("tags", LargeBinary, nullable=False, comment="16 bytes a seat: what stands for its member in a proof"),
+    PrimaryKeyConstraint("shard_id", name="members_pkey"),
 )
 
 member_index = Table(
@@ -98,19 +98,12 @@ member_index = Table(
     metadata,
     Column("plan_id", BigInteger, nullable=False),
     Column("shard_id", BigInteger, nullable=False),
-    Column("seat", Integer, nullable=False),
-    Column("ref_bucket", SmallInteger, nullable=False),
+    Column("seat", Integer, nullable=False, comment="dense inside the plan: shards.first_seat + position"),
+    Column("ref_bucket", SmallInteger, nullable=False, comment="CRC-32 of the reference mod 64: what spreads the rows"),
     Column("spell", SmallInteger, nullable=False, comment="1, 2, …: a person who re-joins takes a new seat"),
-    Column("member_ref", Text, nullable=False),
-    PrimaryKeyConstraint("ref_bucket", "plan_id", "member_ref", "spell", name="member_index_pkey"),
-)
-
-member_tags = Table(
-    "member_tags",
-    metadata,
-    Column("shard_id", BigInteger, ForeignKey("shards.shard_id", name="member_tags_shard_fkey"), nullable=False),
-    Column("tags", LargeBinary, nullable=False),
-    PrimaryKeyConstraint("shard_id", name="member_tags_pkey"),
+    Column("member_ref", Text(collation="C"), nullable=False),
+    # The bucket comes last, so that references that rise go to the end of the B-tree, which fills its pages.
+    PrimaryKeyConstraint("plan_id", "member_ref", "spell", "ref_bucket", name="member_index_pkey"),
 )
 
 roster = Table(
@@ -136,9 +129,9 @@ roster_changes = Table(
     Column("change_id", BigInteger, Identity(always=True)),
     Column("seat", Integer, nullable=False),
     Column("kind", Text, nullable=False),
-    Column("from_day", Integer, nullable=False),
-    Column("until_day", Integer),
-    Column("tier", SmallInteger),
+    Column("from_day", Integer, nullable=False, comment="join: shares from; exit: first day not covered; freeze: from"),
+    Column("until_day", Integer, comment="join: the wait ends, claims from; freeze: first day not frozen"),
+    Column("tier", SmallInteger, comment="join"),
     Column("import_id", BigInteger, nullable=False),
     _moment("recorded_at"),
     PrimaryKeyConstraint("shard_id", "change_id", name="roster_changes_pkey"),

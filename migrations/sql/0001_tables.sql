@@ -16,19 +16,12 @@ CREATE TABLE member_index (
     seat INTEGER NOT NULL,
     ref_bucket SMALLINT NOT NULL,
     spell SMALLINT NOT NULL,
-    member_ref TEXT NOT NULL,
-    CONSTRAINT member_index_pkey PRIMARY KEY (ref_bucket, plan_id, member_ref, spell)
+    member_ref TEXT COLLATE "C" NOT NULL,
+    CONSTRAINT member_index_pkey PRIMARY KEY (plan_id, member_ref, spell, ref_bucket)
 );
+COMMENT ON COLUMN member_index.seat IS 'dense inside the plan: shards.first_seat + position';
+COMMENT ON COLUMN member_index.ref_bucket IS 'CRC-32 of the reference mod 64: what spreads the rows';
 COMMENT ON COLUMN member_index.spell IS '1, 2, …: a person who re-joins takes a new seat';
-
-CREATE TABLE members (
-    shard_id BIGINT NOT NULL,
-    seat INTEGER NOT NULL,
-    born_on DATE NOT NULL,
-    member_ref TEXT NOT NULL,
-    CONSTRAINT members_pkey PRIMARY KEY (shard_id, seat)
-);
-COMMENT ON COLUMN members.seat IS 'dense inside the plan: shards.first_seat + position';
 
 CREATE TABLE plans (
     plan_id BIGINT GENERATED ALWAYS AS IDENTITY,
@@ -55,6 +48,9 @@ CREATE TABLE roster_changes (
     CONSTRAINT roster_changes_pkey PRIMARY KEY (shard_id, change_id),
     CONSTRAINT roster_changes_kind_check CHECK (kind IN ('join', 'exit', 'freeze'))
 );
+COMMENT ON COLUMN roster_changes.from_day IS 'join: shares from; exit: first day not covered; freeze: from';
+COMMENT ON COLUMN roster_changes.until_day IS 'join: the wait ends, claims from; freeze: first day not frozen';
+COMMENT ON COLUMN roster_changes.tier IS 'join';
 
 CREATE TABLE run_shards (
     shard_id BIGINT NOT NULL,
@@ -255,12 +251,16 @@ CREATE TABLE journals (
 );
 CREATE INDEX journals_run_index ON journals (run_id);
 
-CREATE TABLE member_tags (
+CREATE TABLE members (
     shard_id BIGINT NOT NULL,
+    born_on INTEGER[] NOT NULL,
+    member_refs TEXT NOT NULL,
     tags BYTEA NOT NULL,
-    CONSTRAINT member_tags_pkey PRIMARY KEY (shard_id),
-    CONSTRAINT member_tags_shard_fkey FOREIGN KEY(shard_id) REFERENCES shards (shard_id)
+    CONSTRAINT members_pkey PRIMARY KEY (shard_id),
+    CONSTRAINT members_shard_fkey FOREIGN KEY(shard_id) REFERENCES shards (shard_id)
 );
+COMMENT ON COLUMN members.member_refs IS 'one a line, in seat order';
+COMMENT ON COLUMN members.tags IS '16 bytes a seat: what stands for its member in a proof';
 
 CREATE TABLE notices (
     claim_id BIGINT NOT NULL,
