@@ -83,18 +83,18 @@ shards = Table(
     CheckConstraint(f"seats BETWEEN 0 AND {SHARD_SEATS}", name="shards_seats_check"),
 )
 
-members = Table(
-    "members",
+member_columns = Table(
+    "member_columns",
     metadata,
-    Column("shard_id", BigInteger, ForeignKey("shards.shard_id", name="members_shard_fkey"), nullable=False),
+    Column("shard_id", BigInteger, ForeignKey("shards.shard_id", name="member_columns_shard_fkey"), nullable=False),
     Column("born_on", ARRAY(Integer), nullable=False),
     Column("member_refs", Text, nullable=False, comment="one a line, in seat order"),
     Column("tags", LargeBinary, nullable=False, comment="16 bytes a seat: what stands for its member in a proof"),
-    PrimaryKeyConstraint("shard_id", name="members_pkey"),
+    PrimaryKeyConstraint("shard_id", name="member_columns_pkey"),
 )
 
-member_index = Table(
-    "member_index",
+members = Table(
+    "members",
     metadata,
     Column("plan_id", BigInteger, nullable=False),
     Column("shard_id", BigInteger, nullable=False),
@@ -103,7 +103,7 @@ member_index = Table(
     Column("spell", SmallInteger, nullable=False, comment="1, 2, …: a person who re-joins takes a new seat"),
     Column("member_ref", Text(collation="C"), nullable=False),
     # The bucket comes last, so that references that rise go to the end of the B-tree, which fills its pages.
-    PrimaryKeyConstraint("plan_id", "member_ref", "spell", "ref_bucket", name="member_index_pkey"),
+    PrimaryKeyConstraint("plan_id", "member_ref", "spell", "ref_bucket", name="members_pkey"),
 )
 
 roster = Table(

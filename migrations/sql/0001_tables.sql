@@ -10,18 +10,18 @@ CREATE TABLE audit_log (
     CONSTRAINT audit_log_pkey PRIMARY KEY (audit_id)
 );
 
-CREATE TABLE member_index (
+CREATE TABLE members (
     plan_id BIGINT NOT NULL,
     shard_id BIGINT NOT NULL,
     seat INTEGER NOT NULL,
     ref_bucket SMALLINT NOT NULL,
     spell SMALLINT NOT NULL,
     member_ref TEXT COLLATE "C" NOT NULL,
-    CONSTRAINT member_index_pkey PRIMARY KEY (plan_id, member_ref, spell, ref_bucket)
+    CONSTRAINT members_pkey PRIMARY KEY (plan_id, member_ref, spell, ref_bucket)
 );
-COMMENT ON COLUMN member_index.seat IS 'dense inside the plan: shards.first_seat + position';
-COMMENT ON COLUMN member_index.ref_bucket IS 'CRC-32 of the reference mod 64: what spreads the rows';
-COMMENT ON COLUMN member_index.spell IS '1, 2, …: a person who re-joins takes a new seat';
+COMMENT ON COLUMN members.seat IS 'dense inside the plan: shards.first_seat + position';
+COMMENT ON COLUMN members.ref_bucket IS 'CRC-32 of the reference mod 64: what spreads the rows';
+COMMENT ON COLUMN members.spell IS '1, 2, …: a person who re-joins takes a new seat';
 
 CREATE TABLE plans (
     plan_id BIGINT GENERATED ALWAYS AS IDENTITY,
@@ -251,16 +251,16 @@ CREATE TABLE journals (
 );
 CREATE INDEX journals_run_index ON journals (run_id);
 
-CREATE TABLE members (
+CREATE TABLE member_columns (
     shard_id BIGINT NOT NULL,
     born_on INTEGER[] NOT NULL,
     member_refs TEXT NOT NULL,
     tags BYTEA NOT NULL,
-    CONSTRAINT members_pkey PRIMARY KEY (shard_id),
-    CONSTRAINT members_shard_fkey FOREIGN KEY(shard_id) REFERENCES shards (shard_id)
+    CONSTRAINT member_columns_pkey PRIMARY KEY (shard_id),
+    CONSTRAINT member_columns_shard_fkey FOREIGN KEY(shard_id) REFERENCES shards (shard_id)
 );
-COMMENT ON COLUMN members.member_refs IS 'one a line, in seat order';
-COMMENT ON COLUMN members.tags IS '16 bytes a seat: what stands for its member in a proof';
+COMMENT ON COLUMN member_columns.member_refs IS 'one a line, in seat order';
+COMMENT ON COLUMN member_columns.tags IS '16 bytes a seat: what stands for its member in a proof';
 
 CREATE TABLE notices (
     claim_id BIGINT NOT NULL,

@@ -39,9 +39,9 @@ FROM (SELECT account_id, sum(amount) AS balance FROM journal_lines GROUP BY acco
 JOIN accounts USING (account_id);
 
 CREATE VIEW member_statement AS
-SELECT member_index.member_ref, entries.*
+SELECT members.member_ref, entries.*
 FROM ledger_entries AS entries
-JOIN member_index USING (shard_id, seat);
+JOIN members USING (shard_id, seat);
 
 -- I5, per sealed run: charged + sponsor + carry in = aid + fee + carry out, read from the posted journals alone.
 CREATE VIEW run_tie_out AS
