@@ -1,0 +1,106 @@
+"""`fentan roster`: import a roster, make one up, bring in joins, exits and freezes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import date, datetime
+from pathlib import Path
+from typing import Annotated
+from zoneinfo import ZoneInfo
+
+import pyarrow.parquet
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from engine.cli.quote import load_plan
+from engine.cli.shell import in_database
+from engine.errors import InvalidInput
+from engine.plans import PlanRules
+from engine.roster import imports, synth
+from engine.roster.plan import Plan, plan_of
+from engine.settings import Settings
+
+app = typer.Typer(no_args_is_help=True, help="Rosters: who is a member of a plan, from when, until when.")
+
+File = Annotated[Path, typer.Argument(metavar="FILE", help="A .parquet or .csv file.")]
+PlanCode = Annotated[str, typer.Option("--plan", metavar="CODE", help="The plan.")]
+
+
+@app.command("import")
+def import_file(file: File, plan: PlanCode) -> None:
+    """Enrol the members of a file: member_ref, born_on, joined_on, and if you like ended_on, tier."""
+
+    async def imported(engine: AsyncEngine, settings: Settings) -> imports.Imported:
+        async with engine.connect() as connection:
+            found = await plan_of(connection, plan)
+        return await import_with_progress(engine, settings, found, file, Console(stderr=True))
+
+    result = in_database(imported)
+    what = "already imported, nothing changed" if result.repeated else f"imported into {plan}"
+    typer.echo(f"{file.name}: {result.rows:,} members {what}")
+
+
+async def import_with_progress(
+    engine: AsyncEngine, settings: Settings, plan: Plan, path: Path, console: Console
+) -> imports.Imported:
+    """`import_roster` in a transaction of its own, with a progress bar on `console`."""
+    key = settings.member_tag_key.get_secret_value().encode()
+    with _progress(console, f"members of {plan.code}", _rows(path)) as advance:
+        async with engine.begin() as connection:
+            return await imports.import_roster(connection, plan, path, tag_key=key, progress=advance)
+
+
+@app.command("synth")
+def make_up(
+    members: Annotated[int, typer.Option(metavar="N", help="How many.")],
+    seed: Annotated[int, typer.Option(metavar="S", help="The same seed makes the same members.")],
+    out: Annotated[Path, typer.Option(metavar="FILE", help="What to write: .parquet or .csv.")],
+    plan: Annotated[str, typer.Option(metavar="CODE", help="Whose age limits, tiers and start.")] = "xianghubao",
+    until: Annotated[
+        datetime | None,
+        typer.Option(
+            metavar="DATE", formats=["%Y-%m-%d"], help="The last day to join. [default: the plan's last, or today]"
+        ),
+    ] = None,
+) -> None:
+    """Make up members of plausible ages, who join along an S-curve; a few leave."""
+    rules = load_plan(plan)
+    last = _last_day(rules) if until is None else until.date()
+    if last < rules.starts_on or (rules.ends_on is not None and last > rules.ends_on):
+        raise InvalidInput(
+            f"--until {last}: {plan} lives from {rules.starts_on} until {rules.ends_on or 'further notice'}"
+        )
+    synth.write_synthetic(out, members, seed, rules, joined_from=rules.starts_on, joined_until=last)
+    typer.echo(f"{out}: {members:,} members of {plan} who joined from {rules.starts_on} until {last}, seed {seed}")
+
+
+def _last_day(rules: PlanRules) -> date:
+    today = datetime.now(ZoneInfo(rules.time_zone)).date()
+    return today if rules.ends_on is None else min(today, rules.ends_on)
+
+
+def _rows(path: Path) -> int | None:
+    """How many rows the file has, where that can be known without reading it."""
+    if path.suffix.lower() == ".csv" or not path.is_file():
+        return None
+    try:
+        return int(pyarrow.parquet.read_metadata(path).num_rows)
+    except pyarrow.ArrowInvalid:
+        return None
+
+
+@contextmanager
+def _progress(console: Console, label: str, total: int | None) -> Iterator[imports.Progress]:
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=console) as progress:
+        task = progress.add_task(label, total=total)
+        yield lambda count: progress.advance(task, count)

@@ -1,0 +1,74 @@
+"""Whether the rows of a file can be true of a member of the plan: whole columns at a time."""
+
+from __future__ import annotations
+
+from datetime import date
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from engine.plans import NEVER, PlanRules, day_number
+from engine.roster.files import Problems, days_of, is_null
+from engine.roster.members import REF_RULE, wrong_refs
+
+EARLIEST_BIRTH = date(1880, 1, 1)
+
+_MONTHS_PER_YEAR = 12
+
+
+def check_refs(batch: pa.RecordBatch, problems: Problems) -> None:
+    """`member_ref` follows REF_RULE."""
+    problems.add_where(batch, "member_ref", wrong_refs(batch["member_ref"]), f"must be {REF_RULE}")
+
+
+def check_spells(batch: pa.RecordBatch, rules: PlanRules, problems: Problems) -> None:
+    """Births, joins and ends follow one another inside the plan's life, nobody is too old to join, tiers exist."""
+    joined_on, ended_on = days_of(batch["joined_on"], -NEVER), days_of(batch["ended_on"], NEVER)
+    joined = ~is_null(batch["joined_on"])
+    check_births(batch, "joined_on", rules, problems)
+    check_in_plan(batch, "joined_on", rules, problems)
+    problems.add_where(
+        batch, "ended_on", joined & (ended_on <= joined_on), "is not after joined_on; it is the first day not covered"
+    )
+    check_tiers(batch, rules, problems)
+
+
+def check_births(batch: pa.RecordBatch, joined: str, rules: PlanRules, problems: Problems) -> None:
+    """`born_on` lies between EARLIEST_BIRTH and the day in the column `joined`, by then of an age the plan takes."""
+    known = ~(is_null(batch["born_on"]) | is_null(batch[joined]))
+    born_on, joined_on = days_of(batch["born_on"], 0), days_of(batch[joined], 0)
+    early, late = known & (born_on < day_number(EARLIEST_BIRTH)), known & (born_on > joined_on)
+    problems.add_where(batch, "born_on", early, f"is before {EARLIEST_BIRTH}")
+    problems.add_where(batch, "born_on", late, f"is after {joined}")
+    oldest = rules.claims.maximum_age_years
+    old = known & ~early & ~late & (completed_years(born_on, joined_on) > oldest)
+    problems.add_where(batch, "born_on", old, f"is more than {oldest} years before {joined}; {rules.code} ends there")
+
+
+def check_in_plan(batch: pa.RecordBatch, joined: str, rules: PlanRules, problems: Problems) -> None:
+    """The day in the column `joined` is not after the plan's end.
+
+    It may be before its start: members of the plan before it bring the day they joined that one, and the waiting time
+    they have behind them (SCHEMES: xianghubao-2018 to xianghubao).
+    """
+    if rules.ends_on is not None:
+        late = days_of(batch[joined], -NEVER) > day_number(rules.ends_on)
+        problems.add_where(batch, joined, late, f"is after {rules.code} ended on {rules.ends_on}")
+
+
+def check_tiers(batch: pa.RecordBatch, rules: PlanRules, problems: Problems) -> None:
+    """`tier` counts the plan's tiers from 0; empty is 0."""
+    tier, last = batch["tier"].fill_null(0).to_numpy(), len(rules.tiers) - 1
+    problems.add_where(batch, "tier", (tier < 0) | (tier > last), f"is no tier of {rules.code}; they are 0 to {last}")
+
+
+def completed_years(born_on: NDArray[np.int32], on: NDArray[np.int32]) -> NDArray[np.int64]:
+    """int64[n] ages in completed years, as `engine.plans.completed_years` has them: a leapling's is on 1 March."""
+    born, then = born_on.astype("datetime64[D]"), on.astype("datetime64[D]")
+    born_month, then_month = born.astype("datetime64[M]"), then.astype("datetime64[M]")
+    # Whole months between, one less when the day of the month is still to come.
+    months: NDArray[np.int64] = (then_month - born_month).astype(np.int64)
+    months -= (then - then_month.astype("datetime64[D]")) < (born - born_month.astype("datetime64[D]"))
+    years: NDArray[np.int64] = months // _MONTHS_PER_YEAR
+    return years

@@ -1,0 +1,177 @@
+"""Bring a roster in: a file of members becomes seats, shards and the first versions of their columns."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+from sqlalchemy import insert, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from engine.errors import InvalidInput
+from engine.plans import NEVER, PlanRules
+from engine.roster.changes import fold
+from engine.roster.checks import check_refs, check_spells
+from engine.roster.columns import UNWRITTEN, Columns, Version, latest_version, read_columns, write_columns
+from engine.roster.files import CODE, DAY, TEXT, Column, PeopleFile, Problems, days_of
+from engine.roster.members import AlreadyMember, Newcomers, Place, enrol, newcomers, next_place
+from engine.roster.plan import Plan, lock_roster, rules_of
+from engine.store.tables import SHARD_SEATS, imports
+
+COLUMNS = {
+    "member_ref": Column(TEXT),
+    "born_on": Column(DAY),
+    "joined_on": Column(DAY),
+    "ended_on": Column(DAY, required=False, filled=False),
+    "tier": Column(CODE, required=False, filled=False),
+}
+"""What a roster file holds; `ended_on` is the first day no longer covered, `tier` counts the plan's tiers from 0."""
+
+Progress = Callable[[int], None]
+"""Told how many members came in since it was told last."""
+
+
+class Imported(NamedTuple):
+    """What became of a file. `repeated`: it had been imported before and changed nothing."""
+
+    rows: int
+    repeated: bool
+
+
+@dataclass(frozen=True)
+class _Shardful:
+    people: Newcomers
+    columns: Columns
+
+
+async def import_roster(
+    connection: AsyncConnection,
+    plan: Plan,
+    path: Path,
+    *,
+    tag_key: bytes,
+    progress: Progress = lambda _count: None,
+) -> Imported:
+    """Enrol every member of a Parquet or CSV file, in its order, after those the plan has.
+
+    One transaction, the caller's: raises InvalidInput, with up to 20 wrong values by line and field, and then
+    nothing may be committed. The same bytes again change nothing. Memory is bounded by a shard or two.
+    """
+    await lock_roster(connection, plan.plan_id)
+    rules = await rules_of(connection, plan.plan_id, plan.version)
+    with PeopleFile(path, COLUMNS) as file:
+        sha256 = await asyncio.to_thread(file.sha256)
+        known = await imported_rows(connection, plan.plan_id, "roster", sha256)
+        if known is not None:
+            return Imported(known, repeated=True)
+        place = await next_place(connection, plan.plan_id)
+        rows = 0
+        async for shardful in _ahead(_shardfuls(file, rules, plan.plan_id, place, tag_key)):
+            await _bring_in(connection, shardful, file.problems)
+            rows += len(shardful.people)
+            progress(len(shardful.people))
+        file.problems.refuse()
+        if rows == 0:
+            raise InvalidInput(f"{path.name}: holds no members; nothing was changed")
+    await note_import(connection, plan.plan_id, "roster", sha256, rows)
+    return Imported(rows, repeated=False)
+
+
+async def imported_rows(connection: AsyncConnection, plan_id: int, kind: str, sha256: bytes) -> int | None:
+    """How many rows the file with these bytes had when the plan took it; None when it never did."""
+    rows: int | None = await connection.scalar(
+        select(imports.c.rows).where(imports.c.plan_id == plan_id, imports.c.kind == kind, imports.c.sha256 == sha256)
+    )
+    return rows
+
+
+async def note_import(connection: AsyncConnection, plan_id: int, kind: str, sha256: bytes, rows: int) -> int:
+    """Remember that the plan took the file; the import's id."""
+    import_id: int | None = await connection.scalar(
+        insert(imports).values(plan_id=plan_id, kind=kind, sha256=sha256, rows=rows).returning(imports.c.import_id)
+    )
+    assert import_id is not None, "the database numbers imports"
+    return import_id
+
+
+def _shardfuls(file: PeopleFile, rules: PlanRules, plan_id: int, place: Place, key: bytes) -> Iterator[_Shardful]:
+    """The file cut where shards end, each part ready to be written; none from the first problem on."""
+    for batch in _cut(_sound(file, rules), place):
+        people = newcomers(
+            plan_id,
+            place,
+            batch["member_ref"],
+            days_of(batch["born_on"], 0),
+            batch["line"].to_numpy(),
+            np.ones(batch.num_rows, np.int16),
+            tag_key=key,
+        )
+        joined_on = days_of(batch["joined_on"], 0)
+        columns = Columns(
+            shares_from=joined_on,
+            claims_from=joined_on + np.int32(rules.claims.waiting_days),
+            ended_on=days_of(batch["ended_on"], NEVER),
+            tier=batch["tier"].fill_null(0).to_numpy(),
+        )
+        yield _Shardful(people, columns)
+        place = place.after(batch.num_rows)
+
+
+def _sound(file: PeopleFile, rules: PlanRules) -> Iterator[pa.RecordBatch]:
+    for batch in file.batches():
+        check_refs(batch, file.problems)
+        check_spells(batch, rules, file.problems)
+        if file.problems.full:
+            return
+        if not file.problems.found:
+            yield batch
+
+
+def _cut(batches: Iterable[pa.RecordBatch], place: Place) -> Iterator[pa.RecordBatch]:
+    """The same rows in batches that end where shards do."""
+    held, rows, room = [], 0, place.room
+    for batch in batches:
+        held.append(batch)
+        rows += batch.num_rows
+        while rows >= room:
+            table = pa.Table.from_batches(held).combine_chunks()
+            yield table.slice(0, room).to_batches()[0]
+            held, rows, room = table.slice(room).to_batches(), rows - room, SHARD_SEATS
+    if rows:
+        yield pa.Table.from_batches(held).combine_chunks().to_batches()[0]
+
+
+async def _ahead(items: Iterator[_Shardful]) -> AsyncIterator[_Shardful]:
+    """The items, each made in a thread while the one before is written."""
+    coming = asyncio.create_task(asyncio.to_thread(next, items, None))
+    try:
+        while (item := await coming) is not None:
+            coming = asyncio.create_task(asyncio.to_thread(next, items, None))
+            yield item
+    finally:
+        # The thread reads the file, which its owner is about to close.
+        await asyncio.wait([coming])
+
+
+async def _bring_in(connection: AsyncConnection, shardful: _Shardful, problems: Problems) -> None:
+    people, shard_id = shardful.people, shardful.people.shard_id
+    before = UNWRITTEN
+    if people.place.seats:
+        # Seats given by changes since the last fold come before these.
+        await fold(connection, shard_id)
+        before = await latest_version(connection, shard_id)
+    try:
+        await enrol(connection, people)
+    except AlreadyMember as known:
+        wrong = "is a member already, or stands here twice; a member who comes back goes through `fentan roster change`"
+        for line in known.lines:
+            problems.add(line, "member_ref", known.member_ref, wrong)
+        problems.refuse()
+        raise
+    columns = (await read_columns(connection, shard_id, before.version)).extended(shardful.columns)
+    await write_columns(connection, shard_id, Version(before.version + 1, before.folded_through), columns)

@@ -1,0 +1,198 @@
+"""Who sits where: references and births of the seats, by shard and findable by reference."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import NamedTuple
+from zlib import crc32
+
+import asyncpg
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv
+from numpy.typing import NDArray
+from sqlalchemy import insert, select, text, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from engine.errors import InvalidInput
+from engine.roster.tags import tags_of
+from engine.store.arrays import copy_in
+from engine.store.database import driver_of
+from engine.store.tables import PLAN_STRIDE, SHARD_SEATS, member_columns, members, shards
+
+REF_BUCKETS = 64
+"""Into how many parts `members` can be spread."""
+
+REF_RULE = "1 to 64 letters, digits and . _ : / @ # + = ~ * -, the first a letter or a digit"
+
+_REF_LENGTH_MAX = 64
+_REF_PATTERN = r"^[\pL\pN][\pL\pN._:/@#+=~*-]*$"
+_INDEX_COLUMNS = ("plan_id", "shard_id", "seat", "ref_bucket", "spell", "member_ref")
+_CHUNK_BYTES = 1 << 18
+_APPEND = text("""
+UPDATE member_columns SET born_on = born_on || CAST(:born_on AS integer[]),
+    member_refs = member_refs || E'\\n' || :refs, tags = tags || :tags
+WHERE shard_id = :shard_id
+""")
+_VIOLATED = re.compile(r"=\(\d+, (?P<member_ref>.+), \d+, \d+\)")
+
+
+class Place(NamedTuple):
+    """The next free seat of a plan: a shard's number (from 1) and how many seats it has."""
+
+    number: int
+    seats: int
+
+    @property
+    def room(self) -> int:
+        """Seats that the shard can still take."""
+        return SHARD_SEATS - self.seats
+
+    @property
+    def first_seat(self) -> int:
+        """The plan-wide number of the shard's first seat."""
+        return (self.number - 1) * SHARD_SEATS
+
+    def after(self, count: int) -> Place:
+        """The next free seat once `count` more, at most `room`, are taken."""
+        return Place(self.number, self.seats + count) if count < self.room else Place(self.number + 1, 0)
+
+
+@dataclass(frozen=True)
+class Newcomers:
+    """`n` people and the seats they take in one shard, encoded for the database off the event loop.
+
+    `refs`: string[n]; `lines`: int64[n], where they stand in their file; `born_on`: int32[n] day numbers;
+    `joined_refs`: one a line; `tags`: 16·n bytes; `index_rows`: CSV for `members`.
+    """
+
+    plan_id: int
+    place: Place
+    refs: pa.StringArray
+    lines: NDArray[np.int64]
+    born_on: NDArray[np.int32]
+    joined_refs: str
+    tags: bytes
+    index_rows: memoryview
+
+    def __len__(self) -> int:
+        return len(self.refs)
+
+    @property
+    def shard_id(self) -> int:
+        """The shard they sit in."""
+        return self.plan_id * PLAN_STRIDE + self.place.number
+
+
+class AlreadyMember(InvalidInput):
+    """A reference is a member of the plan already."""
+
+    def __init__(self, member_ref: str, lines: list[int]) -> None:
+        self.member_ref, self.lines = member_ref, lines
+        super().__init__(f"member_ref {member_ref!r} is a member of the plan already")
+
+
+def newcomers(
+    plan_id: int,
+    place: Place,
+    refs: pa.StringArray,
+    born_on: NDArray[np.int32],
+    lines: NDArray[np.int64],
+    spells: NDArray[np.int16],
+    *,
+    tag_key: bytes,
+) -> Newcomers:
+    """People for the seats from `place` on, at most `place.room`; `spells` int16[n]: how often each has joined."""
+    raw = refs.cast(pa.binary()).to_pylist()
+    buckets = np.fromiter((crc32(ref) % REF_BUCKETS for ref in raw), np.int16, len(raw))
+    # Sorted, so that neighbours go into the same page of the B-tree. As CSV, which the server reads as fast as its
+    # binary form and pyarrow writes faster; REF_RULE leaves nothing to quote.
+    order = pc.sort_indices(refs)
+    rows = order.to_numpy()
+    columns = [
+        pa.repeat(pa.scalar(plan_id), len(raw)),
+        pa.repeat(pa.scalar(plan_id * PLAN_STRIDE + place.number), len(raw)),
+        pa.array(rows.astype(np.int64) + place.first_seat + place.seats),
+        pa.array(buckets[rows]),
+        pa.array(spells[rows]),
+        refs.take(order),
+    ]
+    sink = io.BytesIO()
+    options = pyarrow.csv.WriteOptions(include_header=False, quoting_style="none")
+    pyarrow.csv.write_csv(pa.table(columns, names=list(_INDEX_COLUMNS)), sink, options)
+    joined = "\n".join(refs.to_pylist())
+    return Newcomers(plan_id, place, refs, lines, born_on, joined, tags_of(raw, tag_key), sink.getbuffer())
+
+
+def wrong_refs(refs: pa.StringArray) -> NDArray[np.bool_]:
+    """bool[n]: which references break REF_RULE (null does not)."""
+    length = pc.utf8_length(refs)
+    right = pc.and_(pc.match_substring_regex(refs, _REF_PATTERN), pc.less_equal(length, _REF_LENGTH_MAX))
+    wrong: NDArray[np.bool_] = pc.invert(right).fill_null(False).to_numpy(zero_copy_only=False)
+    return wrong
+
+
+async def next_place(connection: AsyncConnection, plan_id: int) -> Place:
+    """Where the plan's next member sits."""
+    last = await connection.execute(
+        select(shards.c.number, shards.c.seats)
+        .where(shards.c.plan_id == plan_id, shards.c.number > 0)
+        .order_by(shards.c.number.desc())
+        .limit(1)
+    )
+    row = last.first()
+    return Place(1, 0) if row is None else Place(row.number, row.seats).after(0)
+
+
+async def enrol(connection: AsyncConnection, people: Newcomers) -> None:
+    """Give the newcomers their seats.
+
+    Raises AlreadyMember when one of them has this spell already; the transaction is lost then.
+    """
+    place, shard_id = people.place, people.shard_id
+    if place.seats == 0:
+        row = {"shard_id": shard_id, "plan_id": people.plan_id, "number": place.number, "first_seat": place.first_seat}
+        await connection.execute(insert(shards).values(**row, seats=len(people)))
+        identity = (shard_id, people.born_on, people.joined_refs, people.tags)
+        await copy_in(connection, member_columns, ["shard_id", "born_on", "member_refs", "tags"], [identity])
+    else:
+        await connection.execute(
+            update(shards).where(shards.c.shard_id == shard_id).values(seats=place.seats + len(people))
+        )
+        appended = {"born_on": people.born_on.tolist(), "refs": people.joined_refs, "tags": people.tags}
+        await connection.execute(_APPEND, {"shard_id": shard_id} | appended)
+    await _index(connection, people)
+
+
+async def _index(connection: AsyncConnection, people: Newcomers) -> None:
+    async def chunks() -> AsyncIterator[memoryview]:
+        for start in range(0, len(people.index_rows), _CHUNK_BYTES):
+            yield people.index_rows[start : start + _CHUNK_BYTES]
+
+    driver = await driver_of(connection)
+    try:
+        await driver.copy_to_table(members.name, source=chunks(), columns=list(_INDEX_COLUMNS), format="csv")
+    except asyncpg.UniqueViolationError as error:
+        found = _VIOLATED.search(error.detail or "")
+        if error.constraint_name != "members_pkey" or found is None:
+            raise
+        same = pc.equal(people.refs, found["member_ref"]).to_numpy(zero_copy_only=False)
+        raise AlreadyMember(found["member_ref"], people.lines[same].tolist()) from None
+
+
+async def find_seats(connection: AsyncConnection, plan_id: int, member_ref: str) -> list[tuple[int, int]]:
+    """(shard_id, seat) of each of the member's spells in the plan, the first one first; empty when unknown."""
+    found = await connection.execute(
+        select(members.c.shard_id, members.c.seat)
+        .where(
+            members.c.plan_id == plan_id,
+            members.c.member_ref == member_ref,
+            members.c.ref_bucket == crc32(member_ref.encode()) % REF_BUCKETS,
+        )
+        .order_by(members.c.spell)
+    )
+    return [(row.shard_id, row.seat) for row in found]

@@ -1,0 +1,100 @@
+"""Plans as the database knows them: their codes, and every version of their rules."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+from sqlalchemy import func, insert, select
+from sqlalchemy.dialects.postgresql import insert as insert_or_skip
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from engine.errors import InvalidInput
+from engine.plans import PlanRules, digest, from_json, to_json
+from engine.store.tables import PLAN_STRIDE, plan_rules, plans, shards
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A registered plan and the newest version of its rules."""
+
+    plan_id: int
+    code: str
+    version: int
+
+
+async def register_plan(connection: AsyncConnection, rules: PlanRules) -> Plan:
+    """Make the plan known, with its shard 0; a new version of its rules only when they differ from the newest.
+
+    Raises InvalidInput when the plan would change its currency: its books are kept in one.
+    """
+    await connection.execute(
+        insert_or_skip(plans)
+        .values(code=rules.code, name=rules.name, currency=rules.currency)
+        .on_conflict_do_nothing(constraint="plans_code_key")
+    )
+    known = (await connection.execute(select(plans).where(plans.c.code == rules.code).with_for_update())).one()
+    if known.currency != rules.currency:
+        raise InvalidInput(
+            f"plan {rules.code} keeps its books in {known.currency}, not {rules.currency}; "
+            "register a plan with another code"
+        )
+    await connection.execute(
+        insert_or_skip(shards)
+        .values(shard_id=known.plan_id * PLAN_STRIDE, plan_id=known.plan_id, number=0, first_seat=0, seats=0)
+        .on_conflict_do_nothing(constraint="shards_pkey")
+    )
+    newest = (
+        await connection.execute(
+            select(plan_rules.c.version, plan_rules.c.digest)
+            .where(plan_rules.c.plan_id == known.plan_id)
+            .order_by(plan_rules.c.version.desc())
+            .limit(1)
+        )
+    ).first()
+    if newest is not None and newest.digest == digest(rules):
+        return Plan(known.plan_id, rules.code, newest.version)
+    version = 1 if newest is None else newest.version + 1
+    await connection.execute(
+        insert(plan_rules).values(
+            plan_id=known.plan_id,
+            version=version,
+            digest=digest(rules),
+            rules=json.loads(to_json(rules)),
+        )
+    )
+    return Plan(known.plan_id, rules.code, version)
+
+
+async def plan_of(connection: AsyncConnection, code: str) -> Plan:
+    """The plan with this code. Raises InvalidInput that names the plans there are."""
+    newest = func.max(plan_rules.c.version)
+    found = await connection.execute(
+        select(plans.c.plan_id, plans.c.code, newest)
+        .join(plan_rules, plan_rules.c.plan_id == plans.c.plan_id)
+        .group_by(plans.c.plan_id, plans.c.code)
+        .order_by(plans.c.code)
+    )
+    known = {row.code: Plan(*row) for row in found}
+    if code not in known:
+        raise InvalidInput(f"there is no plan {code!r}; {_listed(known)}")
+    return known[code]
+
+
+async def rules_of(connection: AsyncConnection, plan_id: int, version: int) -> PlanRules:
+    """One version of a plan's rules, as they were registered. Raises InvalidInput when there is none."""
+    found = await connection.scalar(
+        select(plan_rules.c.rules).where(plan_rules.c.plan_id == plan_id, plan_rules.c.version == version)
+    )
+    if found is None:
+        raise InvalidInput(f"plan {plan_id} has no version {version} of its rules")
+    return from_json(json.dumps(found), f"plan {plan_id}, version {version}")
+
+
+async def lock_roster(connection: AsyncConnection, plan_id: int) -> None:
+    """Wait for the plan's turn: imports, changes and freezes of one plan go one after the other."""
+    await connection.execute(select(plans.c.plan_id).where(plans.c.plan_id == plan_id).with_for_update())
+
+
+def _listed(known: dict[str, Plan]) -> str:
+    return f"the plans here are {', '.join(known)}" if known else "none is registered yet"

@@ -1,0 +1,124 @@
+"""A made-up roster: plausible ages, joining along an S-curve, a few who leave. The same numbers, the same people."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv
+import pyarrow.parquet
+from numpy.typing import NDArray
+
+from engine.errors import InvalidInput
+from engine.plans import PlanRules, day_number
+
+MEMBERS_MAX = 1_000_000_000
+
+SCHEMA = pa.schema(
+    [
+        ("member_ref", pa.string()),
+        ("born_on", pa.date32()),
+        ("joined_on", pa.date32()),
+        ("ended_on", pa.date32()),
+        ("tier", pa.int16()),
+    ]
+)
+"""The columns of a roster file (`engine.roster.imports.COLUMNS`)."""
+
+_BATCH_ROWS = 1 << 18
+_LEAVERS = 0.03
+_STEEPNESS = 10.0
+_DAYS_PER_YEAR = 365.2425
+_PYRAMID = ((5, 6.0), (18, 4.0), (25, 9.0), (40, 16.0), (50, 11.0), (60, 8.0), (151, 3.0))
+"""Members per year of age, up to before the age named: young parents and their children, few of the old."""
+
+
+def synth(
+    members: int, seed: int, rules: PlanRules, *, joined_from: date, joined_until: date
+) -> Iterator[pa.RecordBatch]:
+    """`members` rows of SCHEMA in the order they joined, between two days; their references rise.
+
+    A pure function of its arguments. Raises InvalidInput when `members` is not 1 to MEMBERS_MAX, `seed` is negative or
+    the days are not in order.
+    """
+    if not 1 <= members <= MEMBERS_MAX:
+        raise InvalidInput(f"{members} members: ask for 1 to {MEMBERS_MAX:,}")
+    if seed < 0:
+        raise InvalidInput(f"seed {seed}: give 0 or more")
+    if joined_until < joined_from:
+        raise InvalidInput(f"joining from {joined_from} until {joined_until}: the last day is before the first")
+    return _batches(members, seed, rules, day_number(joined_from), day_number(joined_until))
+
+
+def write_synthetic(
+    path: Path, members: int, seed: int, rules: PlanRules, *, joined_from: date, joined_until: date
+) -> None:
+    """`synth` into a Parquet or CSV file, by its extension. Raises InvalidInput like `synth`, and for others."""
+    batches = synth(members, seed, rules, joined_from=joined_from, joined_until=joined_until)
+    match path.suffix.lower():
+        case ".parquet" | ".pq":
+            writer = pyarrow.parquet.ParquetWriter(path, SCHEMA)
+        case ".csv":
+            writer = pyarrow.csv.CSVWriter(path, SCHEMA)
+        case _:
+            raise InvalidInput(f"{path.name}: name the file .parquet or .csv, so that its format is known")
+    with writer:
+        for batch in batches:
+            writer.write_batch(batch)
+
+
+def _batches(members: int, seed: int, rules: PlanRules, first: int, last: int) -> Iterator[pa.RecordBatch]:
+    random = np.random.Generator(np.random.PCG64(seed))
+    number = 10**10 + int(random.integers(10**8))
+    for start in range(0, members, _BATCH_ROWS):
+        rank = np.arange(start, min(start + _BATCH_ROWS, members))
+        joined_on = _joined(rank, members, first, last)
+        ended_on, leaves = _ended(random, joined_on, last)
+        numbers = number + np.cumsum(random.integers(1, 8, len(rank)))
+        number = int(numbers[-1])
+        tier = random.integers(len(rules.tiers), size=len(rank), dtype=np.int16)
+        columns = [
+            # Ten digits: the leading one of eleven becomes the letter.
+            pc.utf8_replace_slice(pa.array(numbers).cast(pa.string()), 0, 1, "M"),
+            _dates(joined_on - _ages(random, len(rank), rules)),
+            _dates(joined_on),
+            _dates(ended_on, mask=~leaves),
+            pa.array(tier),
+        ]
+        yield pa.RecordBatch.from_arrays(columns, schema=SCHEMA)
+
+
+def _joined(rank: NDArray[np.int64], members: int, first: int, last: int) -> NDArray[np.int64]:
+    """int64[n] day numbers along a logistic curve: slow at both ends, quick between."""
+    share = (rank + 0.5) / members
+    way = np.clip(0.5 + np.log(share / (1 - share)) / _STEEPNESS, 0, 1)
+    return first + np.floor(way * (last - first) + 0.5).astype(np.int64)
+
+
+def _ended(
+    random: np.random.Generator, joined_on: NDArray[np.int64], last: int
+) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """int64[n] first days not covered, after joining and up to `last`, and bool[n]: who leaves at all."""
+    leaves = (random.random(len(joined_on)) < _LEAVERS) & (joined_on < last)
+    stayed = random.random(len(joined_on)) * (last - joined_on)
+    return np.minimum(joined_on + 1 + stayed.astype(np.int64), last), leaves
+
+
+def _ages(random: np.random.Generator, count: int, rules: PlanRules) -> NDArray[np.int64]:
+    """int64[n] days lived at joining, within the plan's limits."""
+    years = np.arange(rules.claims.maximum_age_years + 1)
+    weights = np.array([next(weight for before, weight in _PYRAMID if year < before) for year in years])
+    whole = np.searchsorted(np.cumsum(weights) / weights.sum(), random.random(count), side="right")
+    # A little short of the next birthday, whatever leap years lie between.
+    part = random.random(count) * 0.99
+    lived = ((np.minimum(whole, years[-1]) + part) * _DAYS_PER_YEAR).astype(np.int64)
+    days: NDArray[np.int64] = np.maximum(lived, rules.claims.minimum_age_days)
+    return days
+
+
+def _dates(days: NDArray[np.int64], mask: NDArray[np.bool_] | None = None) -> pa.Array:
+    return pa.array(days.astype(np.int32), pa.int32(), mask=mask).cast(pa.date32())
