@@ -18,7 +18,7 @@ from engine.ledger import seal
 from engine.ledger.accounts import Account, account_id
 from engine.ledger.journals import Segment
 from engine.store.arrays import copy_out
-from engine.store.tables import PLAN_STRIDE, SHARD_SEATS, members, posting_segments, run_shards, share_runs
+from engine.store.tables import PLAN_STRIDE, SHARD_SEATS, member_columns, posting_segments, run_shards, share_runs
 
 CHARGED_ACCOUNTS = (Account.CONTRIBUTIONS_RECEIVABLE, Account.SPONSOR_WAIVERS)
 """A seat's share in a run stands on one of these two: it is owed by the member or waived, and the sponsor's."""
@@ -57,8 +57,8 @@ def verify_proof(proof: Proof) -> bool:
 
 async def read_tags(connection: AsyncConnection, shard_id: int, seats: int) -> bytes:
     """The tags of a shard's first `seats` seats, 16 bytes each; fewer when the shard has fewer."""
-    query = "SELECT substr(tags, 1, $2) FROM members WHERE shard_id = $1"
-    found = await copy_out(connection, query, [shard_id, seats * seal.TAG_BYTES], [members.c.tags.type])
+    query = "SELECT substr(tags, 1, $2) FROM member_columns WHERE shard_id = $1"
+    found = await copy_out(connection, query, [shard_id, seats * seal.TAG_BYTES], [member_columns.c.tags.type])
     return found[0][0] if found else b""
 
 
