@@ -47,16 +47,18 @@ def charge(
     tiers = tier_count(seats)
     keys = coverage.codes
     if tiers > 1:
-        keys = keys * tiers
+        keys *= tiers
         keys += seats.tier
-    amounts = _table(coverage, tiers, solution).take(keys)
+    # Keys become amounts in place: a fresh wide array costs as much as all the arithmetic.
+    amounts = keys.astype(np.int64, copy=False)
+    _table(coverage, tiers, solution).take(keys, mode="clip", out=amounts)
     if len(amounts) and int(amounts.min()) < 0:
         raise OverCharged(f"shard at seat {seats.first_seat} holds seats that were not measured; measure it again")
     if seats.allowance is not None:
         np.minimum(amounts, seats.allowance, out=amounts)
     pointer: dict[int, int] = {}
     if solution.odd:
-        pointer = _give_odd_units(amounts, seats, coverage, solution, pointers or {}, offset or {})
+        pointer = _give_odd_units(amounts, seats, gates, solution, pointers or {}, offset or {})
     _assert_within(amounts, seats, gates)
     return Charges(amounts, pointer)
 
@@ -113,13 +115,13 @@ def _open_seats(histogram: Histogram, solution: Solution) -> dict[tuple[int, int
 def _give_odd_units(
     amounts: Int64s,
     seats: Seats,
-    coverage: Coverage,
+    gates: tuple[int, ...],
     solution: Solution,
     pointers: Mapping[int, int],
     offset: Offset,
 ) -> dict[int, int]:
     """Add the shard's odd units in place: the first open seats at or after the pointer, cyclic in seat order."""
-    ahead = sides(seats, tier_count(seats), pointers)
+    ahead, coverage = sides(seats, tier_count(seats), pointers), cover(seats, gates)
     classes = coverage.classes.take(coverage.codes)
     last: dict[int, int] = {}
     for (class_, tier), units in solution.odd_units.items():

@@ -28,15 +28,15 @@ def measure(
     ranks, allowances = _allowances(seats, clip)
     keys, bins = coverage.codes, len(coverage.classes)
     if tiers > 1:
-        keys = keys * tiers
+        keys *= tiers
         keys += seats.tier
         bins *= tiers
     if ranks is not None:
-        keys = keys * len(allowances)
+        keys *= len(allowances)
         keys += ranks
         bins *= len(allowances)
     if pointers is not None:
-        keys = keys * 2
+        keys *= 2
         keys += sides(seats, tiers, pointers)
         bins *= 2
     if bins <= _DENSE_MAX:

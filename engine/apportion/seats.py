@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,9 +22,11 @@ _BITS = 15
 _MASK = (1 << _BITS) - 1
 _GRID_MAX = 1 << 14
 _DAYS_MAX = 1 << 20
+_FEW_GATES = 16
 
 Int64s = NDArray[np.int64]
 Int32s = NDArray[np.int32]
+Integers = NDArray[np.signedinteger[Any]]
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,7 @@ class Seats:
 
 @dataclass(frozen=True)
 class Coverage:
-    """Which gates each seat covers: `codes` intp[n] is a row of `classes` int64 (UNCOVERED for none)."""
+    """Which gates each seat covers: `codes` intp[n], the caller's own, is a row of `classes` int64 (or UNCOVERED)."""
 
     codes: NDArray[np.intp]
     classes: Int64s
@@ -78,9 +81,9 @@ def cover(seats: Seats, gates: tuple[int, ...]) -> Coverage:
     first, stop = before(seats.shares_from), before(seats.ended_on)
     gapped = _thaw(seats, before, first, stop)
     side = len(gates) + 1
-    codes = first
-    codes *= side
-    codes += stop
+    first *= side
+    first += stop
+    codes = first.astype(np.intp, copy=False)
     if side * side <= _GRID_MAX:
         grid = np.arange(side * side, dtype=np.int64)
     else:
@@ -96,7 +99,11 @@ def cover(seats: Seats, gates: tuple[int, ...]) -> Coverage:
 
 
 class _Before:
-    """How many gates lie before a day, by lookup: a table of days beats a search in the gates."""
+    """How many gates lie before each day, into a fresh array.
+
+    For few gates comparing in narrow integers is fastest (wide temporaries cost more than the arithmetic); for more
+    a table of days beats a search in the gates.
+    """
 
     def __init__(self, gates: tuple[int, ...]) -> None:
         self.low, self.high = gates[0], gates[-1] + 1
@@ -105,7 +112,13 @@ class _Before:
         if self.high - self.low < _DAYS_MAX:
             self.table = np.searchsorted(self.gates, np.arange(self.low, self.high + 1)).astype(np.intp)
 
-    def __call__(self, days: Int32s) -> NDArray[np.intp]:
+    def __call__(self, days: Int32s) -> Integers:
+        if len(self.gates) <= _FEW_GATES:
+            # Codes stay below (gates + 1)², well within int16.
+            count = np.zeros(len(days), dtype=np.int16)
+            for gate in self.gates.tolist():
+                count += days > gate
+            return count
         if self.table is None:
             return np.searchsorted(self.gates, days).astype(np.intp)
         # Clipping comes first: a sentinel minus a day wraps in int32.
@@ -115,17 +128,15 @@ class _Before:
         return index
 
 
-def _thaw(
-    seats: Seats, before: _Before, first: NDArray[np.intp], stop: NDArray[np.intp]
-) -> tuple[NDArray[np.intp], Int64s] | None:
+def _thaw(seats: Seats, before: _Before, first: Integers, stop: Integers) -> tuple[NDArray[np.intp], Int64s] | None:
     """Cut frozen gates off `first` and `stop` in place; the positions and classes of seats frozen in between."""
     if seats.frozen_from is None or seats.frozen_to is None:
         return None
     frozen = np.flatnonzero(seats.frozen_from < seats.frozen_to)
     if not len(frozen):
         return None
-    low, high = before(seats.frozen_from[frozen]), before(seats.frozen_to[frozen])
-    begin, end = first[frozen], stop[frozen]
+    low, high = (before(days[frozen]).astype(np.int64) for days in (seats.frozen_from, seats.frozen_to))
+    begin, end = first[frozen].astype(np.int64), stop[frozen].astype(np.int64)
     low, high = np.maximum(low, begin), np.minimum(high, end)
     hit = low < high
     inside = hit & (begin < low) & (high < end)
