@@ -53,7 +53,7 @@ async def preview(connection: AsyncConnection, run: Run) -> None:
     rows = await connection.execute(
         select(run_shards.c.histogram, run_shards.c.waived_histogram).where(run_shards.c.run_id == run.run_id)
     )
-    histograms = list(rows.tuples())
+    histograms = list(rows.all())
     try:
         solution = solve(
             merge(Histogram.from_bytes(counted) for counted, _ in histograms),

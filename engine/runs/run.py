@@ -157,7 +157,7 @@ async def note_moment(connection: AsyncConnection, run: Run, moment: str) -> Non
 
 
 def _moment(name: str) -> Any:
-    return func.jsonb_build_object(name, func.clock_timestamp(), type_=JSONB)
+    return func.jsonb_build_object(str(name), func.clock_timestamp(), type_=JSONB)  # a StrEnum binds without a type
 
 
 async def inputs_of(connection: AsyncConnection, run: Run) -> Inputs:
