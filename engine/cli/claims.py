@@ -65,7 +65,7 @@ def file_claim(
         found, rules = await _plan(connection, plan)
         cover = await membership_on(connection, found.plan_id, member, diagnosed_on)
         if cover is None:
-            raise InvalidInput(f"--member {member}: no such member of {plan} on {diagnosed_on}; check the reference")
+            raise InvalidInput(f"--member {member}: no such member of {plan}; check the reference")
         return await claims.file(
             connection,
             found.plan_id,
