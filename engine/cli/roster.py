@@ -20,6 +20,7 @@ from engine.cli.shell import in_database
 from engine.errors import InvalidInput
 from engine.plans import PlanRules
 from engine.roster import imports, synth
+from engine.roster.change_files import change_roster
 from engine.roster.plan import Plan, plan_of
 from engine.settings import Settings
 
@@ -51,6 +52,22 @@ async def import_with_progress(
     with _progress(console, f"members of {plan.code}", _rows(path)) as advance:
         async with engine.begin() as connection:
             return await imports.import_roster(connection, plan, path, tag_key=key, progress=advance)
+
+
+@app.command("change")
+def change_file(file: File, plan: PlanCode) -> None:
+    """Bring in joins, exits and freezes: kind, member_ref, from, and until (freeze), born_on and tier (join)."""
+
+    async def changed(engine: AsyncEngine, settings: Settings) -> imports.Imported:
+        key = settings.member_tag_key.get_secret_value().encode()
+        async with engine.begin() as connection:
+            found = await plan_of(connection, plan)
+            with _progress(Console(stderr=True), f"changes of {plan}", _rows(file)) as advance:
+                return await change_roster(connection, found, file, tag_key=key, progress=advance)
+
+    result = in_database(changed)
+    what = "already recorded, nothing changed" if result.repeated else f"recorded; the next run of {plan} has them"
+    typer.echo(f"{file.name}: {result.rows:,} changes {what}")
 
 
 @app.command("synth")

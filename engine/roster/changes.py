@@ -95,13 +95,19 @@ async def fold(connection: AsyncConnection, shard_id: int) -> int:
 
     Nothing to fold writes nothing. The caller holds the plan's lock (`lock_roster`).
     """
-    before = await latest_version(connection, shard_id)
-    through, changes = await read_changes(connection, shard_id, before.folded_through)
-    if not len(changes):
-        return before.version
-    columns = apply(await read_columns(connection, shard_id, before.version), changes)
-    await write_columns(connection, shard_id, Version(before.version + 1, through), columns)
-    return before.version + 1
+    newest, through, columns = await current_columns(connection, shard_id)
+    if through == newest.folded_through:
+        return newest.version
+    await write_columns(connection, shard_id, Version(newest.version + 1, through), columns)
+    return newest.version + 1
+
+
+async def current_columns(connection: AsyncConnection, shard_id: int) -> tuple[Version, int, Columns]:
+    """The newest version written, the last change there is, and the columns with every change in them."""
+    newest = await latest_version(connection, shard_id)
+    through, changes = await read_changes(connection, shard_id, newest.folded_through)
+    columns = await read_columns(connection, shard_id, newest.version)
+    return newest, through, apply(columns, changes) if len(changes) else columns
 
 
 async def read_changes(connection: AsyncConnection, shard_id: int, after: int) -> tuple[int, Changes]:

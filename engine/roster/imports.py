@@ -15,9 +15,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from engine.errors import InvalidInput
 from engine.plans import NEVER, PlanRules
-from engine.roster.changes import fold
+from engine.roster.changes import current_columns
 from engine.roster.checks import check_refs, check_spells
-from engine.roster.columns import UNWRITTEN, Columns, Version, latest_version, read_columns, write_columns
+from engine.roster.columns import Columns, Version, write_columns
 from engine.roster.files import CODE, DAY, TEXT, Column, PeopleFile, Problems, days_of
 from engine.roster.members import AlreadyMember, Newcomers, Place, enrol, newcomers, next_place
 from engine.roster.plan import Plan, lock_roster, rules_of
@@ -160,11 +160,8 @@ async def _ahead(items: Iterator[_Shardful]) -> AsyncIterator[_Shardful]:
 
 async def _bring_in(connection: AsyncConnection, shardful: _Shardful, problems: Problems) -> None:
     people, shard_id = shardful.people, shardful.people.shard_id
-    before = UNWRITTEN
-    if people.place.seats:
-        # Seats given by changes since the last fold come before these.
-        await fold(connection, shard_id)
-        before = await latest_version(connection, shard_id)
+    # In a shard begun before, seats given by changes since its last fold come before these.
+    newest, through, columns = await current_columns(connection, shard_id)
     try:
         await enrol(connection, people)
     except AlreadyMember as known:
@@ -173,5 +170,4 @@ async def _bring_in(connection: AsyncConnection, shardful: _Shardful, problems: 
             problems.add(line, "member_ref", known.member_ref, wrong)
         problems.refuse()
         raise
-    columns = (await read_columns(connection, shard_id, before.version)).extended(shardful.columns)
-    await write_columns(connection, shard_id, Version(before.version + 1, before.folded_through), columns)
+    await write_columns(connection, shard_id, Version(newest.version + 1, through), columns.extended(shardful.columns))

@@ -1,0 +1,118 @@
+"""Changes: what a seat can take, and folding against a plain model."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from engine.plans import NEVER
+from engine.roster.changes import Changes, Kind, apply
+from engine.roster.columns import NO_SEATS, Columns
+from engine.roster.standing import Change, Standing, refusal
+
+STAYS = Standing(shard_id=1, seat=0, spell=1, shares_from=100)
+LEAVES = replace(STAYS, ended_on=200)
+FROZEN = replace(STAYS, frozen_from=120, frozen_to=130)
+FROZEN_FOR_GOOD = replace(STAYS, frozen_from=120, frozen_to=NEVER)
+
+
+def change(kind: Kind, from_day: int, until_day: int = NEVER) -> Change:
+    return Change(2, kind, "M1", from_day, until_day, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("standing", "asked", "refused"),
+    [
+        (None, change(Kind.JOIN, 100), None),
+        (STAYS, change(Kind.JOIN, 300), "is a member; to come back"),
+        (LEAVES, change(Kind.JOIN, 199), "is a member until 1970-07-20 and can join again"),
+        (LEAVES, change(Kind.JOIN, 200), None),
+        (None, change(Kind.EXIT, 100), "is no member"),
+        (STAYS, change(Kind.EXIT, 100), "joined on 1970-04-11; the first day not covered comes after"),
+        (STAYS, change(Kind.EXIT, 101), None),
+        (LEAVES, change(Kind.EXIT, 199), None),
+        (LEAVES, change(Kind.EXIT, 200), "leaves on 1970-07-20 already"),
+        (None, change(Kind.FREEZE, 100), "is no member"),
+        (STAYS, change(Kind.FREEZE, 99), "is not covered"),
+        (STAYS, change(Kind.FREEZE, 100), None),
+        (LEAVES, change(Kind.FREEZE, 200), "is not covered"),
+        (FROZEN, change(Kind.FREEZE, 119, 125), "is frozen from 1970-05-01 until 1970-05-11"),
+        (FROZEN, change(Kind.FREEZE, 120, 125), None),
+        (FROZEN, change(Kind.FREEZE, 121), "is frozen"),
+        (FROZEN, change(Kind.FREEZE, 130), "is frozen"),
+        (FROZEN, change(Kind.FREEZE, 131), None),
+        (FROZEN_FOR_GOOD, change(Kind.FREEZE, 500), "until further notice; give that first day again"),
+        (FROZEN_FOR_GOOD, change(Kind.FREEZE, 120, 140), None),
+    ],
+)
+def test_what_a_seat_can_take(standing: Standing | None, asked: Change, refused: str | None) -> None:
+    said = refusal(standing, asked)
+    assert (said is None) == (refused is None)
+    assert (refused or "") in (said or "")
+
+
+def test_what_a_seat_says_after() -> None:
+    assert STAYS.after(change(Kind.EXIT, 150)).ended_on == 150
+    frozen = STAYS.after(change(Kind.FREEZE, 110, 120))
+    assert (frozen.frozen_from, frozen.frozen_to, frozen.ended_on) == (110, 120, NEVER)
+
+
+Rows = list[tuple[Kind, int, int, int, int]]
+
+DAYS = st.integers(0, 1000)
+ROWS = st.lists(st.tuples(st.sampled_from(Kind), st.integers(0, 9), DAYS, DAYS, st.integers(0, 3)), max_size=30)
+
+
+def as_changes(rows: Rows) -> Changes:
+    kinds, position, from_day, until_day, tier = zip(*rows, strict=True) if rows else ((), (), (), (), ())
+    return Changes(
+        np.array(kinds, np.str_),
+        np.array(position, np.int32),
+        np.array(from_day, np.int32),
+        np.array(until_day, np.int32),
+        np.array(tier, np.int16),
+    )
+
+
+def as_rows(columns: Columns) -> list[list[int]]:
+    nobody = np.zeros(len(columns), np.int32)
+    frozen = [nobody if days is None else days for days in (columns.frozen_from, columns.frozen_to)]
+    days = (columns.shares_from, columns.claims_from, columns.ended_on, columns.tier, *frozen)
+    return [list(map(int, row)) for row in zip(*days, strict=True)]
+
+
+@given(ROWS, st.integers(0, 30))
+def test_folding_does_what_a_plain_model_does_however_it_is_cut(asked: Rows, cut: int) -> None:
+    model: list[list[int]] = []
+    rows: Rows = []
+    for kind, position, from_day, until_day, tier in asked:
+        if kind is Kind.JOIN:
+            rows.append((kind, len(model), from_day, until_day, tier))
+            model.append([from_day, until_day, NEVER, tier, 0, 0])
+        elif position < len(model):
+            rows.append((kind, position, from_day, until_day, tier))
+            if kind is Kind.EXIT:
+                model[position][2] = from_day
+            else:
+                model[position][4:] = from_day, until_day
+    first = apply(NO_SEATS, as_changes(rows[:cut]))
+    kept = as_rows(first)
+    second = apply(first, as_changes(rows[cut:]))
+    assert as_rows(second) == model
+    # A version once written never changes.
+    assert as_rows(first) == kept
+
+
+def test_joins_that_leave_a_seat_out_are_refused() -> None:
+    with pytest.raises(AssertionError, match="joins take the next seats"):
+        apply(NO_SEATS, as_changes([(Kind.JOIN, 1, 0, 0, 0)]))
+
+
+def test_nobody_frozen_keeps_no_columns_for_it() -> None:
+    columns = apply(NO_SEATS, as_changes([(Kind.JOIN, 0, 1, 2, 0), (Kind.EXIT, 0, 5, 0, 0)]))
+    assert columns.frozen_from is None
+    assert columns.frozen_to is None

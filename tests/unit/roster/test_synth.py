@@ -1,0 +1,96 @@
+"""The made-up roster: the same numbers, the same people, and people one can believe in."""
+
+from __future__ import annotations
+
+from datetime import date
+from hashlib import blake2b
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+
+from engine.errors import InvalidInput
+from engine.plans import PlanRules, parse
+from engine.resources import config_dir
+from engine.roster.checks import check_refs, check_spells
+from engine.roster.files import PeopleFile
+from engine.roster.imports import COLUMNS
+from engine.roster.synth import SCHEMA, synth, write_synthetic
+from engine.roster.tags import TAG_BYTES, tags_of
+
+FIRST, LAST = date(2018, 11, 27), date(2019, 1, 21)
+MANY = 300_000
+
+
+@pytest.fixture(scope="module")
+def rules() -> PlanRules:
+    return parse((config_dir() / "plans" / "xianghubao.toml").read_text("utf-8"), "xianghubao.toml")
+
+
+def made(members: int, seed: int, rules: PlanRules) -> pa.Table:
+    return pa.Table.from_batches(synth(members, seed, rules, joined_from=FIRST, joined_until=LAST), SCHEMA)
+
+
+def test_the_same_seed_makes_the_same_members(rules: PlanRules) -> None:
+    assert made(1_000, 5, rules).equals(made(1_000, 5, rules))
+    assert not made(1_000, 5, rules).equals(made(1_000, 6, rules))
+
+
+@pytest.mark.parametrize("members", [1, 2, MANY])
+def test_what_is_made_up_can_be_imported(tmp_path: Path, rules: PlanRules, members: int) -> None:
+    path = tmp_path / "roster.parquet"
+    write_synthetic(path, members, 1, rules, joined_from=FIRST, joined_until=LAST)
+    rows = 0
+    with PeopleFile(path, COLUMNS) as file:
+        for batch in file.batches():
+            check_refs(batch, file.problems)
+            check_spells(batch, rules, file.problems)
+            rows += batch.num_rows
+        file.problems.refuse()
+    assert rows == members
+
+
+def test_people_one_can_believe_in(rules: PlanRules) -> None:
+    table = made(MANY, 1, rules)
+    refs = table["member_ref"]
+    assert pc.all(pc.match_substring_regex(refs, "^M[0-9]{10}$")).as_py()
+    assert pc.all(pc.less(refs.slice(0, MANY - 1), refs.slice(1))).as_py()
+    joined = table["joined_on"].to_numpy()
+    assert (joined[0], joined[-1]) == (np.datetime64(FIRST), np.datetime64(LAST))
+    assert (joined[1:] >= joined[:-1]).all()
+    # An S-curve: more join on a day in the middle than on one at an end.
+    counts = np.unique(joined, return_counts=True)[1]
+    assert counts[len(counts) // 2] > 3 * max(counts[1], counts[-2])
+    assert 0.02 < 1 - table["ended_on"].null_count / MANY < 0.04
+    ages = (joined - table["born_on"].to_numpy()).astype(np.int64) / 365.2425
+    assert ages.min() > 30 / 366
+    assert ages.max() < 60
+    assert 25 < np.median(ages) < 45
+
+
+def test_a_plan_with_tiers_gets_members_of_each(rules: PlanRules) -> None:
+    tiered = rules.model_copy(update={"tiers": rules.tiers * 3})
+    assert set(made(1_000, 1, tiered)["tier"].to_pylist()) == {0, 1, 2}
+
+
+@pytest.mark.parametrize(
+    ("members", "seed", "last"), [(0, 1, LAST), (10**9 + 1, 1, LAST), (1, -1, LAST), (1, 1, date(2018, 11, 26))]
+)
+def test_what_cannot_be_made_is_refused(rules: PlanRules, members: int, seed: int, last: date) -> None:
+    with pytest.raises(InvalidInput):
+        synth(members, seed, rules, joined_from=FIRST, joined_until=last)
+
+
+def test_another_extension_is_refused(tmp_path: Path, rules: PlanRules) -> None:
+    with pytest.raises(InvalidInput, match="name the file"):
+        write_synthetic(tmp_path / "roster.xlsx", 1, 1, rules, joined_from=FIRST, joined_until=LAST)
+
+
+def test_tags_are_keyed_blake2b_one_after_the_other() -> None:
+    refs, key = [b"M1", "成员2".encode(), b"x" * 64], b"a key of sixteen"
+    expected = [blake2b(ref, key=key, digest_size=TAG_BYTES).digest() for ref in refs]
+    assert tags_of(refs, key) == b"".join(expected)
+    assert tags_of(refs, b"another key, 16+") != tags_of(refs, key)
+    assert tags_of([], key) == b""
