@@ -63,10 +63,7 @@ def show_trial_balance(
         return
     for code, lines in balances.items():
         print(f"{code}{f', as of {day}' if day else ''}")
-        rows = [(str(int(each.account)), each.account.title, _side(each.debit), _side(each.credit)) for each in lines]
-        rows.append(("", "", grouped(sum(line.debit for line in lines)), grouped(sum(line.credit for line in lines))))
-        _print_table(("code", "account", "debit", "credit"), rows, right=("debit", "credit"))
-        print(f"difference {grouped(difference(lines))}")
+        print_trial_balance(Console(), lines)
 
 
 @app.command("member")
@@ -74,22 +71,13 @@ def show_member(ref: MemberRef, plan: PlanCode, as_json: AsJson = False) -> None
     """One member's statement: every entry on every subledger, and what the sponsor paid in their place."""
 
     async def read(connection: AsyncConnection) -> list[Statement]:
-        found = await plan_of(connection, plan)
-        seats = await _seats(connection, plan, found.plan_id, ref)
-        return [await read_statement(connection, shard_id, seat) for shard_id, seat in seats]
+        return await _statements(connection, (await plan_of(connection, plan)).plan_id, ref)
 
     statements = _reading(read)
     if as_json:
         _print_json({"plan": plan, "member": ref, "seats": [_statement_json(statement) for statement in statements]})
-        return
-    for statement in statements:
-        print(f"{ref} of {plan}, seat {statement.seat:,}")
-        rows = [
-            (entry.effective_on, entry.kind, entry.run_id, entry.account.title, grouped(entry.amount), grouped(balance))
-            for entry, balance in statement.running()
-        ]
-        _print_table(("date", "kind", "run", "account", "amount", "balance"), rows, right=("run", "amount", "balance"))
-        print(f"owes {grouped(statement.owed)}; the sponsor paid {grouped(statement.waived)} that was waived")
+    else:
+        _print_statements(Console(), ref, statements)
 
 
 @app.command("entries")
@@ -119,7 +107,7 @@ def show_entries(
         _print_json(rows)
     elif not as_csv:
         right = ("shard", "seq", "run", "seat", "amount")
-        _print_table(ENTRY_COLUMNS, [tuple(row.values()) for row in rows], right=right)
+        _print_table(Console(), ENTRY_COLUMNS, [tuple(row.values()) for row in rows], right=right)
         print(f"{len(rows):,} entries{'; --limit allows no more' if len(rows) == limit else ''}")
 
 
@@ -135,7 +123,7 @@ def show_proof(
     async def read(connection: AsyncConnection) -> Proof:
         found = await plan_of(connection, plan)
         refusal: InvalidInput | None = None
-        for shard_id, seat in reversed(await _seats(connection, plan, found.plan_id, ref)):
+        for shard_id, seat in reversed(await _seats(connection, found.plan_id, ref)):
             try:
                 return await prove(connection, run, shard_id, seat)
             except InvalidInput as error:  # an earlier spell of the member may have a share where this one has none
@@ -183,6 +171,20 @@ def run_verify(plan: AnyPlan = None, as_json: AsJson = False) -> None:
         raise typer.Exit(1)
 
 
+def print_trial_balance(console: Console, lines: Sequence[TrialLine]) -> None:
+    """The accounts, the two sums and their difference, for eyes."""
+    rows = [(str(int(each.account)), each.account.title, _side(each.debit), _side(each.credit)) for each in lines]
+    rows.append(("", "", grouped(sum(line.debit for line in lines)), grouped(sum(line.credit for line in lines))))
+    _print_table(console, ("code", "account", "debit", "credit"), rows, right=("debit", "credit"))
+    _say(console, f"difference {grouped(difference(lines))}")
+
+
+async def print_statement(console: Console, engine: AsyncEngine, plan_id: int, member_ref: str) -> None:
+    """One member's statement, for eyes. Raises InvalidInput when there is no such member."""
+    async with engine.connect() as connection:
+        _print_statements(console, member_ref, await _statements(connection, plan_id, member_ref))
+
+
 def _reading(command: Callable[[AsyncConnection], Awaitable[T]]) -> T:
     async def connected(engine: AsyncEngine, _settings: Settings) -> T:
         async with engine.connect() as connection:
@@ -199,11 +201,16 @@ async def _plans(connection: AsyncConnection, code: str | None) -> dict[str, int
     return {row.code: row.plan_id for row in rows}
 
 
-async def _seats(connection: AsyncConnection, plan: str, plan_id: int, ref: str) -> list[tuple[int, int]]:
+async def _seats(connection: AsyncConnection, plan_id: int, ref: str) -> list[tuple[int, int]]:
     seats = await find_seats(connection, plan_id, ref)
     if not seats:
-        raise InvalidInput(f"{ref}: no such member of {plan}; check the reference")
+        raise InvalidInput(f"{ref}: no such member of the plan; check the reference")
     return seats
+
+
+async def _statements(connection: AsyncConnection, plan_id: int, ref: str) -> list[Statement]:
+    """One for each of the member's spells."""
+    return [await read_statement(connection, *seat) for seat in await _seats(connection, plan_id, ref)]
 
 
 async def _entries_wanted(
@@ -217,7 +224,7 @@ async def _entries_wanted(
         raise InvalidInput("give --plan CODE with either --seat N or --member REF")
     seats = [(shard_of(plan_id, seat), seat)] if seat is not None else []
     if member is not None:
-        seats = await _seats(connection, plan, plan_id, member)
+        seats = await _seats(connection, plan_id, member)
     return _of_seats(connection, seats, run, limit)
 
 
@@ -292,7 +299,21 @@ def _print_json(value: object) -> None:
     print(json.dumps(value, ensure_ascii=False, indent=2, default=str))
 
 
-def _print_table(columns: Sequence[str], rows: Sequence[Sequence[object]], right: Sequence[str]) -> None:
+def _print_statements(console: Console, ref: str, statements: Sequence[Statement]) -> None:
+    columns = ("date", "kind", "run", "account", "amount", "balance")
+    for statement in statements:
+        _say(console, f"{ref}, seat {statement.seat:,}")
+        rows = [
+            (entry.effective_on, entry.kind, entry.run_id, entry.account.title, grouped(entry.amount), grouped(balance))
+            for entry, balance in statement.running()
+        ]
+        _print_table(console, columns, rows, right=("run", "amount", "balance"))
+        _say(console, f"owes {grouped(statement.owed)}; the sponsor paid {grouped(statement.waived)} that was waived")
+
+
+def _print_table(
+    console: Console, columns: Sequence[str], rows: Sequence[Sequence[object]], right: Sequence[str]
+) -> None:
     """Columns as wide as they need to be: an amount is never cut to fit a screen."""
     cells = [tuple(columns), *(tuple("" if cell is None else str(cell) for cell in row) for row in rows)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
@@ -301,4 +322,8 @@ def _print_table(columns: Sequence[str], rows: Sequence[Sequence[object]], right
             cell.rjust(width) if column in right else cell.ljust(width)
             for column, cell, width in zip(columns, row, widths, strict=True)
         )
-        print("  ".join(padded).rstrip())
+        _say(console, "  ".join(padded).rstrip())
+
+
+def _say(console: Console, line: str) -> None:
+    console.print(line, markup=False, highlight=False, emoji=False, soft_wrap=True)
