@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Callable
 from pathlib import Path
 from time import monotonic
 from typing import Annotated, Any
@@ -85,8 +86,8 @@ async def _play(found: Addresses, settings: Settings, rules: PlanRules, story: S
             passed = await bring_claims(connection, plan, rules, story, refs)
         console.print(f"{passed} claims were published on {story.notice_on} and passed their notice")
         async with doorbell(found.redis_url) as bell:
-            with worker_processes(workers, found, quiet=True):
-                run = await _run(engine, bell, plan, story)
+            with worker_processes(workers, found, quiet=True) as processes:
+                run = await _run(engine, bell, plan, story, lambda: any(each.poll() is None for each in processes))
         return await _show(engine, run, refs[0], roster_seconds)
 
 
@@ -122,19 +123,19 @@ async def _bring_roster(
     return plan, refs
 
 
-async def _run(engine: AsyncEngine, bell: Doorbell, plan: Plan, story: Story) -> Run:
+async def _run(engine: AsyncEngine, bell: Doorbell, plan: Plan, story: Story, is_worked_on: Callable[[], bool]) -> Run:
     """Plan, preview, approve by another, post and seal, with real workers. Raises DemoFailed."""
     async with engine.begin() as connection:
         run = await plan_run(connection, plan, story.debit_on, actor=PLANNER)
     await bell.ring(run.run_id, "planned")
-    run = await follow(engine, run.run_id, console)
+    run = await follow(engine, run.run_id, console, is_worked_on)
     if run.state is not RunState.PREVIEWED:
         raise DemoFailed(f"run {run.run_id} is {run.state}: {run.failure}")
     print_preview(console, run)
     async with engine.begin() as connection:
         await approve(connection, run.run_id, actor=APPROVER)
     await bell.ring(run.run_id, "approved", times=2)
-    run = await follow(engine, run.run_id, console)
+    run = await follow(engine, run.run_id, console, is_worked_on)
     if run.state is not RunState.SEALED:
         raise DemoFailed(f"run {run.run_id} is {run.state}; `fentan run show {run.run_id}` says why")
     return run

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from importlib import import_module
 
 import typer
 
@@ -38,25 +39,35 @@ def version() -> None:
     typer.echo(__version__)
 
 
-def _add_database_commands() -> None:
-    """What needs a database is imported only for those who ask for it: `fentan quote` starts in a tenth of a second."""
-    from engine.cli import bench, claims, demo, ledger, processes, roster, run
+_MODULES = {
+    "roster": "roster",
+    "claim": "claims",
+    "run": "run",
+    "ledger": "ledger",
+    "worker": "processes",
+    "up": "processes",
+    "migrate": "processes",
+    "demo": "demo",
+    "bench": "bench",
+}
+"""Commands and the module of each. A module is imported only for who asks for it: a quote starts in a tenth of a
+second, and a worker does not carry what reads Parquet."""
 
-    app.add_typer(roster.app, name="roster")
-    app.add_typer(claims.app, name="claim")
-    app.add_typer(run.app, name="run")
-    app.add_typer(ledger.app, name="ledger")
-    app.command()(processes.worker)
-    app.command()(processes.up)
-    app.command("migrate")(processes.migrate_database)
-    app.command()(demo.demo)
-    app.command()(bench.bench)
+
+def _add(command: str) -> None:
+    module = import_module(f"engine.cli.{_MODULES[command]}")
+    if isinstance(group := getattr(module, "app", None), typer.Typer):
+        app.add_typer(group, name=command)
+    else:
+        app.command(command)(getattr(module, command))
 
 
 def main() -> None:
     """The console script."""
-    if len(sys.argv) < 2 or sys.argv[1] not in ("apportion", "quote", "settings", "version"):
-        _add_database_commands()
+    asked = sys.argv[1] if len(sys.argv) > 1 else ""
+    light = {command.name or command.callback.__name__ for command in app.registered_commands if command.callback}
+    for command in [asked] if asked in _MODULES else [] if asked in light else _MODULES:
+        _add(command)
     try:
         app()
     except FentanError as error:

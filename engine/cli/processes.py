@@ -13,7 +13,8 @@ from typing import Annotated
 import typer
 
 from engine.cli.shell import Addresses, addresses, child_environment, start
-from engine.store.database import engine_on, migrate
+from engine.store.database import engine_on
+from engine.store.database import migrate as migrate_schema
 from workers.supervisor import run_worker
 
 STOP_SECONDS = 30.0
@@ -66,7 +67,7 @@ def up(
             signal.pthread_sigmask(signal.SIG_UNBLOCK, stopping)
 
 
-def migrate_database() -> None:
+def migrate() -> None:
     """Bring the schema of the database up to date."""
     settings = start()
     with addresses(settings, redis=False) as found:
@@ -76,4 +77,4 @@ def migrate_database() -> None:
 
 async def _migrated(found: Addresses) -> None:
     async with engine_on(found.database_url) as engine:
-        await migrate(engine)
+        await migrate_schema(engine)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Callable
 from datetime import datetime
 from time import monotonic
 from typing import Annotated, Any
@@ -134,8 +135,10 @@ def watch(run_id: RunId) -> None:
         raise typer.Exit(1)
 
 
-async def follow(engine: AsyncEngine, run_id: int, out: Console) -> Run:
-    """Show a run's progress until it rests, is paused, or only failed shards are left; the run as it then stands."""
+async def follow(
+    engine: AsyncEngine, run_id: int, out: Console, is_worked_on: Callable[[], bool] = lambda: True
+) -> Run:
+    """Show a run's progress until it rests, is paused, or nobody works on it any more; the run as it then stands."""
     columns = (
         TextColumn("{task.description:<10}"), BarColumn(), TaskProgressColumn(),
         TextColumn("{task.fields[speed]}"), TimeRemainingColumn(),
@@ -154,7 +157,7 @@ async def follow(engine: AsyncEngine, run_id: int, out: Console) -> Run:
             if task is not None and run.state not in RESTS:
                 bars.update(task, completed=done.seats_done, total=done.seats or None, speed=f"{speed:,.0f} members/s")
             stuck = done.failed and not (done.working or done.due)
-            if run.state in RESTS or run.paused or stuck:
+            if run.state in RESTS or run.paused or stuck or not is_worked_on():
                 return run
             await asyncio.sleep(WATCH_SECONDS)
 
