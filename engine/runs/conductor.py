@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from engine.apportion import Histogram, Offset, Rounding, offsets
 from engine.errors import FentanError
+from engine.runs.control import hold
 from engine.runs.measuring import measure_shard
 from engine.runs.planning import freeze
 from engine.runs.posting import Lease, post_shard
@@ -60,10 +61,9 @@ async def advance(engine: AsyncEngine, run_id: int, *, freeze_hours: float) -> b
             async with connection.begin_nested():
                 moved = await _step(connection, run, freeze_hours)
         except FentanError as error:
-            if run.state in (RunState.POSTING, RunState.VOIDING):
-                raise
-            await fail(connection, run, str(error))
-            log.warning("run failed", run_id=run_id, state=run.state, error=str(error))
+            stop = hold if run.state in (RunState.POSTING, RunState.VOIDING) else fail
+            await stop(connection, run, str(error))
+            log.warning("run stopped", run_id=run_id, state=run.state, error=str(error))
             return True
     if moved:
         log.info("run moved", run_id=run_id, was=run.state)
@@ -122,12 +122,13 @@ async def _hand(
     taken = 0
     while monotonic() < until:
         async with engine.begin() as connection:
-            run = await load_run(connection, inputs.run.run_id)
-            if run.paused or run.state is not inputs.run.state:
+            run_id = inputs.run.run_id
+            claim = await claim_shard(connection, run_id, worker=rules.worker, lease_seconds=rules.lease_seconds)
+            # After the claim, so that a run that moved on (or is measured again) meanwhile is seen.
+            run = await load_run(connection, run_id)
+            if claim is None or run.paused or (run.state, run.clip) != (inputs.run.state, inputs.run.clip):
+                await connection.rollback()
                 break
-            claim = await claim_shard(connection, run.run_id, worker=rules.worker, lease_seconds=rules.lease_seconds)
-        if claim is None:
-            break
         on_shard(claim.shard_id)
         await _do(engine, inputs, claim, rules, shard_offsets.get(claim.shard_id, {}))
         taken += 1

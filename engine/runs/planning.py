@@ -15,7 +15,7 @@ from engine.plans.answers import case_cap
 from engine.plans.days import day_number
 from engine.roster.changes import fold, shards_with_changes
 from engine.roster.plan import Plan, rules_of
-from engine.runs.run import Run, load_run, move, note_moment
+from engine.runs.run import Run, frozen_at, load_run, move, note_moment
 from engine.runs.shards import Phase, ShardState
 from engine.runs.states import HOLDS_THE_PLAN, RunEvent, RunState
 from engine.store.audit import record
@@ -115,7 +115,7 @@ async def freeze(connection: AsyncConnection, run: Run, *, freeze_hours: float) 
     pointers = await connection.scalar(
         select(share_runs.c.sealed_pointers)
         .where(share_runs.c.plan_id == run.plan_id, share_runs.c.state == RunState.SEALED)
-        .order_by(share_runs.c.run_id.desc())
+        .order_by(frozen_at().desc())
         .limit(1)
     )
     ledger_seq = await connection.scalar(select(shards.c.seq).where(shards.c.shard_id == plan_shard(run.plan_id)))

@@ -73,6 +73,10 @@ async def post_shard(engine: AsyncEngine, inputs: Inputs, claim: ShardClaim, *, 
             return
         posted = await post(connection, journal)
         if posted.is_new:
+            if posted.seq != claim.ledger_seq + 1:  # something else was posted here since the freeze
+                before = await read_balance(
+                    connection, claim.shard_id, receivable, through_seq=posted.seq - 1, seats=len(seats)
+                )
             balance = Balance(before.amounts + drawn.charged, posted.seq, is_stored=False)
             await write_balance(connection, claim.shard_id, receivable, balance)
 

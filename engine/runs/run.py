@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
 
-from sqlalchemy import Row, func, select, update
+from sqlalchemy import ColumnElement, DateTime, Row, cast, func, select, update
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -145,6 +145,11 @@ async def move(connection: AsyncConnection, run: Run, event: RunEvent, **values:
         .values(state=state, moments=share_runs.c.moments.op("||")(_moment(state)), **values)
     )
     return state
+
+
+def frozen_at() -> ColumnElement[datetime]:
+    """When a run was frozen: the order in which runs of a plan stand on each other, whatever their numbers."""
+    return cast(share_runs.c.moments["frozen"].astext, DateTime(timezone=True))
 
 
 async def note_moment(connection: AsyncConnection, run: Run, moment: str) -> None:

@@ -13,14 +13,14 @@ from engine.claims.sharing import shared
 from engine.ledger.accounts import Account, account_id, plan_shard
 from engine.ledger.journals import Journal, Segment, post
 from engine.ledger.seal import sealed_root, tree_root
-from engine.runs.run import Inputs, Run, inputs_of, move, note_moment
+from engine.runs.run import Inputs, PreviewChanged, Run, digest_of, inputs_of, move, note_moment
 from engine.runs.shards import Phase, ShardState
 from engine.runs.states import RunEvent
 from engine.store.tables import journal_lines, plans, run_shards
 
 
 async def seal(connection: AsyncConnection, run: Run) -> None:
-    """Seal a locked run whose every frozen shard is posted. Raises DoesNotAddUp (I5) and stays as it was."""
+    """Seal a locked run whose every frozen shard is posted. Raises DoesNotAddUp (I5) or PreviewChanged (I13)."""
     await note_moment(connection, run, "sealing")
     inputs = await inputs_of(connection, run)
     solution = inputs.solution
@@ -38,6 +38,8 @@ async def seal(connection: AsyncConnection, run: Run) -> None:
             if unposted
             else f"{run.name}: the shards were charged {assessed}, the solution says {solution.charged}"
         )
+    if await digest_of(connection, inputs) != run.approved_digest:
+        raise PreviewChanged(f"{run.name}: what was posted is not what was approved")
     journal = seal_journal(inputs, solution)
     if journal is not None:
         await post(connection, journal)

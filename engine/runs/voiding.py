@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from datetime import datetime
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +19,7 @@ from engine.ledger.journals import Journal, Segment, post, posted_under
 from engine.ledger.seal import leaf_hashes, sealed_root, tree_root
 from engine.roster.columns import read_tags
 from engine.runs.posting import Lease, begin_storing
-from engine.runs.run import Inputs, Run, inputs_of, lock_run_or_wait, move
+from engine.runs.run import Inputs, Run, frozen_at, inputs_of, lock_run_or_wait, move
 from engine.runs.sealing import check_clearing
 from engine.runs.shards import Phase, ShardClaim, ShardState, begin_phase, finish, renew
 from engine.runs.states import RunEvent, RunState
@@ -40,7 +41,7 @@ async def void(connection: AsyncConnection, run_id: int, *, actor: str, reason: 
             share_runs.c.plan_id == run.plan_id,
             share_runs.c.run_id != run_id,
             share_runs.c.state.not_in([RunState.VOIDED, RunState.FAILED, RunState.PLANNED]),
-            share_runs.c.moments["frozen"].astext > run.moments["frozen"],
+            frozen_at() > datetime.fromisoformat(run.moments["frozen"]),
         )
     )
     if later is not None:
@@ -52,7 +53,7 @@ async def void(connection: AsyncConnection, run_id: int, *, actor: str, reason: 
         .values(phase=Phase.REVERSE, state=ShardState.DONE, worker=None, lease_until=None)
     )
     await begin_phase(connection, run_id, Phase.REVERSE, run_shards.c.phase == Phase.POST)
-    return await move(connection, run, RunEvent.REVERSE)
+    return await move(connection, run, RunEvent.REVERSE, paused=False, failure=None)
 
 
 async def drop(connection: AsyncConnection, run: Run) -> RunState:
