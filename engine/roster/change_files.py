@@ -117,13 +117,13 @@ async def _standings(connection: AsyncConnection, plan_id: int, member_refs: set
     """What the last seat of each of the members says now; who never joined is absent."""
     found = await connection.execute(
         select(members.c.shard_id, members.c.seat, members.c.spell, members.c.member_ref)
-        .distinct(members.c.member_ref)
         .where(members.c.plan_id == plan_id)
         .where(members.c.member_ref == any_(literal(sorted(member_refs), ARRAY(Text))))
-        .order_by(members.c.member_ref, members.c.spell.desc())
+        .order_by(members.c.spell)
     )
+    last = {row.member_ref: tuple(row) for row in found}
     standings = {}
-    for shard_id, seats in groupby(sorted(found), key=itemgetter(0)):
+    for shard_id, seats in groupby(sorted(last.values()), key=itemgetter(0)):
         _, _, columns = await current_columns(connection, shard_id)
         for _, seat, spell, member_ref in seats:
             at = seat % SHARD_SEATS

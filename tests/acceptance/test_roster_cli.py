@@ -1,0 +1,112 @@
+"""`fentan roster` as a person uses it: make members up, bring them in, change them."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow.parquet
+import pytest
+from sqlalchemy import func, select
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from engine.cli.quote import load_plan
+from engine.roster.plan import register_plan
+from engine.store.tables import members
+
+pytestmark = pytest.mark.acceptance
+
+Fentan = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def fentan(database_url: str, tmp_path: Path) -> Fentan:
+    environment = os.environ | {"FENTAN_DATABASE_URL": database_url, "COLUMNS": "120", "NO_COLOR": "1"}
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "engine.cli.main", "roster", *arguments]
+        return subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False)
+
+    return run
+
+
+@pytest.fixture
+async def plan(engine: AsyncEngine) -> str:
+    async with engine.begin() as connection:
+        return (await register_plan(connection, load_plan("xianghubao"))).code
+
+
+async def counted(engine: AsyncEngine) -> int:
+    async with engine.connect() as connection:
+        return await connection.scalar(select(func.count()).select_from(members)) or 0
+
+
+async def test_made_up_members_come_in_once(fentan: Fentan, plan: str, engine: AsyncEngine) -> None:
+    made = fentan("synth", "--members", "1000", "--seed", "1", "--out", "roster.parquet", "--until", "2019-01-21")
+    assert made.stdout == (
+        "roster.parquet: 1,000 members of xianghubao who joined from 2018-11-27 until 2019-01-21, seed 1\n"
+    )
+    first = fentan("import", "roster.parquet", "--plan", plan)
+    assert (first.returncode, first.stdout) == (0, "roster.parquet: 1,000 members imported into xianghubao\n")
+    again = fentan("import", "roster.parquet", "--plan", plan)
+    assert (again.returncode, again.stdout) == (
+        0,
+        "roster.parquet: 1,000 members already imported, nothing changed\n",
+    )
+    assert await counted(engine) == 1_000
+
+
+async def test_a_wrong_file_is_explained_and_changes_nothing(
+    fentan: Fentan, plan: str, engine: AsyncEngine, tmp_path: Path
+) -> None:
+    lines = "member_ref,born_on,joined_on\nM1,1990-05-05,2019-01-01\nM 2,1990-05-05,2019-13-01\n"
+    (tmp_path / "roster.csv").write_text(lines, "utf-8")
+    refused = fentan("import", "roster.csv", "--plan", plan)
+    assert refused.returncode == 1
+    assert "roster.csv, line 3, member_ref: 'M 2': must be 1 to 64 letters" in refused.stderr
+    assert "roster.csv, line 3, joined_on: '2019-13-01': is not a date" in refused.stderr
+    assert "nothing was changed" in refused.stderr
+    assert "Traceback" not in refused.stderr
+    assert await counted(engine) == 0
+
+
+async def test_changes_come_in_once(fentan: Fentan, plan: str, engine: AsyncEngine, tmp_path: Path) -> None:
+    lines = "kind,member_ref,from,until,born_on,tier\njoin,M1,2019-01-01,,1990-05-05,\nexit,M1,2019-02-01,,,\n"
+    (tmp_path / "changes.csv").write_text(lines, "utf-8")
+    first = fentan("change", "changes.csv", "--plan", plan)
+    assert (first.returncode, first.stdout) == (
+        0,
+        "changes.csv: 2 changes recorded; the next run of xianghubao has them\n",
+    )
+    again = fentan("change", "changes.csv", "--plan", plan)
+    assert again.stdout == "changes.csv: 2 changes already recorded, nothing changed\n"
+    assert await counted(engine) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("import", "absent.csv", "--plan", "xianghubao"), "absent.csv: cannot be read"),
+        (("import", "absent.csv", "--plan", "nobody"), "no plan 'nobody'; the plans here are xianghubao"),
+        (("synth", "--members", "0", "--seed", "1", "--out", "r.csv"), "0 members: ask for 1 to"),
+        (("synth", "--members", "1", "--seed", "1", "--out", "r.txt"), "name the file .parquet or .csv"),
+        (("synth", "--members", "1", "--seed", "1", "--out", "r.csv", "--until", "2018-01-01"), "--until 2018-01-01"),
+    ],
+)
+def test_what_cannot_be_done_is_said(fentan: Fentan, plan: str, arguments: tuple[str, ...], said: str) -> None:
+    assert plan == "xianghubao"
+    refused = fentan(*arguments)
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert said in refused.stderr
+
+
+def test_the_same_seed_writes_the_same_bytes(fentan: Fentan, tmp_path: Path) -> None:
+    for name in ("one.parquet", "two.parquet"):
+        assert (
+            fentan("synth", "--members", "500", "--seed", "7", "--out", name, "--until", "2020-01-01").returncode == 0
+        )
+    assert (tmp_path / "one.parquet").read_bytes() == (tmp_path / "two.parquet").read_bytes()
+    assert pyarrow.parquet.read_metadata(tmp_path / "one.parquet").num_rows == 500
