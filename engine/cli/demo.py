@@ -16,6 +16,7 @@ from sqlalchemy import func, select, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from engine.cli.ledger import print_statement, print_trial_balance
+from engine.cli.plan import enter_plan
 from engine.cli.processes import worker_processes
 from engine.cli.quote import load_plan
 from engine.cli.roster import import_with_progress
@@ -23,11 +24,10 @@ from engine.cli.run import follow, print_preview
 from engine.cli.shell import Addresses, addresses, start
 from engine.cli.story import Story, bring_claims, claimants, demo_story, replay_story
 from engine.errors import FentanError, InvalidInput
-from engine.ledger.accounts import open_accounts
 from engine.ledger.trial_balance import difference, trial_balance
 from engine.money import grouped, to_major
 from engine.plans.rules import PlanRules
-from engine.roster.plan import Plan, register_plan
+from engine.roster.plan import Plan
 from engine.roster.synth import write_synthetic
 from engine.runs.planning import plan_run
 from engine.runs.preview import approve
@@ -112,8 +112,7 @@ async def _bring_roster(
 ) -> tuple[Plan, list[str]]:
     """Register the plan, make a roster file and import it; the plan, and who will claim."""
     async with engine.begin() as connection:
-        plan = await register_plan(connection, rules)
-        await open_accounts(connection, plan.plan_id)
+        plan = await enter_plan(connection, rules, actor=PLANNER)
     path = settings.data_dir / "demo" / "roster.parquet"
     path.parent.mkdir(parents=True, exist_ok=True)
     write_synthetic(path, story.members, story.seed, rules, joined_from=story.joined_from, joined_until=story.notice_on)

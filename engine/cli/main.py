@@ -40,6 +40,7 @@ def version() -> None:
 
 
 _MODULES = {
+    "plan": "plan",
     "roster": "roster",
     "claim": "claims",
     "run": "run",

@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from engine.cli.shell import Addresses, addresses, child_environment, start
-from engine.store.database import engine_on
+from engine.store.database import engine_on, prepare
 from engine.store.database import migrate as migrate_schema
 from workers.supervisor import run_worker
 
@@ -46,7 +46,7 @@ def worker() -> None:
     """One worker in the foreground: it answers the doorbell and sweeps. SIGTERM lets it finish the shard in hand."""
     settings = start()
     with addresses(settings) as found:
-        asyncio.run(_migrated(found))
+        asyncio.run(_prepared(found))
         asyncio.run(run_worker(found.database_url, found.redis_url, settings))
 
 
@@ -56,7 +56,7 @@ def up(
     """Servers and workers in the foreground; Ctrl-C stops all of them."""
     settings = start()
     with addresses(settings) as found:
-        asyncio.run(_migrated(found))
+        asyncio.run(_prepared(found))
         with worker_processes(workers, found) as processes:
             typer.echo(f"{workers} workers are up; Ctrl-C stops them")
             stopping = [signal.SIGINT, signal.SIGTERM, signal.SIGCHLD]
@@ -73,6 +73,11 @@ def migrate() -> None:
     with addresses(settings, redis=False) as found:
         asyncio.run(_migrated(found))
     typer.echo("the schema is up to date")
+
+
+async def _prepared(found: Addresses) -> None:
+    async with engine_on(found.database_url) as engine:
+        await prepare(engine)
 
 
 async def _migrated(found: Addresses) -> None:

@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from engine.log import configure_log
 from engine.settings import Settings, load_settings
-from engine.store.database import engine_on, migrate
+from engine.store.database import engine_on, prepare
 from engine.store.doorbell import doorbell
 from engine.store.embedded import servers, status
 
@@ -44,10 +44,10 @@ def addresses(settings: Settings, *, redis: bool = True) -> Iterator[Addresses]:
 
 @asynccontextmanager
 async def database(settings: Settings) -> AsyncIterator[AsyncEngine]:
-    """An engine on the database, its schema up to date."""
+    """An engine on the database, its schema made if there was none."""
     with addresses(settings, redis=False) as found:
         async with engine_on(found.database_url) as engine:
-            await migrate(engine)
+            await prepare(engine)
             yield engine
 
 

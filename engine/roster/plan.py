@@ -97,4 +97,4 @@ async def lock_roster(connection: AsyncConnection, plan_id: int) -> None:
 
 
 def _listed(known: dict[str, Plan]) -> str:
-    return f"the plans here are {', '.join(known)}" if known else "none is registered yet"
+    return f"the plans here are {', '.join(known)}" if known else "none is registered yet; `fentan plan register` does"

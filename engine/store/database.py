@@ -6,10 +6,8 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-import alembic.command
-import alembic.config
 import asyncpg
-from sqlalchemy import Connection
+from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError, InterfaceError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
@@ -19,6 +17,10 @@ from engine.resources import migrations_dir
 
 class DatabaseUnreachable(FentanError):
     """The database does not answer; check FENTAN_DATABASE_URL, or unset it to use the embedded server."""
+
+
+class SchemaDiffers(FentanError):
+    """The database has the schema of another version of Fentan."""
 
 
 def open_engine(database_url: str, *, pool_size: int = 5) -> AsyncEngine:
@@ -47,6 +49,9 @@ async def engine_on(database_url: str, *, pool_size: int = 5) -> AsyncIterator[A
 
 async def migrate(engine: AsyncEngine, revision: str = "head") -> None:
     """Bring the schema to `revision`; alembic's own lock is not enough, so two migrators take turns here."""
+    # Imported here: alembic takes longer to load than most commands take to run.
+    import alembic.command  # noqa: PLC0415 - see above
+    import alembic.config  # noqa: PLC0415 - see above
 
     def upgrade(connection: Connection) -> None:
         config = alembic.config.Config()
@@ -57,6 +62,19 @@ async def migrate(engine: AsyncEngine, revision: str = "head") -> None:
     async with engine.begin() as connection:
         await connection.exec_driver_sql("SELECT pg_advisory_xact_lock(hashtext('fentan migrate'))")
         await connection.run_sync(upgrade)
+
+
+async def prepare(engine: AsyncEngine) -> None:
+    """Make the schema in an empty database; raises SchemaDiffers where there is another than this version's."""
+    newest = max(path.stem.partition("_")[0] for path in (migrations_dir() / "versions").glob("*.py"))
+    async with engine.connect() as connection:
+        found = None
+        if await connection.scalar(text("SELECT to_regclass('alembic_version')")) is not None:
+            found = await connection.scalar(text("SELECT version_num FROM alembic_version"))
+    if found is None:
+        await migrate(engine)
+    elif found != newest:
+        raise SchemaDiffers(f"the schema is at {found}, this version of Fentan needs {newest}; run `fentan migrate`")
 
 
 async def driver_of(connection: AsyncConnection) -> asyncpg.Connection[asyncpg.Record]:
