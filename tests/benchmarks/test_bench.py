@@ -1,0 +1,68 @@
+"""The bench itself: every contestant posted the same, and the report says what it promises. Never how fast."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from engine.cli.alternatives import ALTERNATIVES
+from engine.money import to_minor
+
+pytestmark = pytest.mark.benchmarks
+
+MEMBERS = 200_000
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """The report of one small bench on servers of its own."""
+    folder = tmp_path_factory.mktemp("bench")
+    path = folder / "made" / "bench.json"
+    subprocess.run(
+        [sys.executable, "-m", "engine.cli.main", "bench", "--members", str(MEMBERS), "--report", str(path)],
+        env=os.environ | {"FENTAN_DATA_DIR": str(folder / "data"), "FENTAN_DATABASE_URL": "", "FENTAN_REDIS_URL": ""},
+        check=True,
+        timeout=300,
+    )
+    loaded: dict[str, Any] = json.loads(path.read_text("utf-8"))
+    return loaded
+
+
+def test_the_report_has_every_figure(report: dict[str, Any]) -> None:
+    figures = {
+        *("members", "members_per_second", "ratio_insert_select", "ratio_insert_select_two_connections"),
+        *("ratio_row_ledger", "ratio_row_ledger_half_full_pages", "ratio_copy_rows", "ratio_executemany"),
+        *("ratio_orm_add_all", "bytes_per_entry", "worker_peak_mib"),
+    }
+    assert {name for name in figures if not report[name] > 0} == set()
+    assert set(report) - figures == {"total", "phases", "alternatives", "machine"}
+    assert report["members"] == MEMBERS
+
+
+def test_each_phase_and_each_layout_is_timed(report: dict[str, Any]) -> None:
+    assert list(report["phases"]) == ["freeze", "measure", "solve", "post", "seal"]
+    assert all(set(phase) == {"seconds", "members_per_second"} for phase in report["phases"].values())
+    assert list(report["alternatives"]) == [alternative.name for alternative in ALTERNATIVES]
+    assert set(report["machine"]) == {"cores", "memory_gib", "python", "postgres", "valkey", "fsync"}
+    assert report["machine"]["fsync"] == "on"
+
+
+@pytest.mark.parametrize("alternative", ALTERNATIVES, ids=lambda alternative: alternative.name)
+def test_every_layout_posted_what_ours_did(report: dict[str, Any], alternative: Any) -> None:
+    posted = report["alternatives"][alternative.name]
+    assert posted["members"] == min(MEMBERS, alternative.members_max or MEMBERS)
+    if alternative.members_max is None:
+        assert posted["total"] == report["total"]
+    else:
+        assert 0 < to_minor(posted["total"]) < to_minor(report["total"])
+
+
+def test_ratios_are_ours_over_theirs(report: dict[str, Any]) -> None:
+    for name, posted in report["alternatives"].items():
+        expected = report["members_per_second"] / posted["members_per_second"]
+        assert report[f"ratio_{name}"] == pytest.approx(expected, rel=0.01)
