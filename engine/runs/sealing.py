@@ -108,4 +108,6 @@ async def check_clearing(connection: AsyncConnection, run: Run) -> None:
 
 def _pointers(inputs: Inputs, moves: list[dict[str, int]]) -> dict[str, int]:
     numbered = ({int(tier): seat for tier, seat in move.items()} for move in moves)
-    return {str(tier): seat for tier, seat in advance(inputs.pointers, numbered, inputs.pointers).items()}
+    # The old pointers are where the circle begins and ends: a tier that moved is past its own, never compared with it.
+    moved = advance({}, numbered, inputs.pointers)
+    return {str(tier): seat for tier, seat in (inputs.pointers | moved).items()}
