@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import tomllib
-from collections.abc import Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
+from time import monotonic
 from typing import Any
 
 import numpy as np
@@ -248,6 +250,22 @@ class World:
             row = {"shard_id": self.shard(number), "year": year, "as_of_seq": 0, "amounts": list(amounts)}
             await connection.execute(insert(year_usage).values(row))
 
+    async def exits(self, seat: int, from_day: int) -> None:
+        """A change that no version holds yet: the seat of this plan-wide number leaves."""
+        number = seat // SHARD_SEATS + 1
+        await self.sql(
+            "INSERT INTO roster_changes (shard_id, seat, kind, from_day, import_id)"
+            " VALUES (:shard, :seat, 'exit', :day, 1)",
+            shard=self.shard(number),
+            seat=seat,
+            day=from_day,
+        )
+
+    async def passed(self) -> list[int]:
+        """Claims that wait for a run."""
+        async with self.engine.connect() as connection:
+            return [claim.claim_id for claim in await claims.passed_claims(connection, self.plan_id)]
+
     async def change(self, number: int, columns: Columns) -> None:
         """A newer version of a shard's roster."""
         async with self.engine.begin() as connection:
@@ -283,3 +301,11 @@ async def _seat(connection: AsyncConnection, plan: Plan, number: int, columns: C
     identity = (shard_id, born_on, "\n".join(refs), tags)
     await copy_in(connection, member_columns, ["shard_id", "born_on", "member_refs", "tags"], [identity])
     await write_columns(connection, shard_id, Version(1, 0), columns)
+
+
+async def until(condition: Callable[[], Awaitable[bool]], what: str, seconds: float = 15) -> None:
+    """Wait for a condition, and fail saying what did not happen."""
+    deadline = monotonic() + seconds
+    while not await condition():
+        assert monotonic() < deadline, f"{what} did not happen within {seconds} s"
+        await asyncio.sleep(0.02)
