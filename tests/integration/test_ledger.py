@@ -210,11 +210,11 @@ async def test_statements_are_what_the_view_says(engine: AsyncEngine, two_runs: 
     assert len(entries) == 2 * sum(SEATS)
 
 
-@pytest.mark.parametrize("page", [1, 2, 3, 5, 100])
+@pytest.mark.parametrize("page", [1, 2, 3, 100])
 async def test_entries_come_in_order_whatever_the_page(
     engine: AsyncEngine, two_runs: int, page: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("engine.ledger.statement.PAGE_ENTRIES", page)
+    monkeypatch.setattr("engine.ledger.statement.PAGE_SEGMENTS", page)
     async with engine.connect() as connection:
         everything = [entry async for entry in read_entries(connection, limit=1000)]
         assert everything == sorted(everything)
