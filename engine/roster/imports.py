@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
+from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -71,10 +72,11 @@ async def import_roster(
             return Imported(known, repeated=True)
         place = await next_place(connection, plan.plan_id)
         rows = 0
-        async for shardful in _ahead(_shardfuls(file, rules, plan.plan_id, place, tag_key)):
-            await _bring_in(connection, shardful, file.problems)
-            rows += len(shardful.people)
-            progress(len(shardful.people))
+        async with aclosing(_ahead(_shardfuls(file, rules, plan.plan_id, place, tag_key))) as shardfuls:
+            async for shardful in shardfuls:
+                await _bring_in(connection, shardful, file.problems)
+                rows += len(shardful.people)
+                progress(len(shardful.people))
         file.problems.refuse()
         if rows == 0:
             raise InvalidInput(f"{path.name}: holds no members; nothing was changed")
@@ -146,7 +148,7 @@ def _cut(batches: Iterable[pa.RecordBatch], place: Place) -> Iterator[pa.RecordB
         yield pa.Table.from_batches(held).combine_chunks().to_batches()[0]
 
 
-async def _ahead(items: Iterator[_Shardful]) -> AsyncIterator[_Shardful]:
+async def _ahead(items: Iterator[_Shardful]) -> AsyncGenerator[_Shardful, None]:
     """The items, each made in a thread while the one before is written."""
     coming = asyncio.create_task(asyncio.to_thread(next, items, None))
     try:
@@ -155,7 +157,7 @@ async def _ahead(items: Iterator[_Shardful]) -> AsyncIterator[_Shardful]:
             yield item
     finally:
         # The thread reads the file, which its owner is about to close.
-        await asyncio.wait([coming])
+        await asyncio.gather(coming, return_exceptions=True)
 
 
 async def _bring_in(connection: AsyncConnection, shardful: _Shardful, problems: Problems) -> None:

@@ -191,6 +191,20 @@ async def test_every_problem_is_told_at_once_wherever_it_lies(
     assert sum((await counts(engine)).values()) == 1, "only the plan's shard 0"
 
 
+async def test_a_member_twice_in_a_file_of_many_shards_is_named(
+    engine: AsyncEngine, plan: Plan, rules: PlanRules, tmp_path: Path
+) -> None:
+    path = tmp_path / "roster.csv"
+    write_synthetic(path, 3 * SHARD_SEATS, 1, rules, joined_from=date(2018, 12, 1), joined_until=date(2019, 1, 1))
+    lines = path.read_text("utf-8").splitlines()
+    lines[9] = lines[4]
+    path.write_text("\n".join(lines), "utf-8")
+    with pytest.raises(InvalidInput, match=r"line 5, member_ref: .*\n.*line 10, member_ref: .* or stands here twice"):
+        async with engine.begin() as connection:
+            await import_roster(connection, plan, path, tag_key=KEY)
+    assert sum((await counts(engine)).values()) == 1, "only the plan's shard 0"
+
+
 async def test_a_second_import_fills_the_last_shard_first(
     engine: AsyncEngine, plan: Plan, rules: PlanRules, tmp_path: Path, connection: AsyncConnection
 ) -> None:
