@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Table, delete
+from sqlalchemy import Boolean, Table, delete
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from engine.ledger.accounts import Account, account_id
@@ -20,7 +20,6 @@ from engine.store.tables import PLAN_STRIDE, balances, posting_segments, year_us
 
 _AMOUNTS = posting_segments.c.amounts.type
 _POSITIONS = posting_segments.c.positions.type
-_SEQ = posting_segments.c.seq.type
 
 
 class Balance(NamedTuple):
@@ -41,28 +40,22 @@ async def _read(
 ) -> Balance:
     """Checkpoint of `key` (its shard and one more column) plus the later segments up to `through_seq`."""
     second = checkpoint.primary_key.columns.values()[1].name
-    amounts, as_of = np.zeros(seats, dtype=np.int64), 0
-    found = await copy_out(
+    rows = await copy_out(
         connection,
-        f"SELECT as_of_seq, amounts FROM {checkpoint.name}"  # noqa: S608  # the names are our tables' own
-        f" WHERE shard_id = $1 AND {second} = $2 AND as_of_seq <= $3",
+        f"WITH checkpoint AS (SELECT * FROM {checkpoint.name}"  # noqa: S608  # the names are our tables' own
+        f" WHERE shard_id = $1 AND {second} = $2 AND as_of_seq <= $3)"
+        " SELECT true, packed(NULL::integer[]), packed(amounts) FROM checkpoint"
+        " UNION ALL SELECT false, packed(segment.positions), packed(segment.amounts)"
+        " FROM posting_segments AS segment JOIN journals USING (shard_id, seq)"
+        " WHERE segment.shard_id = $1 AND segment.seq <= $3"
+        f" AND segment.seq > coalesce((SELECT as_of_seq FROM checkpoint), 0) AND {segments_where}",
         [key[0], key[1], through_seq],
-        [_SEQ, _AMOUNTS],
+        [Boolean(), _POSITIONS, _AMOUNTS],
     )
-    for seq, stored in found:
-        as_of = seq
-        amounts[: stored.size] = stored
-    later = await copy_out(
-        connection,
-        "SELECT segment.positions, segment.amounts FROM posting_segments AS segment"  # noqa: S608  # as above
-        " JOIN journals USING (shard_id, seq)"
-        f" WHERE segment.shard_id = $1 AND segment.seq > $3 AND segment.seq <= $4 AND {segments_where}",
-        [key[0], key[1], as_of, through_seq],
-        [_POSITIONS, _AMOUNTS],
-    )
-    for positions, posted in later:
+    amounts = np.zeros(seats, dtype=np.int64)
+    for _, positions, posted in rows:
         amounts += Segment(0, posted, positions).dense(seats)
-    return Balance(amounts, through_seq, is_stored=bool(found) and not later)
+    return Balance(amounts, through_seq, is_stored=[kept for kept, *_ in rows] == [True])
 
 
 async def _write(connection: AsyncConnection, checkpoint: Table, key: Sequence[int], balance: Balance) -> None:

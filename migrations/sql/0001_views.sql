@@ -3,6 +3,12 @@
 -- (0.005 ms). That takes a superuser and a little-endian server to set up; elsewhere the subscript stays.
 CREATE FUNCTION amount_at(amounts bigint[], place integer) RETURNS bigint
 LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE AS 'SELECT amounts[place]';
+
+-- A whole array as bytes, which the COPY codec decodes. Sending an array calls a function for each element (7 ms for a full
+-- shard of the roster); as it is stored it is a header and its elements already, and a bytes function hands it out as it
+-- lies (0.5 ms). The same conditions hold.
+CREATE FUNCTION packed(elements anyarray) RETURNS bytea
+LANGUAGE sql STABLE STRICT PARALLEL SAFE AS 'SELECT array_send(elements)';
 DO $$
 BEGIN
     CREATE FUNCTION array_bytes(amounts bigint[], start integer, length integer) RETURNS bytea
@@ -10,8 +16,12 @@ BEGIN
     CREATE OR REPLACE FUNCTION amount_at(amounts bigint[], place integer) RETURNS bigint
     LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE AS 'SELECT reverse(array_bytes(amounts, 13 + 8 * place, 8))::bigint';
     ASSERT amount_at('{1,-2,9223372036854775807}', 2) = -2, 'this server stores arrays otherwise';
+    CREATE OR REPLACE FUNCTION packed(elements anyarray) RETURNS bytea
+    LANGUAGE internal STABLE STRICT PARALLEL SAFE AS 'byteasend';
+    ASSERT packed('{1,-2}'::smallint[]) = '\x0100000000000000150000000200000001000000' || '\x0100feff'::bytea,
+        'this server stores arrays otherwise';
 EXCEPTION WHEN insufficient_privilege OR assert_failure OR undefined_function OR cannot_coerce THEN
-    RAISE NOTICE 'amount_at reads whole arrays: %', SQLERRM;
+    RAISE NOTICE 'amount_at reads whole arrays, packed sends element by element: %', SQLERRM;
 END
 $$;
 

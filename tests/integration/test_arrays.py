@@ -112,6 +112,37 @@ async def test_the_server_reads_what_the_codec_wrote(connection: AsyncConnection
     assert tuple(found) == ([1, -2], [1, -2], [1, -2], 4, 5, 6, b"\0\xff", "七", date(2019, 1, 21))
 
 
+ARRAYS = NAMES[:3]
+
+
+@pytest.mark.parametrize("how", ["packed", "array_send"])
+@given(rows=st.lists(st.tuples(*(array_of(kind) for kind in ("int64", "int32", "int16"))), max_size=4))
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+async def test_arrays_as_bytes_are_the_same_arrays(connection: AsyncConnection, how: str, rows: list[Row]) -> None:
+    await connection.exec_driver_sql("TRUNCATE every_kind")
+    await copy_in(connection, EVERY, ARRAYS, rows)
+    query = f"SELECT {', '.join(f'{how}({name})' for name in ARRAYS)} FROM every_kind ORDER BY ctid"
+    assert plain(list(await copy_out(connection, query, [], KINDS[:3]))) == plain(rows)
+
+
+async def test_a_stored_array_is_handed_out_as_it_lies(connection: AsyncConnection) -> None:
+    stored = np.arange(65_536, dtype=np.int64) ** 3
+    await copy_in(connection, EVERY, ["bigints"], [(stored,)])
+    ((size, found),) = await copy_out(
+        connection,
+        "SELECT length(packed(bigints))::bigint, packed(bigints) FROM every_kind",
+        [],
+        [BigInteger(), ARRAY(BigInteger)],
+    )
+    assert (size, found.dtype, found.tolist()) == (20 + stored.nbytes, np.int64, stored.tolist())
+
+
+async def test_numbers_take_their_places_in_a_query(connection: AsyncConnection) -> None:
+    numbers = [-1, *range(2, 12)]
+    query = "SELECT $11::bigint, $1::bigint, $10::bigint"
+    assert await copy_out(connection, query, numbers, [BigInteger()] * 3) == [(11, -1, 10)]
+
+
 async def test_a_copy_outside_a_transaction_is_refused(engine: AsyncEngine) -> None:
     async with engine.connect() as connection:
         with pytest.raises(CopyOutsideTransaction, match=r"\[I3\]"):
@@ -128,10 +159,11 @@ async def test_a_copy_outside_a_transaction_is_refused(engine: AsyncEngine) -> N
         "ARRAY[1.5, 2.5]::float8[]",
     ],
 )
-async def test_an_array_of_another_shape_is_refused(engine: AsyncEngine, array: str) -> None:
+@pytest.mark.parametrize("how", ["{}", "packed({})", "array_send({})"])
+async def test_an_array_of_another_shape_is_refused(engine: AsyncEngine, array: str, how: str) -> None:
     async with engine.begin() as connection:
         with pytest.raises(MalformedCopy):
-            await copy_out(connection, f"SELECT {array}", [], [ARRAY(BigInteger)])
+            await copy_out(connection, f"SELECT {how.format(array)}", [], [ARRAY(BigInteger)])
 
 
 async def test_another_number_of_columns_is_refused(engine: AsyncEngine) -> None:
