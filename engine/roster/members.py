@@ -34,7 +34,7 @@ _REF_PATTERN = r"^[\pL\pN][\pL\pN._:/@#+=~*-]*$"
 _INDEX_COLUMNS = ("plan_id", "shard_id", "seat", "ref_bucket", "spell", "member_ref")
 _CHUNK_BYTES = 1 << 18
 _APPEND = text("""
-UPDATE member_columns SET born_on = born_on || CAST(:born_on AS integer[]),
+UPDATE member_columns SET born_on = born_on || :born_on,
     member_refs = member_refs || E'\\n' || :refs, tags = tags || :tags
 WHERE shard_id = :shard_id
 """)
@@ -154,16 +154,17 @@ async def enrol(connection: AsyncConnection, people: Newcomers) -> None:
     Raises AlreadyMember when one of them has this spell already; the transaction is lost then.
     """
     place, shard_id = people.place, people.shard_id
+    born_on = people.born_on.astype("<i4").tobytes()
     if place.seats == 0:
         row = {"shard_id": shard_id, "plan_id": people.plan_id, "number": place.number, "first_seat": place.first_seat}
         await connection.execute(insert(shards).values(**row, seats=len(people)))
-        identity = (shard_id, people.born_on, people.joined_refs, people.tags)
+        identity = (shard_id, born_on, people.joined_refs, people.tags)
         await copy_in(connection, member_columns, ["shard_id", "born_on", "member_refs", "tags"], [identity])
     else:
         await connection.execute(
             update(shards).where(shards.c.shard_id == shard_id).values(seats=place.seats + len(people))
         )
-        appended = {"born_on": people.born_on.tolist(), "refs": people.joined_refs, "tags": people.tags}
+        appended = {"born_on": born_on, "refs": people.joined_refs, "tags": people.tags}
         await connection.execute(_APPEND, {"shard_id": shard_id} | appended)
     await _index(connection, people)
 

@@ -253,12 +253,13 @@ CREATE INDEX journals_run_index ON journals (run_id);
 
 CREATE TABLE member_columns (
     shard_id BIGINT NOT NULL,
-    born_on INTEGER[] NOT NULL,
+    born_on BYTEA NOT NULL,
     member_refs TEXT NOT NULL,
     tags BYTEA NOT NULL,
     CONSTRAINT member_columns_pkey PRIMARY KEY (shard_id),
     CONSTRAINT member_columns_shard_fkey FOREIGN KEY(shard_id) REFERENCES shards (shard_id)
 );
+COMMENT ON COLUMN member_columns.born_on IS 'day numbers, little-endian int32';
 COMMENT ON COLUMN member_columns.member_refs IS 'one a line, in seat order';
 COMMENT ON COLUMN member_columns.tags IS '16 bytes a seat: what stands for its member in a proof';
 
@@ -288,15 +289,21 @@ CREATE TABLE objections (
 CREATE TABLE roster (
     shard_id BIGINT NOT NULL,
     version INTEGER NOT NULL,
-    shares_from INTEGER[] NOT NULL,
-    claims_from INTEGER[] NOT NULL,
-    ended_on INTEGER[] NOT NULL,
-    frozen_from INTEGER[],
-    frozen_to INTEGER[],
-    tier SMALLINT[] NOT NULL,
+    shares_from BYTEA NOT NULL,
+    claims_from BYTEA NOT NULL,
+    ended_on BYTEA NOT NULL,
+    frozen_from BYTEA,
+    frozen_to BYTEA,
+    tier BYTEA NOT NULL,
     folded_through BIGINT NOT NULL,
     recorded_at TIMESTAMP WITH TIME ZONE DEFAULT clock_timestamp() NOT NULL,
     CONSTRAINT roster_pkey PRIMARY KEY (shard_id, version),
+    CONSTRAINT roster_lengths_check CHECK (
+        octet_length(claims_from) = octet_length(shares_from) AND octet_length(ended_on) = octet_length(shares_from)
+        AND 2 * octet_length(tier) = octet_length(shares_from) AND (frozen_from IS NULL) = (frozen_to IS NULL)
+        AND coalesce(octet_length(frozen_from), octet_length(shares_from)) = octet_length(shares_from)
+        AND coalesce(octet_length(frozen_to), octet_length(shares_from)) = octet_length(shares_from)
+    ),
     CONSTRAINT roster_shard_fkey FOREIGN KEY(shard_id) REFERENCES shards (shard_id)
 );
 COMMENT ON COLUMN roster.frozen_from IS 'NULL: no seat of the shard was ever frozen';
