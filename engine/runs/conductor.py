@@ -6,7 +6,7 @@ Every entry looks at PostgreSQL first, so that a ring may come twice, late, or n
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from time import monotonic
 
@@ -91,8 +91,22 @@ async def _step(connection: AsyncConnection, run: Run, freeze_hours: float) -> b
     return True
 
 
-async def work(engine: AsyncEngine, run_id: int, rules: WorkRules, on_shard: Callable[[int | None], None]) -> bool:
-    """Work on a run for one slice; whether more is due. `on_shard` hears which shard is in hand."""
+async def _nobody() -> None:
+    """There is nobody to call."""
+
+
+async def work(
+    engine: AsyncEngine,
+    run_id: int,
+    rules: WorkRules,
+    on_shard: Callable[[int | None], None],
+    call_another: Callable[[], Awaitable[None]] = _nobody,
+) -> bool:
+    """Work on a run for one slice; whether more is due.
+
+    `on_shard` hears which shard is in hand. Who finds more than they can hold calls another, and so on: one ring
+    brings every worker that is free.
+    """
     until = monotonic() + rules.slice_seconds
     while monotonic() < until:
         moved = await advance(engine, run_id, freeze_hours=rules.freeze_hours)
@@ -104,9 +118,14 @@ async def work(engine: AsyncEngine, run_id: int, rules: WorkRules, on_shard: Cal
                 return False
             inputs = await inputs_of(connection, run)
             shard_offsets = await _offsets(connection, inputs)
+            due = (await progress_of(connection, run_id)).due
+        if due > rules.shards_in_hand:
+            await call_another()
         hands = [_hand(engine, inputs, rules, until, shard_offsets, on_shard) for _ in range(rules.shards_in_hand)]
         if not any(await asyncio.gather(*hands)) and not moved:
-            return False
+            # Whole, and yet not moved: another worker was just looking, before the last shard was done.
+            async with engine.connect() as connection:
+                return (await progress_of(connection, run_id)).is_complete
     return True
 
 
