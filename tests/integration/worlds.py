@@ -24,7 +24,7 @@ from engine.ledger.trial_balance import trial_balance
 from engine.ledger.verify import verify
 from engine.plans import NEVER, PlanRules, day_number, from_json
 from engine.resources import config_dir
-from engine.roster.columns import Columns, Version, latest_version, read_columns, write_columns
+from engine.roster.columns import Columns, Version, latest_version, read_columns, to_bytes, write_columns
 from engine.roster.plan import Plan, register_plan
 from engine.roster.tags import tags_of
 from engine.runs.conductor import WorkRules, advance, work
@@ -297,7 +297,7 @@ async def _seat(connection: AsyncConnection, plan: Plan, number: int, columns: C
     await connection.execute(insert(shards).values(**row, seats=len(columns)))
     refs = [f"M{first_seat + position}" for position in range(len(columns))]
     tags = tags_of((ref.encode() for ref in refs), b"tests")
-    born_on = np.full(len(columns), day_number(date(1990, 5, 5)), dtype=np.int32)
+    born_on = to_bytes(np.full(len(columns), day_number(date(1990, 5, 5)), dtype=np.int32))
     identity = (shard_id, born_on, "\n".join(refs), tags)
     await copy_in(connection, member_columns, ["shard_id", "born_on", "member_refs", "tags"], [identity])
     await write_columns(connection, shard_id, Version(1, 0), columns)
