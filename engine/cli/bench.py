@@ -163,7 +163,7 @@ async def _bring_roster(engine: AsyncEngine, rules: PlanRules, members_count: in
             rng = np.random.Generator(np.random.PCG64([1, number]))
             row = {"shard_id": shard_id, "plan_id": plan.plan_id, "number": number, "first_seat": first_seat}
             await connection.execute(insert(shards).values(**row, seats=seats))
-            identity = (shard_id, np.zeros(seats, np.int32), "", rng.bytes(seats * TAG_BYTES))
+            identity = (shard_id, bytes(4 * seats), "", rng.bytes(seats * TAG_BYTES))
             await copy_in(connection, member_columns, ["shard_id", "born_on", "member_refs", "tags"], [identity])
             await write_columns(connection, shard_id, Version(1, 0), _columns(rng, seats, rules))
     await _outside_transaction(engine, "CHECKPOINT")
