@@ -236,7 +236,7 @@ async def sealed_books(engine: AsyncEngine) -> int:
         for shard_id, seats in ((first, 8), (first + 1, 5)):
             await connection.execute(
                 member_columns.insert(),
-                {"shard_id": shard_id, "born_on": [], "member_refs": "", "tags": TAGS[: 16 * seats]},
+                {"shard_id": shard_id, "born_on": b"", "member_refs": "", "tags": TAGS[: 16 * seats]},
             )
         root = None
         for number, year in ((1, 2018), (2, 2019), (3, 2019)):
