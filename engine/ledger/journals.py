@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import select, update
+from sqlalchemy import bindparam, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -129,35 +129,37 @@ class Posted(NamedTuple):
     is_new: bool
 
 
+# Built once: they run for each shard of a run, and building them costs more than running them.
+_LOCK = select(shards.c.seq, shards.c.head).where(shards.c.shard_id == bindparam("at_shard")).with_for_update()
+_CLAIM_KEY = (
+    insert(journals).on_conflict_do_nothing(index_elements=["shard_id", "idempotency_key"]).returning(journals.c.seq)
+)
+_MOVE_ON = update(shards).where(shards.c.shard_id == bindparam("at_shard"))
+
+
 async def post(connection: AsyncConnection, journal: Journal) -> Posted:
     """Post once: the same again is a no-op. Raises KeyReused when the key stands for something else.
 
     The shard's row is locked first, which orders and serialises its postings; the key is claimed before the COPY.
     """
-    shard = (
-        await connection.execute(
-            select(shards.c.seq, shards.c.head).where(shards.c.shard_id == journal.shard_id).with_for_update()
-        )
-    ).one()
+    shard = (await connection.execute(_LOCK, {"at_shard": journal.shard_id})).one()
     seq, fingerprint = shard.seq + 1, journal.fingerprint
     head = journal.digest(seq, shard.head)
     claimed = await connection.scalar(
-        insert(journals)
-        .values(
-            shard_id=journal.shard_id,
-            seq=seq,
-            idempotency_key=journal.key,
-            fingerprint=fingerprint,
-            kind=journal.kind,
-            run_id=journal.run_id,
-            effective_on=journal.effective_on,
-            prev_digest=shard.head,
-            digest=head,
-            accounts=list(journal.lines),
-            amounts=list(journal.lines.values()),
-        )
-        .on_conflict_do_nothing(index_elements=["shard_id", "idempotency_key"])
-        .returning(journals.c.seq)
+        _CLAIM_KEY,
+        {
+            "shard_id": journal.shard_id,
+            "seq": seq,
+            "idempotency_key": journal.key,
+            "fingerprint": fingerprint,
+            "kind": journal.kind,
+            "run_id": journal.run_id,
+            "effective_on": journal.effective_on,
+            "prev_digest": shard.head,
+            "digest": head,
+            "accounts": list(journal.lines),
+            "amounts": list(journal.lines.values()),
+        },
     )
     if claimed is None:
         return await _posted_before(connection, journal, fingerprint)
@@ -170,7 +172,7 @@ async def post(connection: AsyncConnection, journal: Journal) -> Posted:
             for segment, digest in zip(journal.segments, journal.digests, strict=True)
         ],
     )
-    await connection.execute(update(shards).where(shards.c.shard_id == journal.shard_id).values(seq=seq, head=head))
+    await connection.execute(_MOVE_ON, {"at_shard": journal.shard_id, "seq": seq, "head": head})
     return Posted(seq, is_new=True)
 
 

@@ -29,10 +29,8 @@ LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
     SELECT coalesce(
         array_ndims(amounts) = 1 AND array_lower(amounts, 1) = 1
         AND cardinality(amounts) BETWEEN 1 AND 65536
-        AND (
-            SELECT count(entry.amount) = cardinality(amounts) AND sum(entry.amount) = total
-            FROM (SELECT unnest(amounts) AS amount) AS entry
-        )
+        AND array_position(amounts, NULL) IS NULL
+        AND (SELECT sum(entry.amount) = total FROM (SELECT unnest(amounts) AS amount) AS entry)
         AND (
             positions IS NULL
             OR (
