@@ -11,7 +11,7 @@ from engine.apportion.histogram import Histogram
 from engine.apportion.seats import UNCOVERED, UNLIMITED, Int64s, Seats, cover
 from engine.errors import InvalidInput
 
-_DENSE_MAX = 1 << 17
+_DENSE_MAX = 1 << 20
 """Keys up to here are counted in an array; beyond, sorting them is cheaper than clearing it."""
 
 
@@ -86,8 +86,10 @@ def _allowances(seats: Seats, clip: int | None) -> tuple[NDArray[np.intp] | None
     if len(seats):
         _refuse_negative(int(seats.allowance.min()), seats)
     clipped = np.minimum(seats.allowance, most)
-    if most < _DENSE_MAX:
-        return clipped, np.arange(most + 1, dtype=np.int64)
+    low, high = (int(clipped.min()), int(clipped.max())) if len(seats) else (0, 0)
+    if high - low < _DENSE_MAX:
+        clipped -= low
+        return clipped, low + np.arange(high - low + 1, dtype=np.int64)
     distinct, ranks = np.unique(clipped, return_inverse=True)
     return ranks, distinct
 
