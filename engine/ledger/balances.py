@@ -29,6 +29,10 @@ class Balance(NamedTuple):
     as_of_seq: int
     is_stored: bool
 
+    def plus(self, amounts: NDArray[np.int64], seq: int) -> Balance:
+        """The balance after one more posting."""
+        return Balance(self.amounts + amounts, seq, is_stored=False)
+
 
 async def _read(
     connection: AsyncConnection,

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import date
+from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Column, ColumnElement, func, insert, select
+from sqlalchemy import Column, ColumnElement, Select, bindparam, func, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from engine.apportion.seats import Seats
@@ -17,6 +18,8 @@ from engine.plans import NEVER, date_of, day_number
 from engine.roster.members import find_seats
 from engine.roster.tags import TAG_BYTES
 from engine.store.tables import SHARD_SEATS, member_columns, roster, roster_changes
+
+_TAGS = select(member_columns.c.tags).where(member_columns.c.shard_id == bindparam("of_shard"))
 
 Days = NDArray[np.int32]
 
@@ -108,16 +111,21 @@ async def read_seats(connection: AsyncConnection, shard_id: int, version: int, f
 
 
 async def _read(connection: AsyncConnection, shard_id: int, version: int, names: tuple[str, ...]) -> dict[str, Any]:
-    found = await connection.execute(
-        select(*(roster.c[name] for name in names)).where(roster.c.shard_id == shard_id, roster.c.version == version)
-    )
-    row = found.one_or_none()
+    row = (await connection.execute(_version(names), {"of_shard": shard_id, "of_version": version})).one_or_none()
     if row is None:
         raise InvalidInput(f"shard {shard_id} has no version {version} of its roster")
     return {
         name: None if value is None else np.frombuffer(value, TIER if name == "tier" else DAY)
         for name, value in zip(names, row, strict=True)
     }
+
+
+@cache
+def _version(names: tuple[str, ...]) -> Select[tuple[Any, ...]]:
+    """Built once for the columns wanted: building a statement takes longer than the server takes to run it."""
+    return select(*(roster.c[name] for name in names)).where(
+        roster.c.shard_id == bindparam("of_shard"), roster.c.version == bindparam("of_version")
+    )
 
 
 def to_bytes(column: NDArray[np.int32] | NDArray[np.int16] | None) -> bytes | None:
@@ -127,12 +135,11 @@ def to_bytes(column: NDArray[np.int32] | NDArray[np.int16] | None) -> bytes | No
 
 async def read_tags(connection: AsyncConnection, shard_id: int, seats: int) -> bytes:
     """The tags of a shard's first `seats` seats, 16 bytes each. Raises InvalidInput when it has fewer."""
-    tags = await connection.scalar(
-        select(func.substring(member_columns.c.tags, 1, seats * TAG_BYTES)).where(member_columns.c.shard_id == shard_id)
-    )
+    tags = await connection.scalar(_TAGS, {"of_shard": shard_id})
     if tags is None or len(tags) < seats * TAG_BYTES:
         raise InvalidInput(f"shard {shard_id} has no {seats} member tags")
-    return bytes(tags)
+    first: bytes = tags[: seats * TAG_BYTES]
+    return first
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,13 +28,20 @@ from engine.runs.shards import (
     Phase,
     ShardClaim,
     begin_phase,
-    claim_shard,
+    claim_shards,
     give_back,
     progress_of,
 )
 from engine.runs.states import AT_WORK, RunEvent, RunState
 from engine.runs.voiding import drop, fail, finish_void, reverse_shard
 from engine.store.tables import run_shards, share_runs
+
+PHASE_OF = {RunState.FROZEN: Phase.MEASURE, RunState.POSTING: Phase.POST, RunState.VOIDING: Phase.REVERSE}
+"""The states in which shards are worked on, and what is done to them."""
+
+BATCH_MAX = 4
+BATCHES_MIN = 32
+"""Shards are claimed up to four at a time, and one by one when few are left, so that every worker has some."""
 
 log = structlog.get_logger()
 
@@ -112,7 +119,7 @@ async def work(
         moved = await advance(engine, run_id, freeze_hours=rules.freeze_hours)
         async with engine.connect() as connection:
             run = await load_run(connection, run_id)
-            if run.paused or run.state not in (RunState.FROZEN, RunState.POSTING, RunState.VOIDING):
+            if run.paused or run.state not in PHASE_OF:
                 if moved:
                     continue
                 return False
@@ -121,7 +128,10 @@ async def work(
             due = (await progress_of(connection, run_id)).due
         if due > rules.shards_in_hand:
             await call_another()
-        hands = [_hand(engine, inputs, rules, until, shard_offsets, on_shard) for _ in range(rules.shards_in_hand)]
+        batch = min(max(due // BATCHES_MIN, 1), BATCH_MAX)
+        hands = [
+            _hand(engine, inputs, rules, until, batch, shard_offsets, on_shard) for _ in range(rules.shards_in_hand)
+        ]
         if not any(await asyncio.gather(*hands)) and not moved:
             # Whole, and yet not moved: another worker was just looking, before the last shard was done.
             async with engine.connect() as connection:
@@ -134,23 +144,28 @@ async def _hand(
     inputs: Inputs,
     rules: WorkRules,
     until: float,
+    batch: int,
     shard_offsets: dict[int, Offset],
     on_shard: Callable[[int | None], None],
 ) -> int:
-    """One shard after the other until none is due or the slice ends; how many."""
+    """One shard after the other, claimed `batch` at a time, until none is due or the slice ends; how many."""
     taken = 0
     while monotonic() < until:
         async with engine.begin() as connection:
-            run_id = inputs.run.run_id
-            claim = await claim_shard(connection, run_id, worker=rules.worker, lease_seconds=rules.lease_seconds)
-            # After the claim, so that a run that moved on (or is measured again) meanwhile is seen.
-            run = await load_run(connection, run_id)
-            if claim is None or run.paused or (run.state, run.clip) != (inputs.run.state, inputs.run.clip):
-                await connection.rollback()
-                break
-        on_shard(claim.shard_id)
-        await _do(engine, inputs, claim, rules, shard_offsets.get(claim.shard_id, {}))
-        taken += 1
+            claims = await claim_shards(
+                connection,
+                inputs.run.run_id,
+                PHASE_OF[inputs.run.state],
+                worker=rules.worker,
+                lease_seconds=rules.lease_seconds,
+                limit=batch,
+            )
+        if not claims:
+            break
+        for claim in claims:
+            on_shard(claim.shard_id)
+            await _do(engine, inputs, claim, rules, shard_offsets.get(claim.shard_id, {}))
+        taken += len(claims)
     on_shard(None)
     return taken
 

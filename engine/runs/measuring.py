@@ -19,10 +19,9 @@ from engine.runs.shards import ShardClaim, finish
 
 async def measure_shard(engine: AsyncEngine, inputs: Inputs, claim: ShardClaim) -> None:
     """Count the shard's sharers into a histogram; a second one counts those whose share is waived."""
-    async with engine.connect() as connection:
-        seats, usage = await seats_of(connection, inputs, claim)
-    counted, waived = await asyncio.to_thread(_measure, inputs, seats)
     async with engine.begin() as connection:
+        seats, usage = await seats_of(connection, inputs, claim)
+        counted, waived = await asyncio.to_thread(_measure, inputs, seats)
         await finish(
             connection,
             claim,

@@ -8,12 +8,12 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import select, text
+from sqlalchemy import bindparam, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from engine.apportion import Charges, Offset, Seats, charge
 from engine.ledger.accounts import Account, account_id
-from engine.ledger.balances import Balance, read_balance, write_balance
+from engine.ledger.balances import read_balance, write_balance
 from engine.ledger.journals import Journal, Segment, post
 from engine.ledger.seal import leaf_hashes, tree_root
 from engine.roster.columns import read_tags
@@ -45,21 +45,25 @@ class Lease:
         return int(self.seconds * 800)
 
 
+_BEGIN = (
+    select(share_runs.c.state, func.set_config("transaction_timeout", bindparam("limit"), True))
+    .where(share_runs.c.run_id == bindparam("of_run"))
+    .with_for_update(key_share=True, read=True)
+)
+
+
 async def post_shard(engine: AsyncEngine, inputs: Inputs, claim: ShardClaim, *, offset: Offset, lease: Lease) -> None:
     """Charge the shard's seats and post what they owe. Raises LeaseLost, NotNow, KeyReused, OverCharged."""
     receivable = account_id(inputs.run.plan_id, Account.CONTRIBUTIONS_RECEIVABLE)
-    async with engine.connect() as connection:
+    await renew(engine, claim, lease_seconds=lease.seconds)
+    async with engine.begin() as connection:
+        await begin_storing(connection, inputs, claim, RunState.POSTING, lease)
         seats, _ = await seats_of(connection, inputs, claim)
         tags = await read_tags(connection, claim.shard_id, len(seats))
         before = await read_balance(
             connection, claim.shard_id, receivable, through_seq=claim.ledger_seq, seats=len(seats)
         )
-    drawn = await asyncio.to_thread(draw, inputs, seats, tags, offset)
-    journal = await asyncio.to_thread(charge_journal, inputs, claim, drawn)
-    async with engine.begin() as connection:
-        await renew(connection, claim, lease_seconds=lease.seconds)
-    async with engine.begin() as connection:
-        await begin_storing(connection, inputs, claim, RunState.POSTING, lease)
+        drawn, journal = await asyncio.to_thread(_drawn_up, inputs, claim, seats, tags, offset)
         await finish(
             connection,
             claim,
@@ -77,20 +81,24 @@ async def post_shard(engine: AsyncEngine, inputs: Inputs, claim: ShardClaim, *, 
                 before = await read_balance(
                     connection, claim.shard_id, receivable, through_seq=posted.seq - 1, seats=len(seats)
                 )
-            balance = Balance(before.amounts + drawn.charged, posted.seq, is_stored=False)
-            await write_balance(connection, claim.shard_id, receivable, balance)
+            await write_balance(connection, claim.shard_id, receivable, before.plus(drawn.charged, posted.seq))
 
 
 async def begin_storing(
     connection: AsyncConnection, inputs: Inputs, claim: ShardClaim, state: RunState, lease: Lease
 ) -> None:
     """Open a storing transaction: shorter than the lease, only while the run is in `state`; a void waits for it."""
-    await connection.execute(text(f"SET LOCAL transaction_timeout = {lease.transaction_milliseconds}"))
-    found = await connection.scalar(
-        select(share_runs.c.state).where(share_runs.c.run_id == claim.run_id).with_for_update(key_share=True, read=True)
-    )
+    values = {"limit": f"{lease.transaction_milliseconds}ms", "of_run": claim.run_id}
+    found = await connection.scalar(_BEGIN, values)
     if found != state:
         raise NotNow(f"{inputs.run.name} is {found}, so nothing more is posted for it")
+
+
+def _drawn_up(
+    inputs: Inputs, claim: ShardClaim, seats: Seats, tags: bytes, offset: Offset
+) -> tuple[Drawn, Journal | None]:
+    drawn = draw(inputs, seats, tags, offset)
+    return drawn, charge_journal(inputs, claim, drawn)
 
 
 def draw(inputs: Inputs, seats: Seats, tags: bytes, offset: Offset) -> Drawn:

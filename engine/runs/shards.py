@@ -9,13 +9,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
+from time import monotonic
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, func, or_, select, tuple_, update
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import ColumnElement, Interval, Update, and_, bindparam, func, or_, select, tuple_, update
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from engine.errors import FentanError
-from engine.store.tables import run_shards
+from engine.store.tables import run_shards, share_runs
 
 
 class Phase(StrEnum):
@@ -53,81 +54,113 @@ class ShardClaim:
     seats: int
     roster_version: int
     ledger_seq: int
+    fresh_until: float = 0.0
 
     @property
-    def fence(self) -> ColumnElement[bool]:
-        """True only while the shard is still in this hand, at this attempt."""
-        return and_(
-            run_shards.c.shard_id == self.shard_id,
-            run_shards.c.run_id == self.run_id,
-            run_shards.c.phase == self.phase,
-            run_shards.c.state == ShardState.WORKING,
-            run_shards.c.worker == self.worker,
-            run_shards.c.attempt == self.attempt,
-        )
+    def is_fresh(self) -> bool:
+        """More than half of the lease is left, by this process's own clock: it needs no renewal yet."""
+        return monotonic() < self.fresh_until
+
+    @property
+    def fence(self) -> dict[str, object]:
+        """What `_FENCED` compares: its row is there only while the shard is still in this hand, at this attempt."""
+        return {
+            "claimed_shard_id": self.shard_id,
+            "claimed_run_id": self.run_id,
+            "claimed_phase": self.phase,
+            "claimed_by": self.worker,
+            "claimed_attempt": self.attempt,
+        }
 
 
-def _is_due() -> ColumnElement[bool]:
-    return or_(
-        run_shards.c.state == ShardState.PENDING,
-        and_(run_shards.c.state == ShardState.WORKING, run_shards.c.lease_until < func.clock_timestamp()),
-    )
-
-
-async def claim_shard(
-    connection: AsyncConnection, run_id: int, *, worker: str, lease_seconds: float
-) -> ShardClaim | None:
-    """Take one due shard of the run, the lowest that nobody is posting; None when there is none."""
-    due = (
-        select(run_shards.c.shard_id, run_shards.c.run_id)
-        .where(run_shards.c.run_id == run_id, _is_due())
-        .order_by(run_shards.c.shard_id)
-        .limit(1)
-        .with_for_update(skip_locked=True)
-    )
-    row = (
-        await connection.execute(
-            update(run_shards)
-            .where(tuple_(run_shards.c.shard_id, run_shards.c.run_id).in_(due))
-            .values(
-                state=ShardState.WORKING,
-                worker=worker,
-                attempt=run_shards.c.attempt + 1,
-                lease_until=func.clock_timestamp() + timedelta(seconds=lease_seconds),
-                error=None,
+# Statements of the hot path are built once: building one takes longer than the server takes to run it.
+_IS_DUE = or_(
+    run_shards.c.state == ShardState.PENDING,
+    and_(run_shards.c.state == ShardState.WORKING, run_shards.c.lease_until < func.clock_timestamp()),
+)
+_NEW_LEASE = func.clock_timestamp() + bindparam("lease", type_=Interval)
+_FENCED = update(run_shards).where(
+    run_shards.c.shard_id == bindparam("claimed_shard_id"),
+    run_shards.c.run_id == bindparam("claimed_run_id"),
+    run_shards.c.phase == bindparam("claimed_phase"),
+    run_shards.c.state == ShardState.WORKING,
+    run_shards.c.worker == bindparam("claimed_by"),
+    run_shards.c.attempt == bindparam("claimed_attempt"),
+)
+_FINISH = _FENCED.values(state=ShardState.DONE, lease_until=None, finished_at=func.clock_timestamp())
+_RENEW = _FENCED.values(lease_until=_NEW_LEASE)
+_CLAIM = (
+    update(run_shards)
+    .where(
+        tuple_(run_shards.c.shard_id, run_shards.c.run_id).in_(
+            select(run_shards.c.shard_id, run_shards.c.run_id)
+            .where(
+                run_shards.c.run_id == bindparam("of_run"),
+                run_shards.c.phase == bindparam("of_phase"),
+                _IS_DUE,
+                select(share_runs.c.run_id)
+                .where(share_runs.c.run_id == bindparam("of_run"), ~share_runs.c.paused)
+                .exists(),
             )
-            .returning(run_shards)
+            .order_by(run_shards.c.shard_id)
+            .limit(bindparam("at_most"))
+            .with_for_update(skip_locked=True)
         )
-    ).one_or_none()
-    if row is None:
-        return None
-    return ShardClaim(
-        run_id, row.shard_id, Phase(row.phase), worker, row.attempt, row.seats, row.roster_version, row.ledger_seq
     )
+    .values(
+        state=ShardState.WORKING,
+        worker=bindparam("claimed_by"),
+        attempt=run_shards.c.attempt + 1,
+        lease_until=_NEW_LEASE,
+        error=None,
+    )
+    .returning(
+        run_shards.c.shard_id,
+        run_shards.c.attempt,
+        run_shards.c.seats,
+        run_shards.c.roster_version,
+        run_shards.c.ledger_seq,
+    )
+)
 
 
-async def renew(connection: AsyncConnection, claim: ShardClaim, *, lease_seconds: float) -> None:
-    """Begin the lease anew, before the transaction that stores the shard. Raises LeaseLost."""
-    await _update(connection, claim, lease_until=func.clock_timestamp() + timedelta(seconds=lease_seconds))
+async def claim_shards(
+    connection: AsyncConnection, run_id: int, phase: Phase, *, worker: str, lease_seconds: float, limit: int
+) -> list[ShardClaim]:
+    """Take up to `limit` due shards of the run, the lowest that nobody is storing; none while the run is paused."""
+    lease = timedelta(seconds=lease_seconds)
+    values = {"of_run": run_id, "of_phase": phase, "at_most": limit, "claimed_by": worker, "lease": lease}
+    rows = (await connection.execute(_CLAIM, values)).all()
+    fresh_until = monotonic() + lease_seconds / 2
+    return [
+        ShardClaim(
+            run_id, row.shard_id, phase, worker, row.attempt, row.seats, row.roster_version, row.ledger_seq, fresh_until
+        )
+        for row in sorted(rows)
+    ]
+
+
+async def renew(engine: AsyncEngine, claim: ShardClaim, *, lease_seconds: float) -> None:
+    """Begin the lease anew before the transaction that stores the shard, if half of it is gone. Raises LeaseLost."""
+    if claim.is_fresh:
+        return
+    async with engine.begin() as connection:
+        await _update(connection, claim, _RENEW, {"lease": timedelta(seconds=lease_seconds)})
 
 
 async def finish(connection: AsyncConnection, claim: ShardClaim, **results: Any) -> None:
     """The fenced UPDATE every storing transaction begins with: its row lock is the lease now. Raises LeaseLost."""
-    await _update(
-        connection, claim, state=ShardState.DONE, lease_until=None, finished_at=func.clock_timestamp(), **results
-    )
+    await _update(connection, claim, _FINISH, results)
 
 
 async def give_back(connection: AsyncConnection, claim: ShardClaim, error: str, *, for_good: bool) -> None:
     """The work failed: due again, or waiting for a person. A lost lease is nobody's business any more."""
     state = ShardState.FAILED if for_good else ShardState.PENDING
-    await connection.execute(
-        update(run_shards).where(claim.fence).values(state=state, lease_until=None, error=error[:2000])
-    )
+    await connection.execute(_FENCED.values(state=state, lease_until=None, error=error[:2000]), claim.fence)
 
 
-async def _update(connection: AsyncConnection, claim: ShardClaim, **values: Any) -> None:
-    result = await connection.execute(update(run_shards).where(claim.fence).values(**values))
+async def _update(connection: AsyncConnection, claim: ShardClaim, fenced: Update, values: dict[str, Any]) -> None:
+    result = await connection.execute(fenced, claim.fence | values)
     if result.rowcount != 1:
         raise LeaseLost(f"{LeaseLost.__doc__} (run {claim.run_id}, shard {claim.shard_id}, attempt {claim.attempt})")
 
@@ -164,7 +197,7 @@ async def progress_of(connection: AsyncConnection, run_id: int) -> Progress:
                 count(done).label("done"),
                 count(run_shards.c.state == ShardState.WORKING).label("working"),
                 count(run_shards.c.state == ShardState.FAILED).label("failed"),
-                count(_is_due()).label("due"),
+                count(_IS_DUE).label("due"),
                 func.coalesce(func.sum(run_shards.c.seats), 0).label("seats"),
                 func.coalesce(func.sum(run_shards.c.seats).filter(done), 0).label("seats_done"),
             ).where(run_shards.c.run_id == run_id)

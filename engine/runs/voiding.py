@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from engine.claims.sharing import release
 from engine.errors import InvalidInput
 from engine.ledger.accounts import Account, account_id, plan_shard
-from engine.ledger.balances import Balance, read_balance, write_balance
+from engine.ledger.balances import read_balance, write_balance
 from engine.ledger.journals import Journal, Segment, post, posted_under
 from engine.ledger.seal import leaf_hashes, sealed_root, tree_root
 from engine.roster.columns import read_tags
@@ -80,8 +80,7 @@ async def reverse_shard(engine: AsyncEngine, inputs: Inputs, claim: ShardClaim, 
     segments = charged.segments if charged is not None else ()
     mirrored = _total(segments, claim.seats)
     root = await asyncio.to_thread(lambda: tree_root(leaf_hashes(mirrored, tags)))
-    async with engine.begin() as connection:
-        await renew(connection, claim, lease_seconds=lease.seconds)
+    await renew(engine, claim, lease_seconds=lease.seconds)
     async with engine.begin() as connection:
         await begin_storing(connection, inputs, claim, RunState.VOIDING, lease)
         await finish(connection, claim, root=root)
@@ -92,7 +91,7 @@ async def reverse_shard(engine: AsyncEngine, inputs: Inputs, claim: ShardClaim, 
             before = await read_balance(
                 connection, claim.shard_id, receivable, through_seq=posted.seq, seats=claim.seats
             )
-            await write_balance(connection, claim.shard_id, receivable, Balance(before.amounts, posted.seq, True))
+            await write_balance(connection, claim.shard_id, receivable, before)
 
 
 def _total(segments: Sequence[Segment], seats: int) -> NDArray[np.int64]:

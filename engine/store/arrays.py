@@ -37,6 +37,7 @@ _EPOCH = date(2000, 1, 1).toordinal()
 _ARRAY_HEADER = struct.Struct(">iiIii")
 _STORED_HEADER = struct.Struct("<iiIii")
 _EMPTY_ARRAY_BYTES = 12
+_LARGE_BYTES = 4096
 _PLACE = re.compile(r"\$(\d+)")
 _ELEMENTS: dict[int, tuple[int, np.dtype[Any]]] = {
     8: (20, np.dtype(np.int64)),
@@ -55,18 +56,20 @@ class MalformedCopy(FentanError):
     """The server's COPY stream is not what the columns promise."""
 
 
-def encode_array(values: Array) -> bytes:
+def encode_array(values: Array) -> memoryview:
     """Binary form of a one-dimensional int64, int32 or int16 array, as array_recv reads it."""
     oid, native = _ELEMENTS[values.dtype.itemsize]
     if values.dtype != native or values.ndim != 1:
         raise TypeError(f"expected a one-dimensional {native} array, got {values.dtype} of {values.ndim} dimensions")
     if values.size == 0:
-        return struct.pack(">iiI", 0, 0, oid)
+        return memoryview(struct.pack(">iiI", 0, 0, oid))
     width = native.itemsize
-    cells = np.empty(values.size, dtype=[("length", ">i4"), ("value", native.newbyteorder(">"))])
+    field = np.empty(_ARRAY_HEADER.size + values.size * (width + 4), dtype=np.uint8)
+    field[: _ARRAY_HEADER.size] = np.frombuffer(_ARRAY_HEADER.pack(1, 0, oid, values.size, 1), dtype=np.uint8)
+    cells = field[_ARRAY_HEADER.size :].view([("length", ">i4"), ("value", native.newbyteorder(">"))])
     cells["length"] = width
     cells["value"] = values
-    return _ARRAY_HEADER.pack(1, 0, oid, values.size, 1) + cells.tobytes()
+    return field.data
 
 
 def decode_array(field: bytes | memoryview, width: int) -> Array:
@@ -102,7 +105,7 @@ def _scalar(size: str) -> tuple[Callable[[Any], bytes], Callable[[memoryview], i
     return packer.pack, lambda field: int(packer.unpack(field)[0])
 
 
-def _codec(kind: TypeEngine[Any]) -> tuple[Callable[[Any], bytes], Callable[[memoryview], Any]]:
+def _codec(kind: TypeEngine[Any]) -> tuple[Callable[[Any], bytes | memoryview], Callable[[memoryview], Any]]:
     """How a column's type is written and read. SmallInteger and BigInteger are kinds of Integer: order matters."""
     match kind:
         case ARRAY():
@@ -138,17 +141,23 @@ async def copy_in(connection: AsyncConnection, table: Table, columns: Sequence[s
     encoders = [_codec(table.c[name].type)[0] for name in columns]
     count = struct.pack(">h", len(columns))
 
-    async def stream() -> AsyncIterator[bytes]:
+    async def stream() -> AsyncIterator[bytes | memoryview]:
         yield _SIGNATURE
         for row in rows:
-            fields = [count]
+            small = count
             for encode, value in zip(encoders, row, strict=True):
                 if value is None:
-                    fields.append(_NULL)
-                else:
-                    field = encode(value)
-                    fields += [struct.pack(">i", len(field)), field]
-            yield b"".join(fields)
+                    small += _NULL
+                    continue
+                field = encode(value)
+                small += struct.pack(">i", len(field))
+                if len(field) < _LARGE_BYTES:
+                    small += field
+                else:  # a shard's array goes out as it is, uncopied
+                    yield small
+                    yield field
+                    small = b""
+            yield small
         yield _TRAILER
 
     await driver.copy_to_table(table.name, source=stream(), columns=list(columns), format="binary")

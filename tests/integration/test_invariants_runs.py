@@ -22,12 +22,12 @@ from engine.ledger.seal import leaf_hashes, sealed_root, tree_root
 from engine.plans import PlanRules, day_number, terms
 from engine.roster.columns import read_tags
 from engine.runs.allowance import seats_of
-from engine.runs.conductor import WorkRules, advance, due_runs, work
+from engine.runs.conductor import PHASE_OF, WorkRules, advance, due_runs, work
 from engine.runs.posting import Lease, begin_storing, post_shard
 from engine.runs.preview import FourEyes, approve
 from engine.runs.run import Inputs, PreviewChanged, Run, inputs_of, pack_solution, unpack_solution
 from engine.runs.sealing import seal
-from engine.runs.shards import LeaseLost, Phase, ShardClaim, claim_shard
+from engine.runs.shards import LeaseLost, Phase, ShardClaim, claim_shards
 from engine.runs.states import RunState
 from engine.store.tables import run_shards
 from tests.integration.worlds import (
@@ -66,7 +66,9 @@ async def inputs(world: World, run: Run) -> Inputs:
 
 async def take(world: World, run: Run, worker: str, lease_seconds: float = 30) -> ShardClaim | None:
     async with world.engine.begin() as connection:
-        return await claim_shard(connection, run.run_id, worker=worker, lease_seconds=lease_seconds)
+        phase = PHASE_OF[(await world.run(run.run_id)).state]
+        claims = await claim_shards(connection, run.run_id, phase, worker=worker, lease_seconds=lease_seconds, limit=1)
+        return claims[0] if claims else None
 
 
 async def tamper(world: World, run: Run, **changed: Any) -> None:

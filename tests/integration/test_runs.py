@@ -15,11 +15,11 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from engine.errors import InvalidInput
 from engine.ledger.accounts import Account
 from engine.plans import day_number, year_cap
-from engine.runs.conductor import advance, drop_expired
+from engine.runs.conductor import PHASE_OF, advance, drop_expired
 from engine.runs.control import retry_failed, set_paused
 from engine.runs.posting import Lease, begin_storing, post_shard
 from engine.runs.run import Inputs, Run, inputs_of
-from engine.runs.shards import LeaseLost, ShardClaim, claim_shard
+from engine.runs.shards import ShardClaim, claim_shards
 from engine.runs.states import NotNow, RunState
 from engine.store.tables import SHARD_SEATS
 from tests.integration.worlds import (
@@ -70,9 +70,11 @@ async def retried(world: World, run: Run) -> int:
 async def in_hand(world: World, run: Run, worker: str = "one") -> tuple[Inputs, ShardClaim]:
     """A shard that a worker has just taken, and what it works by."""
     async with world.engine.begin() as connection:
-        claim = await claim_shard(connection, run.run_id, worker=worker, lease_seconds=30)
-        assert claim is not None
-        return await inputs_of(connection, await world.run(run.run_id)), claim
+        pinned = await inputs_of(connection, await world.run(run.run_id))
+        (claim,) = await claim_shards(
+            connection, run.run_id, PHASE_OF[pinned.run.state], worker=worker, lease_seconds=30, limit=1
+        )
+        return pinned, claim
 
 
 # Planning.
@@ -435,7 +437,7 @@ async def test_a_shard_in_hand_when_its_run_is_voided_posts_nothing(engine: Asyn
     run = await world.posting(1)
     pinned, claim = await in_hand(world, run)
     await world.voided(run)
-    with pytest.raises(LeaseLost):
+    with pytest.raises(NotNow, match="voiding"):
         await post_shard(engine, pinned, claim, offset={}, lease=Lease(30))
     assert (await world.worked(run)).state is RunState.VOIDED
     assert dict(await world.rows("SELECT kind, count(*) FROM journals GROUP BY kind")) == {"charge": 1, "void": 1}
