@@ -16,6 +16,7 @@ def upgrade() -> None:
     """Functions before the CHECKs that call them, triggers and views after the tables they stand on."""
     op.execute("SET LOCAL check_function_bodies = on")  # also opens the transaction, which the driver does lazily
     adapted = op.get_bind().connection.dbapi_connection
+    assert adapted is not None
     for part in ("guards", "tables", "triggers", "views"):
         script = (SQL / f"0001_{part}.sql").read_text("utf-8")
         adapted.run_async(lambda driver, script=script: driver.execute(script))
