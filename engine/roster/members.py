@@ -21,7 +21,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from engine.errors import InvalidInput
 from engine.roster.tags import tags_of
 from engine.store.arrays import copy_in
-from engine.store.database import driver_of
+from engine.store.database import driver_of, while_connected
 from engine.store.tables import PLAN_STRIDE, SHARD_SEATS, member_columns, members, shards
 
 REF_BUCKETS = 64
@@ -176,7 +176,8 @@ async def _index(connection: AsyncConnection, people: Newcomers) -> None:
 
     driver = await driver_of(connection)
     try:
-        await driver.copy_to_table(members.name, source=chunks(), columns=list(_INDEX_COLUMNS), format="csv")
+        with while_connected(driver):
+            await driver.copy_to_table(members.name, source=chunks(), columns=list(_INDEX_COLUMNS), format="csv")
     except asyncpg.UniqueViolationError as error:
         found = _VIOLATED.search(error.detail or "")
         if error.constraint_name != "members_pkey" or found is None:

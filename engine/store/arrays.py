@@ -22,7 +22,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.types import TypeEngine
 
 from engine.errors import FentanError
-from engine.store.database import driver_of
+from engine.store.database import driver_of, while_connected
 
 Array: TypeAlias = NDArray[np.int64] | NDArray[np.int32] | NDArray[np.int16]
 Value: TypeAlias = int | str | bytes | date | Array | None
@@ -160,7 +160,8 @@ async def copy_in(connection: AsyncConnection, table: Table, columns: Sequence[s
             yield small
         yield _TRAILER
 
-    await driver.copy_to_table(table.name, source=stream(), columns=list(columns), format="binary")
+    with while_connected(driver):
+        await driver.copy_to_table(table.name, source=stream(), columns=list(columns), format="binary")
 
 
 async def copy_out(

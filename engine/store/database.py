@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 
 import asyncpg
 from sqlalchemy import Connection, text
@@ -83,3 +84,29 @@ async def driver_of(connection: AsyncConnection) -> asyncpg.Connection[asyncpg.R
     driver = raw.driver_connection
     assert isinstance(driver, asyncpg.Connection)
     return driver
+
+
+@contextmanager
+def while_connected(driver: asyncpg.Connection[asyncpg.Record]) -> Iterator[None]:
+    """Raise ConnectionDoesNotExistError in the block when the connection is lost, whatever it waits for.
+
+    A COPY of asyncpg's waits for its full buffer to drain, and does so for ever once there is nobody to read it.
+    """
+    task, is_waiting, is_lost = asyncio.current_task(), True, False
+    assert task is not None
+
+    def cut(_: object) -> None:
+        nonlocal is_lost
+        if is_waiting:
+            is_lost = task.cancel()
+
+    driver.add_termination_listener(cut)
+    try:
+        yield
+    except asyncio.CancelledError:
+        if is_lost and task.uncancel() == 0:
+            raise asyncpg.ConnectionDoesNotExistError("the connection was lost in the middle of a COPY") from None
+        raise
+    finally:
+        is_waiting = False  # asyncpg calls soon, which may be too late
+        driver.remove_termination_listener(cut)

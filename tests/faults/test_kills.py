@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import signal
 
+import asyncpg
+import numpy as np
 import pytest
 from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from engine.runs.run import Run
 from engine.runs.states import RunState
+from engine.store.arrays import copy_in
+from engine.store.tables import balances
 from tests.faults.conftest import Undisturbed
 from tests.faults.crew import LEASE_SECONDS, SEATS, Crew, at_the_wall, came_out_the_same, ends, wall
 from tests.integration.worlds import World, until
@@ -130,6 +136,34 @@ async def test_the_database_turns_everyone_away_for_a_while(
         await outside.execute(text(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true"))
     await came_out_the_same(world, run, undisturbed.root)
     assert [process.poll() for process in crew.processes] == [None, None]
+
+
+async def test_a_copy_that_loses_its_connection_ends(world: World, engine: AsyncEngine) -> None:
+    """asyncpg would wait for ever for its buffer to be read, and the worker with it."""
+    amounts = np.zeros(2**20, dtype=np.int64)
+    pids = asyncio.Queue[int]()
+
+    async def copy() -> None:
+        async with engine.begin() as connection:
+            pids.put_nowait(int(await connection.scalar(text("SELECT pg_backend_pid()")) or 0))
+            row = (world.shard(1), 1, 1, amounts)
+            await copy_in(connection, balances, ["shard_id", "account_id", "as_of_seq", "amounts"], [row])
+
+    async with engine.begin() as other:
+        await other.execute(text("LOCK TABLE balances IN ACCESS EXCLUSIVE MODE"))
+        copying = asyncio.create_task(copy())
+        pid = await pids.get()
+
+        async def waits() -> bool:
+            return bool(await world.value("SELECT count(*) FROM pg_locks WHERE pid = :pid AND NOT granted", pid=pid))
+
+        await until(waits, "the COPY waits")
+        await other.execute(text("SELECT pg_terminate_backend(:pid)"), {"pid": pid})
+        ended, _ = await asyncio.wait([copying], timeout=5)
+        copying.cancel()
+    assert ended
+    with pytest.raises((asyncpg.PostgresConnectionError, DBAPIError)):
+        await copying
 
 
 async def test_sigterm_lets_the_shard_in_hand_finish(
