@@ -102,7 +102,7 @@ async def at_the_wall(world: World, run: Run, workers: int) -> None:
     assert "pending" in states
 
 
-async def ends(world: World, run: Run, state: RunState = RunState.SEALED, seconds: float = 20) -> Run:
+async def ends(world: World, run: Run, state: RunState = RunState.SEALED, seconds: float = 40) -> Run:
     """The run once it is in `state`."""
 
     async def there() -> bool:

@@ -65,7 +65,7 @@ async def test_I8_flushall_all_the_time(world: World, run: Run, crew: Crew, undi
             flushed += bool(client.flushall())
             return (await world.run(run.run_id)).root is not None
 
-        await until(sealed, "sealed between two flushes", seconds=20)
+        await until(sealed, "sealed between two flushes", seconds=40)
     assert flushed > 1
     await came_out_the_same(world, run, undisturbed.root)
 
