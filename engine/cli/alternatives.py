@@ -1,4 +1,4 @@
-"""Other ways to lay out what a share run posts: a row per member, written by six kinds of client, each at its best.
+"""Other ways to lay out what a share run posts: a row per member, written in each way as well as it goes.
 
 Every one gets what ours gets: the same members and the same amounts, on the same server. Its tables are made anew, a
 CHECKPOINT comes first so that nobody pays for another's dirty pages, and its time ends with its commit.
@@ -50,25 +50,23 @@ class Entry(Rows):
 
 entries = Entry.metadata.tables["bench_entries"]
 
-sources = Table(
-    "bench_sources",
-    Rows.metadata,
-    Column("member_id", BigInteger, nullable=False),
-    Column("share", BigInteger, nullable=False),
-    Column("cap", BigInteger, nullable=False),
-    PrimaryKeyConstraint("member_id", name="bench_sources_pkey"),
+# The cap of 188.00 lies above every amount here; the statement computes least(share, cap) all the same. Primary keys
+# come after the rows: what is made ready before is not timed, but waited for.
+SOURCES = (
+    "CREATE TABLE bench_sources AS SELECT member_id, amount AS share, 18800::bigint AS cap FROM bench_entries",
+    "ALTER TABLE bench_sources ADD PRIMARY KEY (member_id)",
+    "VACUUM (ANALYZE) bench_sources",
 )
-
-# The cap of 188.00 lies above every amount here; the statement computes least(share, cap) all the same.
-FILL_SOURCES = "INSERT INTO bench_sources SELECT member_id, amount, 18800 FROM bench_entries"
+BALANCES = (
+    "CREATE TABLE bench_balances WITH (fillfactor = {fillfactor}) AS SELECT member_id, 0::bigint AS balance FROM {of}",
+    "ALTER TABLE bench_balances ADD PRIMARY KEY (member_id)",
+    "VACUUM (ANALYZE) bench_balances",
+)
 INSERT_SELECT = "INSERT INTO bench_entries SELECT 1, member_id, least(share, cap) FROM bench_sources"
 UPDATE_BALANCES = """
 UPDATE bench_balances SET balance = balance + entry.amount
 FROM bench_entries AS entry
 WHERE entry.run_id = 1 AND entry.member_id = bench_balances.member_id
-"""
-CREATE_BALANCES = """
-CREATE TABLE bench_balances (member_id bigint PRIMARY KEY, balance bigint NOT NULL) WITH (fillfactor = {fillfactor})
 """
 
 
@@ -170,35 +168,26 @@ async def add_all(engine: AsyncEngine, amounts: Amounts) -> None:
 
 def _balances(fillfactor: int) -> tuple[str, ...]:
     """A balance per member, as a run before would have left it."""
-    return (
-        CREATE_BALANCES.format(fillfactor=fillfactor),
-        "INSERT INTO bench_balances SELECT member_id, 0 FROM bench_sources",
-        "VACUUM (ANALYZE) bench_balances",
-    )
+    return tuple(statement.format(fillfactor=fillfactor, of="bench_sources") for statement in BALANCES)
 
 
 ALTERNATIVES = (
-    Alternative("insert_select", "INSERT … SELECT least(share, cap), one connection", insert_select),
-    Alternative(
-        "insert_select_two_connections", "the same, half on each of two connections", insert_select_two_connections
-    ),
-    Alternative("row_ledger", "row ledger: keyed rows, then each balance updated", row_ledger, _balances(100)),
-    Alternative(
-        "row_ledger_half_full_pages", "the same, balances on pages left half empty (HOT)", row_ledger, _balances(50)
-    ),
-    Alternative("copy_rows", "binary COPY of a row per member", copy_rows),
-    Alternative("executemany", "SQLAlchemy Core executemany", executemany, members_max=SCALED_MEMBERS),
-    Alternative("orm_add_all", "SQLAlchemy ORM add_all", add_all, members_max=SCALED_MEMBERS),
+    Alternative("insert_select", "INSERT … SELECT", insert_select),
+    Alternative("insert_select_two_connections", "… on two connections", insert_select_two_connections),
+    Alternative("row_ledger", "row ledger", row_ledger, _balances(100)),
+    Alternative("row_ledger_half_full_pages", "… half-full pages", row_ledger, _balances(50)),
+    Alternative("copy_rows", "COPY of rows", copy_rows),
+    Alternative("executemany", "executemany", executemany, members_max=SCALED_MEMBERS),
+    Alternative("orm_add_all", "ORM add_all", add_all, members_max=SCALED_MEMBERS),
 )
 
 
 async def load_sources(engine: AsyncEngine, amounts: Amounts) -> None:
     """Make the table that the SQL layouts read, a row for every member, settled by VACUUM."""
     async with engine.begin() as connection:
-        await connection.run_sync(Rows.metadata.drop_all)
-        await connection.run_sync(lambda sync: Rows.metadata.create_all(sync, [entries, sources]))
+        await connection.run_sync(entries.create)
     await copy_rows(engine, amounts)
-    await _settle(engine, FILL_SOURCES, "VACUUM (ANALYZE) bench_sources")
+    await _settle(engine, *SOURCES)
 
 
 async def measure(engine: AsyncEngine, alternative: Alternative, amounts: Amounts) -> Measured:

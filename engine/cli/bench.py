@@ -79,10 +79,10 @@ class Budget:
 
 
 BUDGETS = (
-    Budget("members_per_second", "measure + solve + post + seal, members/s", 3e6, 10e6),
+    Budget("members_per_second", "members/s, measure to seal", 3e6, 10e6),
     Budget("ratio_insert_select", "× bare INSERT … SELECT", 2.5, 8),
     Budget("ratio_row_ledger", "× row ledger", 10, 30),
-    Budget("bytes_per_entry", "bytes per entry, indexes in", 10, 4, "below"),
+    Budget("bytes_per_entry", "bytes per entry", 10, 4, "below"),
     Budget("worker_peak_mib", "memory of a worker, MiB", 400, 200, "below"),
 )
 
@@ -348,7 +348,7 @@ def _print(outcome: dict[str, Any]) -> None:
         measured = outcome[budget.key]
         sign = "≥" if budget.good == "above" else "≤"
         budgets.add_row(
-            budget.title, f"{sign} {budget.must:,g}", f"{sign} {budget.aim:,g}", f"{measured:,.10g}",
+            budget.title, f"{sign} {budget.must:,.10g}", f"{sign} {budget.aim:,.10g}", f"{measured:,.10g}",
             budget.verdict(measured),
         )  # fmt: skip
     for table in (phases, layouts, budgets):
