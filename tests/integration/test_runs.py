@@ -15,10 +15,10 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from engine.errors import InvalidInput
 from engine.ledger.accounts import Account
 from engine.plans import day_number, year_cap
-from engine.runs.conductor import PHASE_OF, advance, drop_expired
+from engine.runs.conductor import PHASE_OF, advance, drop_expired, work
 from engine.runs.control import retry_failed, set_paused
 from engine.runs.posting import Lease, begin_storing, post_shard
-from engine.runs.run import Inputs, Run, inputs_of
+from engine.runs.run import Inputs, Run, inputs_of, lock_run
 from engine.runs.shards import ShardClaim, claim_shards
 from engine.runs.states import NotNow, RunState
 from engine.store.tables import SHARD_SEATS
@@ -250,6 +250,18 @@ async def test_too_small_a_clip_is_doubled_and_the_shards_are_measured_again(eng
     run = await world.worked(await world.approved(run))
     assert {int(amount) for each in await world.charged(run) for amount in each} == {2_160}
     assert await world.problems() == []
+
+
+async def test_a_run_whole_but_not_moved_is_looked_at_again(engine: AsyncEngine) -> None:
+    """Another worker was just looking when the last shard was done: without a ring it would wait for a sweep."""
+    world = await small(engine, 20, 10)
+    run = await world.posting(1)
+    async with engine.begin() as other:
+        assert await lock_run(other, run.run_id) is not None
+        assert await work(engine, run.run_id, ONE, lambda _: None)
+        assert await world.shard_states(run) == ["done", "done"]
+    assert not await work(engine, run.run_id, ONE, lambda _: None)
+    assert (await world.run(run.run_id)).state is RunState.SEALED
 
 
 # Pausing, failing, trying again.
