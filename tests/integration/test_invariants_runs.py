@@ -151,12 +151,13 @@ async def test_I3_only_one_of_two_workers_takes_a_shard(engine: AsyncEngine) -> 
     assert await take(world, run, "four") is None
 
 
-async def test_I3_an_expired_lease_is_taken_over_and_the_late_worker_is_refused(engine: AsyncEngine) -> None:
+@pytest.mark.parametrize("by", ["another", "its other hand"])
+async def test_I3_an_expired_lease_is_taken_over_and_the_late_one_is_refused(engine: AsyncEngine, by: str) -> None:
     world = await small(engine, 300)
     run = await world.posting()
     pinned = await inputs(world, run)
     late = await take(world, run, "late", lease_seconds=0)
-    swift = await take(world, run, "swift")
+    swift = await take(world, run, "swift" if by == "another" else "late")
     assert late is not None
     assert swift is not None
     assert (late.attempt, swift.attempt, swift.shard_id) == (1, 2, late.shard_id)
