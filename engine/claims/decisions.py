@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date, timedelta
+from datetime import date
 from typing import Protocol
 
 from sqlalchemy import exists, func, insert, select, update
@@ -13,7 +13,7 @@ from engine.claims.history import record
 from engine.claims.states import INITIAL, ClaimRefused, Event, State, after
 from engine.errors import InvalidInput
 from engine.money import grouped, to_major
-from engine.plans import PlanRules, aid_for, date_of, day_number
+from engine.plans import PlanRules, aid_for, date_of, day_number, is_notice_day, notice_end
 from engine.store.tables import claims, notices, objections, plans, share_runs
 
 
@@ -118,19 +118,18 @@ async def _refuse_second(connection: AsyncConnection, cover: Cover, diagnosed_on
 
 
 async def publish(connection: AsyncConnection, claim_id: int, rules: PlanRules, *, on: date, actor: str) -> Claim:
-    """Begin the claim's notice on `on`, which must be a notice day of the plan, if it has such days.
+    """Begin the claim's notice on `on`, which must be a notice day of the plan.
 
     Raises ClaimRefused when the day is none, or earlier than the filing.
     """
     claim = await locked(connection, claim_id, Event.PUBLISH)
-    days = rules.notice.days_of_month
-    if days and on.day not in days:
+    if not is_notice_day(rules, on):
         raise ClaimRefused(
             f"claim {claim_id}: {on} is not a notice day of {claim.plan_code}; "
-            f"these are days {', '.join(map(str, days))} of the month"
+            f"these are days {', '.join(map(str, rules.notice.days_of_month))} of the month"
         )
     _not_before_filing(claim, on)
-    ends_on = on + timedelta(days=rules.notice.length_days)
+    ends_on = notice_end(rules, on)
     await connection.execute(insert(notices).values(claim_id=claim_id, notice_on=on, ends_on=ends_on))
     await decide(connection, claim, Event.PUBLISH, on=on, actor=actor, detail={"ends_on": ends_on.isoformat()})
     return await claim_of(connection, claim_id)

@@ -16,7 +16,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from engine import claims
 from engine.claims import Claim, Decision, Objection, State
-from engine.cli.shell import As, in_database
+from engine.cli.options import As
+from engine.cli.shell import in_database
 from engine.errors import InvalidInput
 from engine.money import grouped, to_major, to_minor
 from engine.plans import PlanRules

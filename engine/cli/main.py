@@ -41,6 +41,7 @@ def version() -> None:
 
 _MODULES = {
     "plan": "plan",
+    "calendar": "calendar",
     "roster": "roster",
     "claim": "claims",
     "run": "run",

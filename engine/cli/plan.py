@@ -1,34 +1,100 @@
-"""`fentan plan`: make a plan's rules known to the database, version by version."""
+"""`fentan plan`: a plan's rules in words, checked, compared, and made known to the database version by version."""
 
 from __future__ import annotations
 
-from typing import Annotated
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from engine.cli.quote import load_plan
-from engine.cli.shell import As, in_database
-from engine.ledger.accounts import open_accounts
-from engine.plans import PlanRules
-from engine.roster.plan import Plan, register_plan
-from engine.settings import Settings
-from engine.store.audit import record
+from engine.cli.options import As
+from engine.cli.quote import load_plan, preset_codes
+from engine.errors import InvalidInput
 
-app = typer.Typer(no_args_is_help=True, help="Plans: the rules runs pin.")
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+    from engine.plans import PlanRules
+    from engine.roster.plan import Plan
+    from engine.settings import Settings
+
+app = typer.Typer(no_args_is_help=True, help="Plans: their rules in words, and the rules runs pin.")
+
+PlanName = Annotated[str, typer.Argument(metavar="CODE", help="A plan of config/plans, or a path to a TOML file.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
-@app.callback()
-def plans() -> None:
-    """Keeps `register` a command of its own while it is the only one."""
+@app.command("list")
+def list_plans(*, as_json: AsJson = False) -> None:
+    """The plans of config/plans."""
+    plans = [load_plan(code) for code in preset_codes()]
+    if as_json:
+        _print_json(
+            [
+                {
+                    "code": rules.code,
+                    "name": rules.name,
+                    "starts_on": rules.starts_on.isoformat(),
+                    "ends_on": rules.ends_on.isoformat() if rules.ends_on else None,
+                }
+                for rules in plans
+            ]
+        )
+        return
+    width = max(len(rules.code) for rules in plans)
+    for rules in plans:
+        typer.echo(f"{rules.code:<{width}}  {rules.starts_on} – {rules.ends_on or '…'!s:<10}  {rules.name}")
 
 
 @app.command()
-def register(
-    plan: Annotated[str, typer.Argument(metavar="CODE", help="A plan of config/plans, or a path to a TOML file.")],
-    actor: As,
+def show(plan: PlanName, *, as_json: AsJson = False) -> None:
+    """Explain a plan's rules in words."""
+    from engine.plans.explanation import explain
+
+    topics = explain(load_plan(plan))
+    if as_json:
+        _print_json(topics)
+        return
+    width = max(len(topic) for topic in topics)
+    for topic, sentence in topics.items():
+        typer.echo(f"{topic:<{width}}  {sentence}")
+
+
+@app.command()
+def check(file: Annotated[Path, typer.Argument(metavar="FILE", help="A TOML file of rules.")]) -> None:
+    """Check a file of rules; everything that is wrong is said at once, each with its key."""
+    if file.suffix != ".toml" or not file.is_file():
+        raise InvalidInput(f"{file}: name a TOML file that is there")
+    rules = load_plan(str(file))
+    typer.echo(f"{file.name}: the rules of {rules.name} ({rules.code}) are sound; `fentan plan show {file}` explains")
+
+
+@app.command()
+def diff(
+    old: Annotated[str, typer.Argument(metavar="A", help="A plan of config/plans, or a path to a TOML file.")],
+    new: Annotated[str, typer.Argument(metavar="B", help="What it is compared with.")],
+    *,
+    as_json: AsJson = False,
 ) -> None:
+    """Name each rule on which two plans differ: what A says → what B says."""
+    from engine.plans.explanation import differences
+
+    found = differences(load_plan(old), load_plan(new))
+    if as_json:
+        _print_json([difference._asdict() for difference in found])
+        return
+    if not found:
+        typer.echo("no rule differs")
+    for topic, before, after in found:
+        typer.echo(f"{topic}: {before or 'nothing said'} → {after or 'nothing said'}")
+
+
+@app.command()
+def register(plan: PlanName, actor: As) -> None:
     """Register a plan, or a new version of its rules; runs planned before keep the version they pinned."""
+    from engine.cli.shell import in_database
+
     rules = load_plan(plan)
 
     async def registered(engine: AsyncEngine, _: Settings) -> Plan:
@@ -41,7 +107,15 @@ def register(
 
 async def enter_plan(connection: AsyncConnection, rules: PlanRules, *, actor: str) -> Plan:
     """Register the rules, and open the plan's accounts; the same again changes nothing."""
+    from engine.ledger.accounts import open_accounts
+    from engine.roster.plan import register_plan
+    from engine.store.audit import record
+
     plan = await register_plan(connection, rules)
     await open_accounts(connection, plan.plan_id)
     await record(connection, actor, "register plan", f"plan:{plan.code}", {"version": plan.version})
     return plan
+
+
+def _print_json(value: object) -> None:
+    typer.echo(json.dumps(value, ensure_ascii=False, indent=2))

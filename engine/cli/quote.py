@@ -39,13 +39,17 @@ def quote(
         typer.echo(f"{label:<12}{text:>24}")
 
 
+def preset_codes() -> list[str]:
+    """The codes of the plans in config/plans, sorted."""
+    return sorted(path.stem for path in (config_dir() / "plans").glob("*.toml"))
+
+
 def load_plan(plan: str) -> PlanRules:
     """The rules of a code in config/plans, or of the TOML file at a path. Raises InvalidInput."""
     from engine.plans import parse
 
-    folder = config_dir() / "plans"
-    known = sorted(path.stem for path in folder.glob("*.toml"))
-    path = folder / f"{plan}.toml" if plan in known else Path(plan)
+    known = preset_codes()
+    path = config_dir() / "plans" / f"{plan}.toml" if plan in known else Path(plan)
     if path.suffix != ".toml" or not path.is_file():
         raise InvalidInput(f"no plan {plan!r}; known are {', '.join(known)}, or give the path of a TOML file")
     try:

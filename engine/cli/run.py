@@ -15,7 +15,8 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from rich.table import Table
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from engine.cli.shell import As, in_database, notify
+from engine.cli.options import As
+from engine.cli.shell import in_database, notify
 from engine.errors import InvalidInput
 from engine.money import grouped, to_minor
 from engine.roster.plan import plan_of

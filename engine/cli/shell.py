@@ -6,7 +6,7 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from typing import Annotated, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 import typer
 from redis.exceptions import RedisError
@@ -19,8 +19,6 @@ from engine.store.doorbell import doorbell
 from engine.store.embedded import servers, status
 
 T = TypeVar("T")
-
-As = Annotated[str, typer.Option("--as", metavar="NAME", help="Who decides; it goes into the audit log.")]
 
 
 class Addresses(NamedTuple):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
@@ -14,11 +13,14 @@ from engine.claims.decisions import file, pass_due, publish
 from engine.errors import InvalidInput
 from engine.money import to_minor
 from engine.plans.answers import completed_years
+from engine.plans.calendar import Slot, notice_end, slots
 from engine.plans.rules import PlanRules
 from engine.roster.columns import membership_on
 from engine.roster.plan import Plan
 
 FILED_BEFORE_DAYS = 1
+_PERIOD_DAYS_MAX = 62
+"""Any day of the month comes within two months."""
 JOINED_BEFORE_DAYS = 6
 """How long before the latest possible day the first members joined, so that some have waited long enough to claim."""
 
@@ -44,38 +46,33 @@ class Story:
 def demo_story(rules: PlanRules, members: int, seed: int) -> Story:
     """A run a year into the plan's life, or near the end of a shorter one: two whole aids and one of 50,000."""
     a_year_in = rules.starts_on + timedelta(days=365)
-    if rules.ends_on is None or a_year_in <= rules.ends_on:
-        notice_on = next(_days(a_year_in, rules.notice.days_of_month, step=1))
-    else:
-        notice_on = next(_days(rules.ends_on, rules.notice.days_of_month, step=-1))
-    return _story(rules, members, seed, notice_on, (None, None, to_minor("50000")))
+    period = timedelta(days=_PERIOD_DAYS_MAX)
+    found = list(slots(rules, a_year_in, a_year_in + period))[:1] or list(slots(rules, rules.starts_on, a_year_in))[-1:]
+    if not found:
+        raise InvalidInput(f"{rules.code} ends before its first notice; there is nothing to play")
+    return _story(rules, members, seed, found[0], (None, None, to_minor("50000")))
 
 
 def replay_story(rules: PlanRules, members: int, seed: int) -> Story:
     """The run that 相互宝 published on 21 January 2019: 2 cases of 300,000 yuan (SCHEMES §3)."""
-    return _story(rules, members, seed, date(2019, 1, 21), (to_minor("300000"), to_minor("300000")))
+    published_on = date(2019, 1, 21)
+    slot = next(slots(rules, published_on, published_on), None)
+    if slot is None:
+        raise InvalidInput(f"{rules.code} began no notice on {published_on}; the replay is one of xianghubao")
+    return _story(rules, members, seed, slot, (to_minor("300000"), to_minor("300000")))
 
 
-def _story(rules: PlanRules, members: int, seed: int, notice_on: date, aids: tuple[int | None, ...]) -> Story:
-    ends_on = notice_on + timedelta(days=rules.notice.length_days)
+def _story(rules: PlanRules, members: int, seed: int, slot: Slot, aids: tuple[int | None, ...]) -> Story:
     waited = timedelta(days=FILED_BEFORE_DAYS + JOINED_BEFORE_DAYS + rules.claims.waiting_days)
     return Story(
         plan=rules.code,
         members=members,
         seed=seed,
-        notice_on=notice_on,
-        debit_on=next(_days(ends_on, rules.debit.days_of_month, step=1)),
-        joined_from=min(rules.starts_on, notice_on - waited),
+        notice_on=slot.notice_on,
+        debit_on=slot.debit_on,
+        joined_from=min(rules.starts_on, slot.notice_on - waited),
         aids=aids,
     )
-
-
-def _days(start: date, days_of_month: tuple[int, ...], *, step: int) -> Iterator[date]:
-    day = start
-    while True:
-        if day.day in days_of_month:
-            yield day
-        day += timedelta(days=step)
 
 
 def claimants(roster: Path, story: Story, rules: PlanRules) -> list[str]:
@@ -107,5 +104,5 @@ async def bring_claims(connection: AsyncConnection, plan: Plan, rules: PlanRules
             connection, plan.plan_id, rules, cover, diagnosed_on=on, on=on, actor="demo intake", aid_minor=aid
         )
         await publish(connection, claim.claim_id, rules, on=story.notice_on, actor="demo intake")
-    ends_on = story.notice_on + timedelta(days=rules.notice.length_days)
+    ends_on = notice_end(rules, story.notice_on)
     return len(await pass_due(connection, plan.plan_id, on=ends_on, actor="demo clock"))

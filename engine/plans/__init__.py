@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from engine.plans.answers import aid_for, case_cap, completed_years, run_cap, terms, waiver_for, year_cap
+from engine.plans.calendar import Slot, gate_day, is_debit_day, is_notice_day, next_debit_day, notice_end, slots
 from engine.plans.days import NEVER, date_of, day_number
 from engine.plans.reading import digest, from_json, parse, to_json
 from engine.plans.rules import Gate, NoSharers, PlanRules, Waiver
@@ -12,6 +13,7 @@ __all__ = [
     "Gate",
     "NoSharers",
     "PlanRules",
+    "Slot",
     "Waiver",
     "aid_for",
     "case_cap",
@@ -20,8 +22,14 @@ __all__ = [
     "day_number",
     "digest",
     "from_json",
+    "gate_day",
+    "is_debit_day",
+    "is_notice_day",
+    "next_debit_day",
+    "notice_end",
     "parse",
     "run_cap",
+    "slots",
     "terms",
     "to_json",
     "waiver_for",

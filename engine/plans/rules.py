@@ -67,6 +67,9 @@ class Gate(StrEnum):
     NOTICE_DAY = "notice_day"
     """00:00, in the plan's zone, of the day the notice begins."""
 
+    SETTLEMENT_DAY = "settlement_day"
+    """00:00, in the plan's zone, of the day members are debited: a run is to be frozen on that day or later."""
+
 
 class NoSharers(StrEnum):
     """What becomes of a run with a case that nobody shares (DESIGN §5: W_c = 0)."""
@@ -82,19 +85,42 @@ class Notice(Part):
     days_of_month: MonthDays
 
 
+class Roll(StrEnum):
+    """Where a debit day goes that is no business day."""
+
+    FOLLOWING = "following"
+    PRECEDING = "preceding"
+
+
+class BusinessDays(Part):
+    """Weekdays but `holidays`, and the weekend days that are `worked`; any other debit day moves as `roll` says."""
+
+    roll: Roll
+    holidays: tuple[date, ...] = ()
+    worked: tuple[date, ...] = ()
+
+    @model_validator(mode="after")
+    def _apart(self) -> Self:
+        if set(self.holidays) & set(self.worked):
+            raise ValueError("a day is a holiday and worked; leave it in one list")
+        return self
+
+
 class Debit(Part):
-    """On which days of the month members are debited."""
+    """On which days of the month members are debited; without `business_days` on any day of the week."""
 
     days_of_month: MonthDays
+    business_days: BusinessDays | None = None
 
 
 class Share(Part):
-    """How the pool is shared; the words are those of DESIGN §5."""
+    """How the pool is shared; the words are those of DESIGN §5. `sponsor`: who that is, in the words of a sentence."""
 
     gate: Gate
     fee: Rate
     rounding: Rounding
     over_cap: OverCap
+    sponsor: Annotated[str, Field(min_length=1)] = "the sponsor"
     fallback: OverCap = OverCap.SPONSOR
     surplus_first: bool | None = None
     no_sharers: NoSharers = NoSharers.HOLD

@@ -12,6 +12,7 @@ from engine.claims.sharing import passed_claims, share
 from engine.errors import InvalidInput
 from engine.ledger.accounts import Account, account_id, plan_shard
 from engine.plans.answers import case_cap
+from engine.plans.calendar import gate_day, is_debit_day
 from engine.plans.days import day_number
 from engine.roster.changes import fold, shards_with_changes
 from engine.roster.plan import Plan, rules_of
@@ -28,9 +29,12 @@ async def plan_run(connection: AsyncConnection, plan: Plan, debit_on: date, *, a
     Raises InvalidInput when no claim has passed, the day is no debit day, or the period has a run already.
     """
     rules = await rules_of(connection, plan.plan_id, plan.version)
-    if debit_on.day not in rules.debit.days_of_month:
+    if not is_debit_day(rules, debit_on):
         days = ", ".join(map(str, rules.debit.days_of_month))
-        raise InvalidInput(f"{debit_on} is no debit day of {plan.code}; it debits on days {days} of the month")
+        raise InvalidInput(
+            f"{debit_on} is no debit day of {plan.code}; it debits on days {days} of the month; "
+            f"`fentan calendar {plan.code} --year {debit_on.year}` prints them"
+        )
     waiting = [claim for claim in await passed_claims(connection, plan.plan_id) if claim.notice_on <= debit_on]
     if not waiting:
         raise InvalidInput(
@@ -62,7 +66,7 @@ async def plan_run(connection: AsyncConnection, plan: Plan, debit_on: date, *, a
                 "claim_id": claim.claim_id,
                 "claim_number": claim.number,
                 "aid_minor": claim.aid_minor,
-                "gate_day": day_number(claim.notice_on),
+                "gate_day": day_number(gate_day(rules, notice_on=claim.notice_on, debit_on=debit_on)),
                 "cap_minor": case_cap(rules),
             }
             for number, claim in enumerate(waiting, start=1)
