@@ -41,8 +41,8 @@ READ_LIMIT = 1_000
 log = structlog.get_logger()
 
 
-async def run_worker(database_url: str, redis_url: str, settings: Settings) -> None:
-    """Work until SIGTERM or SIGINT; the shard in hand is finished first."""
+async def run_worker(database_url: str, redis_url: str, settings: Settings, tether: int | None = None) -> None:
+    """Work until SIGTERM or SIGINT, or until the file descriptor `tether` ends; the shard in hand is finished first."""
     name = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(2)}"
     rules = WorkRules(
         worker=name,
@@ -55,6 +55,8 @@ async def run_worker(database_url: str, redis_url: str, settings: Settings) -> N
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    if tether is not None:
+        asyncio.get_running_loop().add_reader(tether, stop.set)
     async with engine_on(database_url, pool_size=settings.shards_in_hand + 3) as engine:
         log.info("worker started", worker=name)
         async with doorbell(redis_url) as bell:

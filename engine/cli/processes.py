@@ -27,13 +27,17 @@ def worker_processes(count: int, found: Addresses, *, quiet: bool = False) -> It
     environment = child_environment(found)
     if quiet:
         environment["FENTAN_LOG_LEVEL"] = "error"
-    command = [sys.executable, "-m", "engine.cli.main", "worker"]
-    processes = [subprocess.Popen(command, env=environment, start_new_session=True) for _ in range(count)]
+    command = [sys.executable, "-m", "engine.cli.main", "worker", "--tethered"]
+    processes = [
+        subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, start_new_session=True) for _ in range(count)
+    ]
     try:
         yield processes
     finally:
         for process in processes:
             process.send_signal(signal.SIGTERM)
+            if process.stdin is not None:
+                process.stdin.close()
         for process in processes:
             try:
                 process.wait(STOP_SECONDS)
@@ -42,12 +46,16 @@ def worker_processes(count: int, found: Addresses, *, quiet: bool = False) -> It
                 process.wait()
 
 
-def worker() -> None:
+def worker(
+    tethered: Annotated[bool, typer.Option("--tethered", hidden=True, help="Stop when standard input ends.")] = False,
+) -> None:
     """One worker in the foreground: it answers the doorbell and sweeps. SIGTERM lets it finish the shard in hand."""
     settings = start()
     with addresses(settings) as found:
         asyncio.run(_prepared(found))
-        asyncio.run(run_worker(found.database_url, found.redis_url, settings))
+        # The other end of its standard input is held by whoever started it: that ends however they do.
+        tether = sys.stdin.fileno() if tethered else None
+        asyncio.run(run_worker(found.database_url, found.redis_url, settings, tether))
 
 
 def up(

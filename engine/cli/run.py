@@ -144,6 +144,8 @@ async def follow(
         TextColumn("{task.description:<10}"), BarColumn(), TaskProgressColumn(),
         TextColumn("{task.fields[speed]}"), TimeRemainingColumn(),
     )  # fmt: skip
+    async with engine.connect() as connection:
+        await load_run(connection, run_id)  # a run that is not there is said so, before anything is drawn
     with Progress(*columns, console=out, transient=not out.is_terminal) as bars:
         phase: RunState | None = None
         began, task = monotonic(), None

@@ -23,15 +23,15 @@ _POSITIONS = posting_segments.c.positions.type
 
 
 class Balance(NamedTuple):
-    """int64[seats] amounts after the posting `as_of_seq`; `is_stored` when the checkpoint already says so."""
+    """int64[seats] amounts after the posting `as_of_seq`, and how many segments were read beyond the checkpoint."""
 
     amounts: NDArray[np.int64]
     as_of_seq: int
-    is_stored: bool
+    segments: int
 
     def plus(self, amounts: NDArray[np.int64], seq: int) -> Balance:
         """The balance after one more posting."""
-        return Balance(self.amounts + amounts, seq, is_stored=False)
+        return Balance(self.amounts + amounts, seq, self.segments + 1)
 
 
 async def _read(
@@ -59,7 +59,7 @@ async def _read(
     amounts = np.zeros(seats, dtype=np.int64)
     for _, positions, posted in rows:
         amounts += Segment(0, posted, positions).dense(seats)
-    return Balance(amounts, through_seq, is_stored=[kept for kept, *_ in rows] == [True])
+    return Balance(amounts, through_seq, sum(not is_checkpoint for is_checkpoint, *_ in rows))
 
 
 async def _write(connection: AsyncConnection, checkpoint: Table, key: Sequence[int], balance: Balance) -> None:

@@ -156,6 +156,7 @@ async def _hand(
                 connection,
                 inputs.run.run_id,
                 PHASE_OF[inputs.run.state],
+                clip=inputs.run.clip,
                 worker=rules.worker,
                 lease_seconds=rules.lease_seconds,
                 limit=batch,

@@ -16,6 +16,9 @@ from engine.runs.allowance import seats_of, waived_seats
 from engine.runs.run import Inputs
 from engine.runs.shards import ShardClaim, finish
 
+USAGE_SEGMENTS = 8
+"""The year's usage is stored anew once so many charges came after it: reading them costs less than writing it."""
+
 
 async def measure_shard(engine: AsyncEngine, inputs: Inputs, claim: ShardClaim) -> None:
     """Count the shard's sharers into a histogram; a second one counts those whose share is waived."""
@@ -29,7 +32,7 @@ async def measure_shard(engine: AsyncEngine, inputs: Inputs, claim: ShardClaim) 
             waived_histogram=None if waived is None else waived.to_bytes(),
             sharers=int(counted.seats.sum()),
         )
-        if usage is not None and not usage.is_stored and usage.amounts.any():
+        if usage is not None and usage.segments >= USAGE_SEGMENTS:
             await write_year_usage(connection, claim.shard_id, inputs.run.debit_on.year, usage)
 
 

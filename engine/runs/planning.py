@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from datetime import date, timedelta
 
-from sqlalchemy import func, insert, literal, select, update
+from sqlalchemy import case, func, insert, literal, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from engine.apportion import CapBasis
 from engine.claims.sharing import passed_claims, share
 from engine.errors import InvalidInput
 from engine.ledger.accounts import Account, account_id, plan_shard
@@ -91,6 +92,36 @@ async def freeze(connection: AsyncConnection, run: Run, *, freeze_hours: float) 
     await note_moment(connection, run, "freezing")
     for shard_id in await shards_with_changes(connection, run.plan_id):
         await fold(connection, shard_id)
+    members = await _pin_shards(connection, run)
+    carry_account = account_id(run.plan_id, Account.CARRY)
+    carry = await connection.scalar(
+        select(-func.coalesce(func.sum(journal_lines.c.amount), 0)).where(
+            journal_lines.c.shard_id == plan_shard(run.plan_id), journal_lines.c.account_id == carry_account
+        )
+    )
+    pointers = await connection.scalar(
+        select(share_runs.c.sealed_pointers)
+        .where(share_runs.c.plan_id == run.plan_id, share_runs.c.state == RunState.SEALED)
+        .order_by(frozen_at().desc())
+        .limit(1)
+    )
+    ledger_seq = await connection.scalar(select(shards.c.seq).where(shards.c.shard_id == plan_shard(run.plan_id)))
+    await move(
+        connection,
+        run,
+        RunEvent.FREEZE,
+        members=members,
+        clip=await _clip(connection, run),
+        carry_in=int(carry or 0),
+        ledger_seq=ledger_seq,
+        pointers=pointers or {},
+        freeze_expires_at=func.clock_timestamp() + timedelta(hours=freeze_hours),
+    )
+    return True
+
+
+async def _pin_shards(connection: AsyncConnection, run: Run) -> int:
+    """Write the run's shards with the roster version and the seq each stands at; how many seats they have."""
     latest = (
         select(roster.c.shard_id, func.max(roster.c.version).label("version")).group_by(roster.c.shard_id).subquery()
     )
@@ -109,31 +140,22 @@ async def freeze(connection: AsyncConnection, run: Run, *, freeze_hours: float) 
     )
     columns = ["shard_id", "run_id", "phase", "state", "roster_version", "ledger_seq", "seats"]
     await connection.execute(insert(run_shards).from_select(columns, frozen))
-    members = await connection.scalar(select(func.sum(run_shards.c.seats)).where(run_shards.c.run_id == run.run_id))
-    carry_account = account_id(run.plan_id, Account.CARRY)
-    carry = await connection.scalar(
-        select(-func.coalesce(func.sum(journal_lines.c.amount), 0)).where(
-            journal_lines.c.shard_id == plan_shard(run.plan_id), journal_lines.c.account_id == carry_account
-        )
-    )
-    pointers = await connection.scalar(
-        select(share_runs.c.sealed_pointers)
-        .where(share_runs.c.plan_id == run.plan_id, share_runs.c.state == RunState.SEALED)
-        .order_by(frozen_at().desc())
-        .limit(1)
-    )
-    ledger_seq = await connection.scalar(select(shards.c.seq).where(shards.c.shard_id == plan_shard(run.plan_id)))
-    await move(
-        connection,
-        run,
-        RunEvent.FREEZE,
-        members=members or 0,
-        carry_in=int(carry or 0),
-        ledger_seq=ledger_seq,
-        pointers=pointers or {},
-        freeze_expires_at=func.clock_timestamp() + timedelta(hours=freeze_hours),
-    )
-    return True
+    seats = select(func.coalesce(func.sum(run_shards.c.seats), 0)).where(run_shards.c.run_id == run.run_id)
+    return int(await connection.scalar(seats) or 0)
+
+
+async def _clip(connection: AsyncConnection, run: Run) -> int | None:
+    """What no seat can owe more than, where every case has a cap per head; None where one has not.
+
+    Allowances above it need not be told apart, which keeps the histograms small.
+    """
+    rules = await rules_of(connection, run.plan_id, run.rules_version)
+    if rules.caps.basis is not CapBasis.HEAD:
+        return None
+    cap = run_cases.c.cap_minor
+    bounded = select(case((func.count() == func.count(cap), func.sum(cap)))).where(run_cases.c.run_id == run.run_id)
+    most = await connection.scalar(bounded)
+    return None if most is None else int(most)
 
 
 async def measure_again(connection: AsyncConnection, run: Run, clip: int) -> None:

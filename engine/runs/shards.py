@@ -12,7 +12,7 @@ from enum import StrEnum
 from time import monotonic
 from typing import Any
 
-from sqlalchemy import ColumnElement, Interval, Update, and_, bindparam, func, or_, select, tuple_, update
+from sqlalchemy import BigInteger, ColumnElement, Interval, Update, and_, bindparam, func, or_, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from engine.errors import FentanError
@@ -99,7 +99,11 @@ _CLAIM = (
                 run_shards.c.phase == bindparam("of_phase"),
                 _IS_DUE,
                 select(share_runs.c.run_id)
-                .where(share_runs.c.run_id == bindparam("of_run"), ~share_runs.c.paused)
+                .where(
+                    share_runs.c.run_id == bindparam("of_run"),
+                    ~share_runs.c.paused,
+                    share_runs.c.clip.is_not_distinct_from(bindparam("of_clip", type_=BigInteger)),
+                )
                 .exists(),
             )
             .order_by(run_shards.c.shard_id)
@@ -125,11 +129,28 @@ _CLAIM = (
 
 
 async def claim_shards(
-    connection: AsyncConnection, run_id: int, phase: Phase, *, worker: str, lease_seconds: float, limit: int
+    connection: AsyncConnection,
+    run_id: int,
+    phase: Phase,
+    *,
+    clip: int | None,
+    worker: str,
+    lease_seconds: float,
+    limit: int,
 ) -> list[ShardClaim]:
-    """Take up to `limit` due shards of the run, the lowest that nobody is storing; none while the run is paused."""
+    """Take up to `limit` due shards of the run, the lowest that nobody is storing.
+
+    None while the run is paused, or is measured by another `clip` than the caller knows of.
+    """
     lease = timedelta(seconds=lease_seconds)
-    values = {"of_run": run_id, "of_phase": phase, "at_most": limit, "claimed_by": worker, "lease": lease}
+    values = {
+        "of_run": run_id,
+        "of_phase": phase,
+        "of_clip": clip,
+        "at_most": limit,
+        "claimed_by": worker,
+        "lease": lease,
+    }
     rows = (await connection.execute(_CLAIM, values)).all()
     fresh_until = monotonic() + lease_seconds / 2
     return [

@@ -29,6 +29,7 @@ def open_engine(database_url: str, *, pool_size: int = 5) -> AsyncEngine:
     return create_async_engine(
         database_url,
         pool_size=pool_size,
+        hide_parameters=True,  # an error's text is logged and stored; what was bound may name a member
         json_serializer=lambda value: json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":")),
     )
 

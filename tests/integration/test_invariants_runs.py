@@ -67,7 +67,15 @@ async def inputs(world: World, run: Run) -> Inputs:
 async def take(world: World, run: Run, worker: str, lease_seconds: float = 30) -> ShardClaim | None:
     async with world.engine.begin() as connection:
         phase = PHASE_OF[(await world.run(run.run_id)).state]
-        claims = await claim_shards(connection, run.run_id, phase, worker=worker, lease_seconds=lease_seconds, limit=1)
+        claims = await claim_shards(
+            connection,
+            run.run_id,
+            phase,
+            clip=(await world.run(run.run_id)).clip,
+            worker=worker,
+            lease_seconds=lease_seconds,
+            limit=1,
+        )
         return claims[0] if claims else None
 
 

@@ -129,9 +129,9 @@ async def test_an_older_balance_is_read_past_a_newer_checkpoint(engine: AsyncEng
             await post(connection, charge(shard, [run_id] * 8, run_id=run_id))
         newest = await read_balance(connection, shard, receivable, through_seq=3, seats=8)
         await write_balance(connection, shard, receivable, newest)
-        for through, each in ((0, 0), (1, 1), (2, 3), (3, 6)):
+        for through, each, segments in ((0, 0, 0), (1, 1, 1), (2, 3, 2), (3, 6, 0)):
             balance = await read_balance(connection, shard, receivable, through_seq=through, seats=8)
-            assert (balance.amounts.tolist(), balance.is_stored) == ([each] * 8, through == 3)
+            assert (balance.amounts.tolist(), balance.segments) == ([each] * 8, segments)
 
 
 async def test_a_shard_may_grow_after_its_checkpoint(engine: AsyncEngine) -> None:

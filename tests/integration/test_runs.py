@@ -72,7 +72,13 @@ async def in_hand(world: World, run: Run, worker: str = "one") -> tuple[Inputs, 
     async with world.engine.begin() as connection:
         pinned = await inputs_of(connection, await world.run(run.run_id))
         (claim,) = await claim_shards(
-            connection, run.run_id, PHASE_OF[pinned.run.state], worker=worker, lease_seconds=30, limit=1
+            connection,
+            run.run_id,
+            PHASE_OF[pinned.run.state],
+            clip=pinned.run.clip,
+            worker=worker,
+            lease_seconds=30,
+            limit=1,
         )
         return pinned, claim
 
