@@ -173,7 +173,8 @@ def _print_totals(run: Run, totals: Totals) -> None:
     table = Table(title=f"Run {run.run_id} is sealed", show_header=False)
     table.add_column()
     table.add_column(justify="right")
-    table.add_row("each member pays", grouped(totals.share))
+    tiers = {group["tier"] for group in (run.preview or {}).get("classes", [])}
+    table.add_row("each member pays" if len(tiers) <= 1 else "members pay at most", grouped(totals.share))
     table.add_row("members", f"{totals.members:,}")
     table.add_row("sharers", f"{totals.sharers:,}")
     for cap, seats in (run.preview or {}).get("caps_hit", {}).items():

@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
-from engine.plans.answers import aid_for, case_cap, completed_years, run_cap, terms, waiver_for, year_cap
+from engine.plans.answers import (
+    aid_for,
+    case_cap,
+    completed_years,
+    run_cap,
+    terms,
+    tier_at,
+    waiver_for,
+    weights,
+    year_cap,
+    year_caps,
+)
 from engine.plans.calendar import Slot, gate_day, is_debit_day, is_notice_day, next_debit_day, notice_end, slots
 from engine.plans.days import NEVER, date_of, day_number
 from engine.plans.reading import digest, from_json, parse, to_json
-from engine.plans.rules import Gate, NoSharers, PlanRules, Waiver
+from engine.plans.rules import Gate, NoSharers, PlanRules, ShareKey, TierBy, Waiver
 
 __all__ = [
     "NEVER",
     "Gate",
     "NoSharers",
     "PlanRules",
+    "ShareKey",
     "Slot",
+    "TierBy",
     "Waiver",
     "aid_for",
     "case_cap",
@@ -31,7 +44,10 @@ __all__ = [
     "run_cap",
     "slots",
     "terms",
+    "tier_at",
     "to_json",
     "waiver_for",
+    "weights",
     "year_cap",
+    "year_caps",
 ]

@@ -8,14 +8,19 @@ from typing import NamedTuple
 
 from engine.apportion.terms import CapBasis, OverCap, Rounding
 from engine.money import MINOR_DIGITS, decimal_text, grouped
-from engine.plans.answers import terms
-from engine.plans.rules import BusinessDays, Gate, NoSharers, PlanRules, YearCap
+from engine.plans.answers import terms, weights
+from engine.plans.rules import BusinessDays, Gate, NoSharers, PlanRules, ShareKey, Tier, TierBy
 
 _UNITS = {"CNY": "yuan", "EUR": "euro"}
 
 _GATES = {
     Gate.NOTICE_DAY: "who is covered at 00:00 of the day a claim's notice begins; who leaves later still owes",
     Gate.SETTLEMENT_DAY: "who is covered at 00:00 of the day members are debited",
+}
+
+_TIERS_BY = {
+    TierBy.CHOICE: "what was chosen at joining, as the roster says",
+    TierBy.AGE_AT_JOINING: "the age at joining; it stays when the member grows older",
 }
 
 _ROUNDINGS = {
@@ -78,11 +83,29 @@ def _calendar(rules: PlanRules) -> Iterator[tuple[str, str]]:
 def _sharing(rules: PlanRules) -> Iterator[tuple[str, str]]:
     share = rules.share
     yield "who shares", _GATES[share.gate]
+    yield "shared by", _key(rules)
+    if len(rules.tiers) > 1:
+        yield "tier by", _TIERS_BY[rules.tier_by]
     for number, tier in enumerate(rules.tiers):
-        yield f"tier {number}", f"{tier.code}: weighs {tier.weight:,}"
+        yield f"tier {number}", f"{tier.code}: {', '.join(_tier(rules, tier))}"
     yield "fee", f"{_percent(share.fee)} of the aid, on top of it" if share.fee else "none"
     yield "rounding", _ROUNDINGS[share.rounding].format(unit=_amount(rules, 1))
     yield "nobody shares", _NO_SHARERS[share.no_sharers].format(sponsor=share.sponsor)
+
+
+def _key(rules: PlanRules) -> str:
+    if rules.share.key is ShareKey.OWN_CAP:
+        return "each in proportion to the member's own cap per year"
+    return "all members alike" if len(set(weights(rules))) == 1 else "each in proportion to the weight of the tier"
+
+
+def _tier(rules: PlanRules, tier: Tier) -> Iterator[str]:
+    if tier.from_age is not None:
+        yield f"joined at the age of {tier.from_age} to {tier.to_age}"
+    if tier.weight is not None:
+        yield f"weighs {tier.weight:,}"
+    if tier.per_year is not None:
+        yield f"pays at most {_amount(rules, tier.per_year)} per calendar year"
 
 
 def _caps(rules: PlanRules) -> Iterator[tuple[str, str]]:
@@ -96,16 +119,18 @@ def _caps(rules: PlanRules) -> Iterator[tuple[str, str]]:
         yield "cap per run", "none"
     else:
         yield "cap per run", f"each member pays at most {_amount(rules, caps.per_run)} per run; {rest}"
-    if not caps.per_year:
+    if not (years := list(_year_caps(rules))):
         yield "cap per year", "none"
     else:
-        years = ", ".join(_year_cap(rules, cap) for cap in caps.per_year)
-        yield "cap per year", f"each member pays at most {years}; {rest}"
+        yield "cap per year", f"each member pays at most {', '.join(years)}; {rest}"
 
 
-def _year_cap(rules: PlanRules, cap: YearCap) -> str:
-    years = f"from {cap.from_year} on" if cap.until_year is None else f"from {cap.from_year} to {cap.until_year}"
-    return f"{_amount(rules, cap.amount)} per calendar year {years}"
+def _year_caps(rules: PlanRules) -> Iterator[str]:
+    for cap in rules.caps.per_year:
+        years = f"from {cap.from_year} on" if cap.until_year is None else f"from {cap.from_year} to {cap.until_year}"
+        yield f"{_amount(rules, cap.amount)} per calendar year {years}"
+    if any(tier.per_year is not None for tier in rules.tiers):
+        yield "the tier's own cap per calendar year"
 
 
 def _rest(rules: PlanRules) -> str:
@@ -122,7 +147,8 @@ def _rest(rules: PlanRules) -> str:
 def _claims(rules: PlanRules) -> Iterator[tuple[str, str]]:
     claims = rules.claims
     yield "waiting time", f"{claims.waiting_days} days after joining before a diagnosis counts"
-    yield "ages", f"from {claims.minimum_age_days} days to {claims.maximum_age_years} years"
+    years = f"{claims.minimum_age_years} years" if claims.minimum_age_years else f"{claims.minimum_age_days} days"
+    yield "ages", f"from {years} to {claims.maximum_age_years} years"
     for band in rules.aid:
         yield f"aid from {band.from_age} to {band.to_age}", _amount(rules, band.amount)
     for number, waiver in enumerate(rules.waivers, start=1):

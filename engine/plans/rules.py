@@ -71,6 +71,26 @@ class Gate(StrEnum):
     """00:00, in the plan's zone, of the day members are debited: a run is to be frozen on that day or later."""
 
 
+class ShareKey(StrEnum):
+    """What members share in proportion to (SCHEMES §1, share key)."""
+
+    WEIGHT = "weight"
+    """Of the tier: the same for all is equal per head; cover chosen, premium × coefficient are weights too."""
+
+    OWN_CAP = "own_cap"
+    """The tier's own yearly cap (SCHEMES: jd-hubao)."""
+
+
+class TierBy(StrEnum):
+    """What gives a membership its tier, once and for all at joining."""
+
+    CHOICE = "choice"
+    """The roster file says what was chosen."""
+
+    AGE_AT_JOINING = "age_at_joining"
+    """In completed years (SCHEMES: jd-hubao)."""
+
+
 class NoSharers(StrEnum):
     """What becomes of a run with a case that nobody shares (DESIGN §5: W_c = 0)."""
 
@@ -117,6 +137,7 @@ class Share(Part):
     """How the pool is shared; the words are those of DESIGN §5. `sponsor`: who that is, in the words of a sentence."""
 
     gate: Gate
+    key: ShareKey = ShareKey.WEIGHT
     fee: Rate
     rounding: Rounding
     over_cap: OverCap
@@ -133,10 +154,16 @@ class Share(Part):
 
 
 class Tier(Part):
-    """A kind of membership and what it weighs."""
+    """A kind of membership, what it weighs and is charged at most for a calendar year.
+
+    `weight` stands where the share key is `weight`, the ages (both included) where the age at joining gives the tier.
+    """
 
     code: Annotated[str, Field(min_length=1)]
-    weight: Annotated[int, Field(ge=0)]
+    weight: Annotated[int, Field(ge=0)] | None = None
+    per_year: Amount | None = None
+    from_age: Age | None = None
+    to_age: Age | None = None
 
 
 class YearCap(Part):
@@ -171,10 +198,14 @@ class Caps(Part):
 
 
 class Eligibility(Part):
-    """Whose claims a plan takes: the wait after joining, and the ages at first diagnosis."""
+    """Whose claims a plan takes: the wait after joining, and the ages at first diagnosis; nobody joins at others.
+
+    `minimum_age_days` holds at diagnosis only: a child may join before.
+    """
 
     waiting_days: Days
     minimum_age_days: Days
+    minimum_age_years: Age = 0
     maximum_age_years: Age
 
 
@@ -208,6 +239,7 @@ class PlanRules(Part):
     notice: Notice
     debit: Debit
     share: Share
+    tier_by: TierBy = TierBy.CHOICE
     tiers: tuple[Tier, ...] = (Tier(code="member", weight=1),)
     caps: Caps = Caps()
     claims: Eligibility
@@ -223,8 +255,9 @@ class PlanRules(Part):
             wrong.append("aid: give at least one band")
         if self.ends_on is not None and self.ends_on < self.starts_on:
             wrong.append("ends_on is before starts_on")
-        if len({tier.code for tier in self.tiers}) < len(self.tiers):
-            wrong.append("tiers: two tiers have the same code")
+        wrong += _wrong_tiers(self)
+        if self.claims.maximum_age_years < self.claims.minimum_age_years:
+            wrong.append("claims: maximum_age_years is below minimum_age_years")
         if any(band.to_age < band.from_age for band in self.aid):
             wrong.append("aid: a band ends before it begins")
         if any(other.from_age <= one.to_age for one, other in pairwise(sorted(self.aid, key=lambda b: b.from_age))):
@@ -234,3 +267,21 @@ class PlanRules(Part):
         if wrong:
             raise ValueError("; ".join(wrong))
         return self
+
+
+def _wrong_tiers(rules: PlanRules) -> list[str]:
+    wrong = []
+    tiers, by_age = rules.tiers, rules.tier_by is TierBy.AGE_AT_JOINING
+    if len({tier.code for tier in tiers}) < len(tiers):
+        wrong.append("tiers: two tiers have the same code")
+    if rules.share.key is ShareKey.WEIGHT and any(tier.weight is None for tier in tiers):
+        wrong.append("tiers: give each a weight")
+    if rules.share.key is ShareKey.OWN_CAP and any(tier.weight is not None or tier.per_year is None for tier in tiers):
+        wrong.append("tiers: with share.key own_cap give each per_year, which is what it weighs, and no weight")
+    if any((tier.from_age is not None, tier.to_age is not None) != (by_age, by_age) for tier in tiers):
+        wrong.append("tiers: give each from_age and to_age with tier_by age_at_joining, and only then")
+    elif by_age:
+        ages = sorted(age for tier in tiers for age in range(tier.from_age or 0, (tier.to_age or 0) + 1))
+        if ages != list(range(rules.claims.minimum_age_years, rules.claims.maximum_age_years + 1)):
+            wrong.append("tiers: give each age that claims allows, from minimum to maximum_age_years, one tier")
+    return wrong

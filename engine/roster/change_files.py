@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from engine.errors import InvalidInput
 from engine.plans import NEVER, PlanRules
 from engine.roster.changes import Kind, current_columns
-from engine.roster.checks import check_births, check_in_plan, check_refs, check_tiers
+from engine.roster.checks import check_births, check_in_plan, check_refs, check_tiers, tiers_of
 from engine.roster.files import CODE, DAY, TEXT, Column, PeopleFile, Problems, days_of, is_null
 from engine.roster.imports import Imported, Progress, imported_rows, note_import
 from engine.roster.members import Place, enrol, newcomers, next_place
@@ -63,7 +63,7 @@ async def change_roster(
                 break
             # From the first problem on the rest is only checked: what a line may say rests on those before.
             if not file.problems.found:
-                changes = _changes(batch)
+                changes = _changes(batch, rules)
                 standings = await _standings(connection, plan.plan_id, {change.member_ref for change in changes})
                 place = await next_place(connection, plan.plan_id)
                 taken = _taken(changes, standings, plan.plan_id, place, file.problems)
@@ -97,10 +97,10 @@ def _check(batch: pa.RecordBatch, rules: PlanRules, problems: Problems) -> None:
         problems.add_where(batch, name, lines, wrong)
     check_births(batch, "from", rules, problems)
     check_in_plan(batch.filter(pa.array(joins)), "from", rules, problems)
-    check_tiers(batch, rules, problems)
+    check_tiers(batch, "from", rules, problems)
 
 
-def _changes(batch: pa.RecordBatch) -> list[Change]:
+def _changes(batch: pa.RecordBatch, rules: PlanRules) -> list[Change]:
     columns = (
         batch["line"].to_pylist(),
         map(Kind, batch["kind"].to_pylist()),
@@ -108,7 +108,7 @@ def _changes(batch: pa.RecordBatch) -> list[Change]:
         days_of(batch["from"], 0).tolist(),
         days_of(batch["until"], NEVER).tolist(),
         days_of(batch["born_on"], 0).tolist(),
-        batch["tier"].fill_null(0).to_pylist(),
+        tiers_of(batch, "from", rules).tolist(),
     )
     return [Change(*values) for values in zip(*columns, strict=True)]
 

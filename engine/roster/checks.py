@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from engine.plans import NEVER, PlanRules, day_number
+from engine.plans import NEVER, PlanRules, TierBy, day_number, tier_at
 from engine.roster.files import Problems, days_of, is_null
 from engine.roster.members import REF_RULE, wrong_refs
 
@@ -31,7 +31,7 @@ def check_spells(batch: pa.RecordBatch, rules: PlanRules, problems: Problems) ->
     problems.add_where(
         batch, "ended_on", joined & (ended_on <= joined_on), "is not after joined_on; it is the first day not covered"
     )
-    check_tiers(batch, rules, problems)
+    check_tiers(batch, "joined_on", rules, problems)
 
 
 def check_births(batch: pa.RecordBatch, joined: str, rules: PlanRules, problems: Problems) -> None:
@@ -41,8 +41,10 @@ def check_births(batch: pa.RecordBatch, joined: str, rules: PlanRules, problems:
     early, late = known & (born_on < day_number(EARLIEST_BIRTH)), known & (born_on > joined_on)
     problems.add_where(batch, "born_on", early, f"is before {EARLIEST_BIRTH}")
     problems.add_where(batch, "born_on", late, f"is after {joined}")
-    oldest = rules.claims.maximum_age_years
-    old = known & ~early & ~late & (completed_years(born_on, joined_on) > oldest)
+    youngest, oldest = rules.claims.minimum_age_years, rules.claims.maximum_age_years
+    ages, sound = completed_years(born_on, joined_on), known & ~early & ~late
+    young, old = sound & (ages < youngest), sound & (ages > oldest)
+    problems.add_where(batch, "born_on", young, f"is not {youngest} years before {joined}; {rules.code} begins there")
     problems.add_where(batch, "born_on", old, f"is more than {oldest} years before {joined}; {rules.code} ends there")
 
 
@@ -57,10 +59,32 @@ def check_in_plan(batch: pa.RecordBatch, joined: str, rules: PlanRules, problems
         problems.add_where(batch, joined, late, f"is after {rules.code} ended on {rules.ends_on}")
 
 
-def check_tiers(batch: pa.RecordBatch, rules: PlanRules, problems: Problems) -> None:
-    """`tier` counts the plan's tiers from 0; empty is 0."""
-    tier, last = batch["tier"].fill_null(0).to_numpy(), len(rules.tiers) - 1
-    problems.add_where(batch, "tier", (tier < 0) | (tier > last), f"is no tier of {rules.code}; they are 0 to {last}")
+def check_tiers(batch: pa.RecordBatch, joined: str, rules: PlanRules, problems: Problems) -> None:
+    """`tier` counts the plan's tiers from 0; empty is 0, or the tier of the age at joining, and no other is taken."""
+    stated, last = batch["tier"].fill_null(0).to_numpy(), len(rules.tiers) - 1
+    outside = (stated < 0) | (stated > last)
+    problems.add_where(batch, "tier", outside, f"is no tier of {rules.code}; they are 0 to {last}")
+    known = ~(is_null(batch["tier"]) | is_null(batch["born_on"]) | is_null(batch[joined]))
+    other = known & ~outside & (stated != tiers_of(batch, joined, rules))
+    problems.add_where(batch, "tier", other, f"is not the tier of the age on {joined}; leave it empty, the plan knows")
+
+
+def tiers_of(batch: pa.RecordBatch, joined: str, rules: PlanRules) -> NDArray[np.int16]:
+    """int16[n]: the tier of each membership, from the age on the day in the column `joined` where the plan goes by it.
+
+    Lines that `check_births` or `check_tiers` finds wrong get any tier.
+    """
+    if rules.tier_by is TierBy.CHOICE:
+        stated: NDArray[np.int16] = batch["tier"].fill_null(0).to_numpy()
+        return stated
+    return tiers_at(rules, completed_years(days_of(batch["born_on"], 0), days_of(batch[joined], 0)))
+
+
+def tiers_at(rules: PlanRules, ages: NDArray[np.int64]) -> NDArray[np.int16]:
+    """int16[n] tiers of who joins at these ages in completed years; ages the plan does not take go by the nearest."""
+    youngest, oldest = rules.claims.minimum_age_years, rules.claims.maximum_age_years
+    by_age = np.array([tier_at(rules, age) for age in range(youngest, oldest + 1)], np.int16)
+    return by_age.take(ages - youngest, mode="clip")
 
 
 def completed_years(born_on: NDArray[np.int32], on: NDArray[np.int32]) -> NDArray[np.int64]:

@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from engine.errors import InvalidInput
 from engine.plans import NEVER, PlanRules
 from engine.roster.changes import current_columns
-from engine.roster.checks import check_refs, check_spells
+from engine.roster.checks import check_refs, check_spells, tiers_of
 from engine.roster.columns import Columns, Version, write_columns
 from engine.roster.files import CODE, DAY, TEXT, Column, PeopleFile, Problems, days_of
 from engine.roster.members import AlreadyMember, Newcomers, Place, enrol, newcomers, next_place
@@ -31,7 +31,10 @@ COLUMNS = {
     "ended_on": Column(DAY, required=False, filled=False),
     "tier": Column(CODE, required=False, filled=False),
 }
-"""What a roster file holds; `ended_on` is the first day no longer covered, `tier` counts the plan's tiers from 0."""
+"""What a roster file holds; `ended_on` is the first day no longer covered, `tier` counts the plan's tiers from 0.
+
+Where the plan gives tiers by the age at joining, `tier` may be left out, or must agree.
+"""
 
 Progress = Callable[[int], None]
 """Told how many members came in since it was told last."""
@@ -118,7 +121,7 @@ def _shardfuls(file: PeopleFile, rules: PlanRules, plan_id: int, place: Place, k
             shares_from=joined_on,
             claims_from=joined_on + np.int32(rules.claims.waiting_days),
             ended_on=days_of(batch["ended_on"], NEVER),
-            tier=batch["tier"].fill_null(0).to_numpy(),
+            tier=tiers_of(batch, "joined_on", rules),
         )
         yield _Shardful(people, columns)
         place = place.after(batch.num_rows)

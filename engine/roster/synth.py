@@ -14,7 +14,8 @@ import pyarrow.parquet
 from numpy.typing import NDArray
 
 from engine.errors import InvalidInput
-from engine.plans import PlanRules, day_number
+from engine.plans import PlanRules, TierBy, day_number
+from engine.roster.checks import completed_years, tiers_at
 
 MEMBERS_MAX = 1_000_000_000
 
@@ -33,6 +34,8 @@ _BATCH_ROWS = 1 << 18
 _LEAVERS = 0.03
 _STEEPNESS = 10.0
 _DAYS_PER_YEAR = 365.2425
+_JULIAN_DAYS_PER_YEAR = 365.25
+"""So many days a year, rounded up, are never short of a birthday."""
 _PYRAMID = ((5, 6.0), (18, 4.0), (25, 9.0), (40, 16.0), (50, 11.0), (60, 8.0), (151, 3.0))
 """Members per year of age, up to before the age named: young parents and their children, few of the old."""
 
@@ -80,14 +83,15 @@ def _batches(members: int, seed: int, rules: PlanRules, first: int, last: int) -
         ended_on, leaves = _ended(random, joined_on, last)
         numbers = number + np.cumsum(random.integers(1, 8, len(rank)))
         number = int(numbers[-1])
-        tier = random.integers(len(rules.tiers), size=len(rank), dtype=np.int16)
+        chosen = random.integers(len(rules.tiers), size=len(rank), dtype=np.int16)
+        born_on = joined_on - _ages(random, len(rank), rules)
         columns = [
             # Ten digits: the leading one of eleven becomes the letter.
             pc.utf8_replace_slice(pa.array(numbers).cast(pa.string()), 0, 1, "M"),
-            _dates(joined_on - _ages(random, len(rank), rules)),
+            _dates(born_on),
             _dates(joined_on),
             _dates(ended_on, mask=~leaves),
-            pa.array(tier),
+            pa.array(chosen if rules.tier_by is TierBy.CHOICE else tiers_at(rules, _completed(born_on, joined_on))),
         ]
         yield pa.RecordBatch.from_arrays(columns, schema=SCHEMA)
 
@@ -110,14 +114,19 @@ def _ended(
 
 def _ages(random: np.random.Generator, count: int, rules: PlanRules) -> NDArray[np.int64]:
     """int64[n] days lived at joining, within the plan's limits."""
-    years = np.arange(rules.claims.maximum_age_years + 1)
+    years = np.arange(rules.claims.minimum_age_years, rules.claims.maximum_age_years + 1)
     weights = np.array([next(weight for before, weight in _PYRAMID if year < before) for year in years])
-    whole = np.searchsorted(np.cumsum(weights) / weights.sum(), random.random(count), side="right")
+    row = np.searchsorted(np.cumsum(weights) / weights.sum(), random.random(count), side="right")
     # A little short of the next birthday, whatever leap years lie between.
     part = random.random(count) * 0.99
-    lived = ((np.minimum(whole, years[-1]) + part) * _DAYS_PER_YEAR).astype(np.int64)
-    days: NDArray[np.int64] = np.maximum(lived, rules.claims.minimum_age_days)
+    lived = ((years.take(row, mode="clip") + part) * _DAYS_PER_YEAR).astype(np.int64)
+    old_enough = int(np.ceil(years[0] * _JULIAN_DAYS_PER_YEAR))
+    days: NDArray[np.int64] = np.maximum(lived, max(old_enough, rules.claims.minimum_age_days))
     return days
+
+
+def _completed(born_on: NDArray[np.int64], joined_on: NDArray[np.int64]) -> NDArray[np.int64]:
+    return completed_years(born_on.astype(np.int32), joined_on.astype(np.int32))
 
 
 def _dates(days: NDArray[np.int64], mask: NDArray[np.bool_] | None = None) -> pa.Array:

@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from engine.apportion import Seats
+from engine.apportion import UNLIMITED, Seats
 from engine.ledger.balances import Balance, read_year_usage
-from engine.plans.answers import run_cap, waiver_for, year_cap
+from engine.plans.answers import run_cap, waiver_for, year_caps
 from engine.plans.days import date_of, day_number
 from engine.roster.columns import read_seats
 from engine.runs.run import Inputs
@@ -27,14 +27,23 @@ async def seats_of(connection: AsyncConnection, inputs: Inputs, claim: ShardClai
     first_seat = (claim.shard_id % PLAN_STRIDE - 1) * SHARD_SEATS
     seats = await read_seats(connection, claim.shard_id, claim.roster_version, first_seat)
     year = inputs.run.debit_on.year
-    least, yearly = run_cap(inputs.rules), year_cap(inputs.rules, year)
-    if yearly is None:
+    least, yearly = run_cap(inputs.rules), year_caps(inputs.rules, year)
+    if not any(cap is not None for cap in yearly):
         return replace(seats, allowance=least), None
     usage = await read_year_usage(connection, claim.shard_id, year, through_seq=claim.ledger_seq, seats=len(seats))
-    if not usage.amounts.any():
-        return replace(seats, allowance=yearly if least is None else min(least, yearly)), usage
-    left = np.maximum(yearly - usage.amounts, 0)
-    return replace(seats, allowance=left if least is None else np.minimum(left, least)), usage
+    return replace(seats, allowance=_left(yearly, seats, usage, UNLIMITED if least is None else least)), usage
+
+
+def _left(yearly: tuple[int | None, ...], seats: Seats, usage: Balance, least: int) -> NDArray[np.int64] | int:
+    """The least of `least` and what the yearly caps, by tier, leave: int64[n], or one amount where all are alike."""
+    caps = np.array([UNLIMITED if cap is None else cap for cap in yearly], dtype=np.int64)
+    alike = bool((caps == caps[0]).all())
+    if alike and not usage.amounts.any():
+        return min(int(caps[0]), least)
+    cap = caps[0] if alike else caps.take(seats.tier)
+    # A seat without a cap has no limit, whatever it used.
+    left = np.where(cap == UNLIMITED, UNLIMITED, np.maximum(cap - usage.amounts, 0))
+    return np.minimum(left, least, out=left)
 
 
 def waived_seats(inputs: Inputs, seats: Seats) -> NDArray[np.bool_] | None:

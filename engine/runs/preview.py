@@ -14,7 +14,7 @@ from engine.apportion.seats import spans
 from engine.claims.sharing import claims_in
 from engine.errors import FentanError
 from engine.money import decimal_text, to_major
-from engine.plans.answers import run_cap, terms, year_cap
+from engine.plans.answers import run_cap, terms, year_caps
 from engine.plans.days import date_of
 from engine.plans.rules import NoSharers
 from engine.runs.planning import measure_again
@@ -142,8 +142,9 @@ def _caps_hit(inputs: Inputs, solution: Solution) -> dict[str, int]:
     if inputs.cases and any(case.cap is not None for case in inputs.cases):
         hit["per_case"] = sum(group.seats for group in solution.groups if group.case_capped)
     per_run = run_cap(inputs.rules)
-    for name, cap in (("per_run", per_run), ("per_year", year_cap(inputs.rules, inputs.run.debit_on.year))):
-        if cap is not None:
+    yearly = any(cap is not None for cap in year_caps(inputs.rules, inputs.run.debit_on.year))
+    for name, stands in (("per_run", per_run is not None), ("per_year", yearly)):
+        if stands:
             hit[name] = sum(
                 group.seats
                 for group in solution.groups

@@ -32,6 +32,14 @@ def changed(code: str, table: str, **values: Any) -> PlanRules:
         ("xianghubao-2018", "life", "from 2018-10-16 until 2018-11-27, by the days of Asia/Shanghai"),
         ("xianghubao-2018", "cap per case", "each member pays at most 0.10 yuan per case; the insurer pays the rest"),
         ("xianghubao-2018", "cap per year", "none"),
+        ("xianghubao-2018", "shared by", "all members alike"),
+        ("jd-hubao", "shared by", "each in proportion to the member's own cap per year"),
+        ("jd-hubao", "who shares", "who is covered at 00:00 of the day members are debited"),
+        (
+            "jd-hubao",
+            "cap per year",
+            "each member pays at most the tier's own cap per calendar year; the insurer pays the rest",
+        ),
         ("xianghubao-2018", "fee", "10 % of the aid, on top of it"),
         ("xianghubao-2018", "notice", "claims are published on days 7 and 21 of the month, for 3 days"),
         ("xianghubao-2018", "aid from 0 to 39", "300,000.00 yuan"),
@@ -104,11 +112,19 @@ def leaves(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[tuple[Any, 
             yield from leaves(part, (*path, key))
 
 
+GROWING = {"weight", "from_age", "from_year", "length_days", "waiting_days", "minimum_age_years"}
+"""Numbers that may be one more; the others may be one less."""
+
 WITHOUT_EFFECT = {("share", "fallback"), ("share", "surplus_first"), ("caps", "unit")}
 """Rules that say something only beside another value of another rule."""
 
+WITH_OTHERS = {("share", "key"), ("tier_by",), ("tiers", 0, "from_age"), ("tiers", 0, "to_age")}
+"""Rules that change together with others: see the test of tiers."""
+
 LEAVES = [
-    (path, value) for path, value in leaves(json.loads(to_json(preset("xianghubao")))) if path not in WITHOUT_EFFECT
+    (path, value)
+    for path, value in leaves(json.loads(to_json(preset("xianghubao"))))
+    if path not in WITHOUT_EFFECT | WITH_OTHERS
 ]
 
 
@@ -125,15 +141,32 @@ def test_no_rule_goes_without_a_word(path: tuple[Any, ...], value: Any) -> None:
     assert len(differences(preset("xianghubao"), rules)) >= 1
 
 
+def test_a_change_of_tiers_is_named() -> None:
+    tables = json.loads(to_json(preset("jd-hubao")))
+    tables["tiers"][0]["to_age"], tables["tiers"][1]["from_age"] = 2, 3
+    moved = differences(preset("jd-hubao"), from_json(json.dumps(tables), "moved"))
+    assert [(difference.topic, difference.new) for difference in moved] == [
+        ("tier 0", "0-1: joined at the age of 0 to 2, pays at most 234.00 yuan per calendar year"),
+        ("tier 1", "2-4: joined at the age of 3 to 4, pays at most 156.00 yuan per calendar year"),
+    ]
+    tables["tier_by"], tables["share"]["key"] = "choice", "weight"
+    tables["tiers"] = [{"code": "basic", "weight": 1}, {"code": "double", "weight": 2}]
+    chosen = {
+        difference.topic: difference.new
+        for difference in differences(preset("jd-hubao"), from_json(json.dumps(tables), "x"))
+    }
+    assert chosen["tier by"] == "what was chosen at joining, as the roster says"
+    assert chosen["shared by"] == "each in proportion to the weight of the tier"
+    assert chosen["tier 1"] == "double: weighs 2"
+    assert chosen["cap per year"] == "none"
+    assert chosen["tier 12"] is None
+
+
 def another(path: tuple[Any, ...], value: Any) -> Any:
     if path[-1] == "business_days":
         return {"roll": "following"}
     if value is None:
         return 2030 if path[-1] == "until_year" else "9.99"
     if isinstance(value, int):
-        return (
-            value + 1
-            if path[-1] in ("weight", "from_age", "from_year", "length_days", "waiting_days")
-            else value - 1 or 2
-        )
+        return value + 1 if path[-1] in GROWING else value - 1 or 2
     return OTHERS.get(value, f"another {value}")

@@ -24,9 +24,11 @@ from engine.plans import (
     parse,
     run_cap,
     terms,
+    tier_at,
     to_json,
     waiver_for,
     year_cap,
+    year_caps,
 )
 
 FOLDER = Path(__file__).parents[3] / "config" / "plans"
@@ -171,7 +173,6 @@ def test_every_wrong_key_is_reported_at_once() -> None:
         parse(text, "plan.toml")
     assert [line.split(": ")[1] for line in str(refused.value).splitlines()] == [
         "share.fee",
-        "tiers.0.weight",
         "tiers.0.weigth",
         "caps.per_case",
     ]
@@ -184,6 +185,60 @@ def test_yearly_caps_follow_each_other_and_may_not_overlap() -> None:
     assert [year_cap(rules, year) for year in (2018, 2019, 2020, 2021, 2022)] == [None, 18_800, 18_800, 20_000, 20_000]
     with pytest.raises(InvalidInput, match="two caps hold in the same year"):
         parse(text.replace("from_year = 2019", two.format(2021), 1), "plan.toml")
+
+
+def test_an_own_cap_is_what_a_membership_weighs_and_pays_at_most() -> None:
+    rules = preset("jd-hubao")
+    caps = [234, 156, 132, 182, 260, 390, 650, 710, 1_300, 1_050, 1_586, 1_170, 1_924]
+    assert terms(rules).weights == year_caps(rules, 2019) == tuple(100 * cap for cap in caps)
+    assert year_cap(rules, 2030, tier=8) == 130_000
+
+
+@pytest.mark.parametrize(
+    ("age", "code"),
+    [(0, "0-1"), (1, "0-1"), (2, "2-4"), (45, "41-45"), (46, "46-50"), (70, "66-70"), (71, None)],
+)
+def test_the_age_at_joining_gives_the_tier(age: int, code: str | None) -> None:
+    rules = preset("jd-hubao")
+    tier = tier_at(rules, age)
+    assert (None if tier is None else rules.tiers[tier].code) == code
+    assert tier_at(preset("xianghubao"), age) is None
+
+
+def test_of_the_plans_cap_and_the_tiers_own_the_lower_holds() -> None:
+    tiers = 'per_year = "100"\n[[tiers]]\ncode = "more"\nweight = 2\nper_year = "500"'
+    rules = parse(text_of("xianghubao").replace("weight = 1", f"weight = 1\n{tiers}"), "plan.toml")
+    assert year_caps(rules, 2019) == (10_000, 18_800)
+    assert year_caps(rules, 2018) == (10_000, 50_000)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("to_age = 1\n", "to_age = 2\n", "tiers: give each age that claims allows, from minimum to maximum_age_years,"),
+        ("from_age = 2\n", "from_age = 3\n", "tiers: give each age that claims allows"),
+        ("maximum_age_years = 70", "maximum_age_years = 71", "tiers: give each age that claims allows"),
+        ("maximum_age_years = 70", "maximum_age_years = 70\nminimum_age_years = 71", "is below minimum_age_years"),
+        ("to_age = 1\n", "", "tiers: give each from_age and to_age with tier_by age_at_joining, and only then"),
+        ('tier_by = "age_at_joining"', "", "tiers: give each from_age and to_age with tier_by age_at_joining"),
+        ('tier_by = "age_at_joining"', 'tier_by = "age"', "tier_by: Input should be 'choice' or 'age_at_joining'"),
+        ('per_year = "234"', "weight = 234", "tiers: with share.key own_cap give each per_year"),
+        ('per_year = "234"', 'per_year = "234"\nweight = 234', "which is what it weighs, and no weight"),
+        ('key = "own_cap"', "", "tiers: give each a weight"),
+    ],
+)
+def test_tiers_that_do_not_fit_are_refused(old: str, new: str, said: str) -> None:
+    text = text_of("jd-hubao")
+    assert old in text
+    with pytest.raises(InvalidInput) as refused:
+        parse(text.replace(old, new, 1), "plan.toml")
+    assert said in str(refused.value)
+
+
+def test_a_plan_may_begin_at_an_age() -> None:
+    rules = parse(text_of("xianghubao").replace("waiting_days", "minimum_age_years = 18\nwaiting_days"), "plan.toml")
+    with pytest.raises(InvalidInput, match="17 years old at diagnosis; xianghubao takes claims from 18 on"):
+        aid_for(rules, date(2000, 3, 2), date(2018, 3, 1))
 
 
 @pytest.mark.parametrize(

@@ -205,3 +205,30 @@ def test_batches_are_cut_where_shards_end(place: Place, sizes: list[int], expect
     cut = list(_cut(iter(batches), place))
     assert [batch.num_rows for batch in cut] == expected
     assert [n for batch in cut for n in batch["n"].to_pylist()] == list(range(sum(sizes)))
+
+
+@pytest.mark.parametrize(
+    ("born_on", "tier", "problem"),
+    [
+        ("2018-06-01", "0", None),
+        ("1990-05-05", "", None),
+        ("1990-05-05", "4", None),
+        ("1990-05-05", "5", "line 2, tier: '5': is not the tier of the age on joined_on; leave it empty, the plan kno"),
+        ("1990-05-05", "13", "line 2, tier: '13': is no tier of jd-hubao; they are 0 to 12"),
+        ("1940-05-05", "", "line 2, born_on: '1940-05-05': is more than 70 years before joined_on"),
+    ],
+)
+def test_where_the_age_gives_the_tier_a_file_may_only_agree(
+    tmp_path: Path, born_on: str, tier: str, problem: str | None
+) -> None:
+    rules = parse((config_dir() / "plans" / "jd-hubao.toml").read_text("utf-8"), "jd-hubao.toml")
+    found = problems_in(written(tmp_path, f"{HEADER}M1,{born_on},2019-01-01,,{tier}\n"), rules)
+    assert [bool(problem and line.startswith(problem)) for line in found] == [True] * (problem is not None)
+
+
+def test_a_plan_that_begins_at_an_age_takes_nobody_younger(tmp_path: Path, rules: PlanRules) -> None:
+    begins = rules.model_copy(update={"claims": rules.claims.model_copy(update={"minimum_age_years": 18})})
+    old_enough, young = "M1,2001-01-01,2019-01-01,,\n", "M2,2001-01-02,2019-01-01,,\n"
+    assert problems_in(written(tmp_path, HEADER + old_enough), begins) == []
+    (problem,) = problems_in(written(tmp_path, HEADER + young), begins)
+    assert problem.startswith("line 2, born_on: '2001-01-02': is not 18 years before joined_on; xianghubao begins ther")

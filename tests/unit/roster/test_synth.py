@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 import pytest
 
 from engine.errors import InvalidInput
-from engine.plans import PlanRules, parse
+from engine.plans import PlanRules, completed_years, parse, tier_at
 from engine.resources import config_dir
 from engine.roster.checks import check_refs, check_spells
 from engine.roster.files import PeopleFile
@@ -94,3 +94,23 @@ def test_tags_are_keyed_blake2b_one_after_the_other() -> None:
     assert tags_of(refs, key) == b"".join(expected)
     assert tags_of(refs, b"another key, 16+") != tags_of(refs, key)
     assert tags_of([], key) == b""
+
+
+@pytest.fixture(scope="module")
+def by_age() -> PlanRules:
+    return parse((config_dir() / "plans" / "jd-hubao.toml").read_text("utf-8"), "jd-hubao.toml")
+
+
+def test_tiers_follow_the_age_at_joining(by_age: PlanRules) -> None:
+    table = made(20_000, 1, by_age)
+    born, joined = (table[name].to_pylist() for name in ("born_on", "joined_on"))
+    tiers = [tier_at(by_age, completed_years(*days)) for days in zip(born, joined, strict=True)]
+    assert table["tier"].to_pylist() == tiers
+    assert set(tiers) == set(range(13))
+
+
+def test_a_plan_that_begins_at_an_age_gets_nobody_younger(rules: PlanRules) -> None:
+    claims = rules.claims.model_copy(update={"minimum_age_years": 60, "maximum_age_years": 70})
+    table = made(20_000, 1, rules.model_copy(update={"claims": claims}))
+    pairs = zip(table["born_on"].to_pylist(), table["joined_on"].to_pylist(), strict=True)
+    assert {completed_years(*pair) for pair in pairs} == set(range(60, 71))
