@@ -34,9 +34,9 @@ class Histogram:
         return len(self.seats)
 
     @classmethod
-    def alike(cls, seats: int, allowance: int | None) -> Histogram:
-        """`seats` of tier 0 that cover the only gate, each with `allowance` minor units (None: no limit)."""
-        row = (0, 0, UNLIMITED if allowance is None else allowance, 0, seats)
+    def alike(cls, seats: int, allowance: int | None, tier: int = 0) -> Histogram:
+        """`seats` of one tier that cover the only gate, each with `allowance` minor units (None: no limit)."""
+        row = (0, tier, UNLIMITED if allowance is None else allowance, 0, seats)
         return cls(*(np.array([value], dtype=np.int64) for value in row))
 
     def to_bytes(self) -> bytes:

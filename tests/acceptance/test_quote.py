@@ -81,6 +81,56 @@ def test_quote(arguments: str, expected: list[str | None]) -> None:
     assert list(quoted(*arguments.split()).values()) == expected
 
 
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        pytest.param(
+            "--aid 300000 --cap-sum 5853400000 --own-cap 1300",
+            ["0.08", "0.0732907370", "0.08", "30000.00", None, "0.00", "300000.00", None],
+            id="published: 0.07329, so 0.08",
+        ),
+        pytest.param(
+            "--aid 300000 --cap-sum 5853400000 --own-cap 1300 --members 3",
+            ["0.08", "0.0732907370", "0.24", "30000.00", None, "0.00", "300000.00", None],
+            id="published: three people 0.24",
+        ),
+        pytest.param(
+            "--aid 300000x3 --cap-sum 500000 --own-cap 132",
+            ["132.00", "132.0000000000", "132.00", "90000.00", None, "490000.00", "900000.00", "per_year"],
+            id="over the caps the insurer pays",
+        ),
+        pytest.param(
+            "--aid 300000 --cap-sum 5853400000 --own-cap 1300 --carry 330000",
+            ["0.00", "0.0000000000", "0.00", "30000.00", None, "0.00", "300000.00", None],
+            id="the carry pays for all",
+        ),
+    ],
+)
+def test_what_one_cap_among_all_pays(arguments: str, expected: list[str | None]) -> None:
+    assert list(quoted("--plan", "jd-hubao", *arguments.split()).values()) == expected
+
+
+def test_each_tier_has_its_share() -> None:
+    arguments = "--plan jd-hubao --aid 300000 --tier 46-50=1000000 --tier 66-70=20000 --json"
+    run = fentan("quote", *arguments.split())
+    assert run.returncode == 0, run.stderr
+    answer = json.loads(run.stdout)
+    assert list(answer) == [*KEYS, "tiers"]
+    assert (answer["share"], answer["charged"], answer["carry_out"]) == ("0.48", "339600.00", "9600.00")
+    assert answer["tiers"] == {
+        "66-70": {"members": 20_000, "share": "0.48", "exact": "0.4743589744", "capped_by": None},
+        "46-50": {"members": 1_000_000, "share": "0.33", "exact": "0.3205128205", "capped_by": None},
+    }
+    shown = fentan("quote", *arguments.split()[:-1]).stdout
+    for text in ("1,020,000 members", "at most", "1,000,000 pay 0.33"):
+        assert text in shown
+
+
+def test_members_of_the_only_tier_are_members() -> None:
+    common = ("--plan", "xianghubao", "--aid", "300000x2")
+    assert quoted(*common, "--tier", "member=23000000") == quoted(*common, "--members", "23000000")
+
+
 def test_without_a_day_an_open_ended_yearly_cap_applies() -> None:
     assert quoted("--plan", "xianghubao", "--members", "1000", "--aid", "300000x3000")["capped_by"] == "per_year"
 
@@ -111,7 +161,7 @@ def test_for_eyes_the_same_numbers_stand_in_a_table() -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ("--plan waterfall --members 1 --aid 1", "no plan 'waterfall'; known are xianghubao, xianghubao-2018"),
+        ("--plan waterfall --members 1 --aid 1", "no plan 'waterfall'; known are jd-hubao, meituan, xianghubao,"),
         ("--plan xianghubao --members 1 --aid lots", "--aid lots: write an amount, or amount x count"),
         ("--plan xianghubao --members 1 --aid 0.001", "'0.001' has more than 2 decimal places"),
         ("--plan xianghubao --members 1 --aid 1x999999999", "more than 100,000 cases"),
@@ -119,6 +169,15 @@ def test_for_eyes_the_same_numbers_stand_in_a_table() -> None:
         ("--plan xianghubao --members 1 --aid 1 --carry -1", "never negative"),
         ("--plan xianghubao --members 1 --aid 90000000000000000x2", "split the run"),
         ("--plan xianghubao --members 0 --aid 1", "--members"),
+        ("--plan xianghubao --aid 1", "say who shares: --members N, or --tier CODE=COUNT, or --cap-sum AMOUNT --own-c"),
+        ("--plan xianghubao --aid 1 --members 2 --tier member=2", "say who shares"),
+        ("--plan jd-hubao --aid 1 --cap-sum 5", "say who shares"),
+        ("--plan jd-hubao --aid 1 --members 2", "jd-hubao has 13 tiers; say how many members are of each"),
+        ("--plan jd-hubao --aid 1 --tier 46-50", "--tier 46-50: write CODE=COUNT; the tiers of jd-hubao are 0-1, 2-4,"),
+        ("--plan jd-hubao --aid 1 --tier 46-51=3", "--tier 46-51=3: write CODE=COUNT"),
+        ("--plan jd-hubao --aid 1 --tier 46-50=0", "--tier 46-50=0: write CODE=COUNT"),
+        ("--plan jd-hubao --aid 1 --cap-sum 5 --own-cap 6", "1 × --own-cap 6.00 is not above 0 and within --cap-sum"),
+        ("--plan meituan --aid 1 --cap-sum 5 --own-cap 1", "meituan does not share by own cap"),
     ],
 )
 def test_what_cannot_be_quoted_is_said_in_words(arguments: str, said: str) -> None:
