@@ -50,6 +50,12 @@ def test_a_preset_is_named_like_its_file_and_comes_back_from_json(code: str) -> 
     assert from_json(to_json(rules), "pinned") == rules
 
 
+def test_the_page_of_plans_has_a_column_for_every_preset() -> None:
+    page = (FOLDER.parents[1] / "docs" / "plans.md").read_text("utf-8")
+    (header,) = (line for line in page.splitlines() if line.startswith("| |"))
+    assert sorted(header.strip("| ").split(" | ")) == sorted(path.stem for path in FOLDER.glob("*.toml"))
+
+
 @pytest.mark.parametrize(
     ("code", "fee", "year_caps"),
     [
