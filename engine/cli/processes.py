@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Annotated
 
 import typer
@@ -17,6 +17,7 @@ from engine.store.database import engine_on, prepare
 from engine.store.database import migrate as migrate_schema
 from workers.supervisor import run_worker
 
+LOOK_SECONDS = 1.0
 STOP_SECONDS = 30.0
 """How long a worker may take to finish the shard in hand; then it is killed, which loses nothing."""
 
@@ -64,15 +65,24 @@ def up(
     """Servers and workers in the foreground; Ctrl-C stops all of them."""
     settings = start()
     with addresses(settings) as found:
-        asyncio.run(_prepared(found))
-        with worker_processes(workers, found) as processes:
-            typer.echo(f"{workers} workers are up; Ctrl-C stops them")
-            stopping = [signal.SIGINT, signal.SIGTERM, signal.SIGCHLD]
-            signal.pthread_sigmask(signal.SIG_BLOCK, stopping)
-            while signal.sigwait(stopping) == signal.SIGCHLD:
-                if gone := [process.pid for process in processes if process.poll() is not None]:
-                    typer.echo(f"worker {gone[0]} has ended; the others go on until Ctrl-C", err=True)
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, stopping)
+        asyncio.run(_up(found, workers))
+
+
+async def _up(found: Addresses, workers: int) -> None:
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    await _prepared(found)
+    with worker_processes(workers, found) as processes:
+        typer.echo(f"{workers} workers are up; Ctrl-C stops them")
+        up_still = len(processes)
+        while not stop.is_set():
+            with suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), LOOK_SECONDS)
+            alive = sum(process.poll() is None for process in processes)
+            if alive < up_still and not stop.is_set():
+                typer.echo(f"a worker has ended; {alive} go on until Ctrl-C", err=True)
+            up_still = alive
 
 
 def migrate() -> None:
