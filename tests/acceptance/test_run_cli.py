@@ -206,7 +206,11 @@ def test_a_refusal_says_what_to_do(fentan: Fentan, arguments: tuple[str, ...], m
 @pytest.mark.parametrize(
     ("debit_on", "message"),
     [
-        ("2019-07-15", "2019-07-15 is no debit day of xianghubao; it debits on days 14, 28 of the month"),
+        (
+            "2019-07-15",
+            "2019-07-15 is no debit day of xianghubao; it debits on days 14, 28 of the month; "
+            "`fentan calendar xianghubao --year 2019` prints them",
+        ),
         ("2019-06-28", "no passed claim of xianghubao waits for a run; `fentan claim list` shows where they stand"),
     ],
 )
