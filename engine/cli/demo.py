@@ -20,7 +20,7 @@ from engine.cli.plan import enter_plan
 from engine.cli.processes import worker_processes
 from engine.cli.quote import load_plan
 from engine.cli.roster import import_with_progress
-from engine.cli.run import follow, print_preview
+from engine.cli.run import follow, phases_shown, print_preview
 from engine.cli.shell import Addresses, addresses, start
 from engine.cli.story import Story, bring_claims, claimants, demo_story, replay_story
 from engine.errors import FentanError, InvalidInput
@@ -152,10 +152,7 @@ async def _show(engine: AsyncEngine, run: Run, member_ref: str, roster_seconds: 
     _print_totals(run, totals)
     print_trial_balance(console, lines)
     await print_statement(console, engine, run.plan_id, member_ref)
-    table = Table("phase", "seconds", "members/s", title="How long it took")
-    for phase, row in phases.items():
-        table.add_row(phase, f"{row['seconds']:.2f}", f"{row['members_per_second']:,.0f}")
-    console.print(table)
+    console.print(phases_shown(phases))
     console.print(f"sealed root {run.root.hex()}")
     return {
         "plan": run.plan_code,

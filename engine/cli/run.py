@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from time import monotonic
 from typing import Annotated, Any
@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
-from rich.table import Table
+from rich.table import Column, Table
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from engine.cli.options import As
@@ -35,6 +35,7 @@ console = Console()
 
 RunId = Annotated[int, typer.Argument(metavar="RUN", help="The run's number.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+MONEY = ("aid", "fee", "carry_in", "carry_out", "sponsor", "charged", "waived", "share")
 WATCH_SECONDS = 0.2
 RESTS = (RunState.PREVIEWED, RunState.SEALED, RunState.VOIDED, RunState.FAILED)
 """States in which nothing moves until a person does something, or at all."""
@@ -227,11 +228,49 @@ def show(run_id: RunId, as_json: AsJson = False) -> None:
     if as_json:
         print(json.dumps(found, ensure_ascii=False, indent=2))
         return
-    table = Table(title=f"Run {run_id}", show_header=False)
+    _print_run(found)
+
+
+def _print_run(found: dict[str, Any]) -> None:
+    """A run for eyes: what it is and came to, its cases, its phases, and what went wrong."""
+    facts = Table(title=f"Run {found['run']}", show_header=False)
+    facts.add_column()
+    facts.add_column(overflow="fold")
     for name, value in found.items():
-        text = json.dumps(value, ensure_ascii=False) if isinstance(value, dict | list) else str(value)
-        table.add_row(name.replace("_", " "), text)
-    console.print(table)
+        if value in (None, [], {}) or name in ("run", "cases", "phases", "failed_shards"):
+            continue
+        facts.add_row(name.replace("_", " "), _fact(name, value))
+    console.print(facts)
+    if found["cases"]:
+        cases = Table("claim", *(Column(name, justify="right") for name in ("aid", "aid paid", "fee")), title="Cases")
+        for case in found["cases"]:
+            amounts = [grouped(to_minor(case[name])) if case[name] else "" for name in ("aid", "aid_paid", "fee")]
+            cases.add_row(str(case["claim"]), *amounts)
+        console.print(cases)
+    if found["phases"]:
+        console.print(phases_shown(found["phases"]))
+    for failed in found["failed_shards"]:
+        console.print(f"shard {failed['shard']} failed: {failed['error']}", style="red", soft_wrap=True)
+
+
+def _fact(name: str, value: Any) -> str:
+    if name == "shards":
+        return ", ".join(f"{count:,} {state}" for state, count in value.items() if count or state == "all")
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    return grouped(to_minor(value)) if name in MONEY else str(value)
+
+
+def phases_shown(phases: Mapping[str, Mapping[str, float]]) -> Table:
+    """How long each phase took, for eyes."""
+    table = Table(
+        "phase", *(Column(name, justify="right") for name in ("seconds", "members/s")), title="How long it took"
+    )
+    for phase, row in phases.items():
+        table.add_row(phase, f"{row['seconds']:.2f}", f"{row['members_per_second']:,.0f}")
+    return table
 
 
 async def describe(engine: AsyncEngine, run_id: int) -> dict[str, Any]:
