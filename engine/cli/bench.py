@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import platform
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from engine.claims import file, pass_due, publish
+from engine.cli import report_file
 from engine.cli.alternatives import ALTERNATIVES, Amounts, Measured, load_sources, measure
 from engine.cli.processes import worker_processes
 from engine.cli.quote import load_plan
@@ -109,12 +109,12 @@ def bench(
     keep: Annotated[bool, typer.Option("--keep", help="Keep the database fentan_bench.")] = False,
 ) -> None:
     """Measure a share run against row tables with the same members and amounts, in a database of its own."""
+    report_file.prepare(report)
     settings = start()
     with addresses(settings) as found:
         outcome = asyncio.run(_bench(found, members, workers, keep=keep))
     if report is not None:
-        report.parent.mkdir(parents=True, exist_ok=True)
-        report.write_text(json.dumps(outcome, ensure_ascii=False, indent=2) + "\n", "utf-8")
+        report_file.write(report, outcome)
         console.print(f"report: {report}")
 
 
