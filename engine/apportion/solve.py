@@ -37,8 +37,7 @@ def solve(
     used = min(carry_in, sum(costs))
     loads = _loads(gates, cases, costs, used)
     pool, seats = sum(load.burden for load in loads), sum(row.seats for row in rows)
-    if max(pool, carry_in) + seats > BIGINT_MAX or sum(costs) > BIGINT_MAX:
-        raise PoolTooLarge(f"a pool of {pool}, aid and fees of {sum(costs)} minor units do not fit; split the run")
+    _check_fit(sum(costs), pool, carry_in, seats)
     share_out = poured if terms.over_cap is OverCap.REDISTRIBUTE else proportional
     shares = share_out(rows, len(gates), loads, terms)
     groups = _groups(rows, shares, terms, clip)
@@ -85,6 +84,16 @@ def _check(rows: Sequence[Row], gates: Sequence[int], cases: Sequence[Case], ter
     highest = max((row.tier for row in rows), default=0)
     if highest >= len(terms.weights):
         raise InvalidInput(f"tier {highest} has no weight; weights are given for tiers 0 to {len(terms.weights) - 1}")
+
+
+def _check_fit(cost: int, pool: int, carry_in: int, seats: int) -> None:
+    """No sum of the run, rounded up by a unit per seat, leaves 63 bits."""
+    if cost > BIGINT_MAX:
+        raise PoolTooLarge(f"aid and fees of {cost} minor units do not fit into 63 bits; split the run")
+    if carry_in + seats > BIGINT_MAX:
+        raise PoolTooLarge(f"a carry-in of {carry_in} minor units and {seats} seats do not fit into 63 bits together")
+    if pool + seats > BIGINT_MAX:
+        raise PoolTooLarge(f"a pool of {pool} minor units and {seats} seats do not fit into 63 bits; split the run")
 
 
 def _loads(gates: Sequence[int], cases: Sequence[Case], costs: Sequence[int], used: int) -> list[Load]:

@@ -11,6 +11,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from engine.apportion.charge import charge, offsets
+from engine.apportion.errors import PoolTooLarge, TooManyDraws
 from engine.apportion.histogram import Histogram, collect
 from engine.apportion.measure import measure
 from engine.apportion.rate import Rate
@@ -143,7 +144,10 @@ def apportion_world(world: object, place: str = "world") -> dict[str, Any]:
         parsed = World.model_validate(world)
     except ValidationError as error:
         raise InvalidInput("\n".join(f"{place}: {_line(each)}" for each in error.errors())) from None
-    return _members(parsed) if parsed.groups is None else _groups(parsed, parsed.groups)
+    try:
+        return _members(parsed) if parsed.groups is None else _groups(parsed, parsed.groups)
+    except (InvalidInput, PoolTooLarge, TooManyDraws) as error:
+        raise type(error)(f"{place}: {error}") from None
 
 
 def _line(error: Any) -> str:

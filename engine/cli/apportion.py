@@ -27,4 +27,6 @@ def apportion(
         worlds = json.loads(text)
     except ValueError as error:
         raise InvalidInput(f"{source}: not JSON: {error}") from None
+    except RecursionError:
+        raise InvalidInput(f"{source}: nested too deeply; a world is a list and a few objects deep") from None
     typer.echo(json.dumps(apportion_worlds(worlds), ensure_ascii=False, indent=2))

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from engine.errors import InvalidInput
-from engine.money import decimal_text, grouped, to_major, to_minor
+from engine.money import BIGINT_MAX, decimal_text, grouped, to_major, to_minor
 from engine.resources import config_dir
 
 if TYPE_CHECKING:
@@ -26,7 +26,9 @@ CASES_MAX = 100_000
 def quote(
     plan: Annotated[str, typer.Option(metavar="CODE", help="A plan of config/plans, or a path to a TOML file.")],
     aid: Annotated[list[str], typer.Option(metavar="AMOUNT[xN]", help="300000, or 300000x50 for fifty. Repeatable.")],
-    members: Annotated[int | None, typer.Option(metavar="N", min=1, help="How many members share.")] = None,
+    members: Annotated[
+        int | None, typer.Option(metavar="N", min=1, max=BIGINT_MAX, help="How many members share.")
+    ] = None,
     tier: Annotated[
         list[str] | None, typer.Option(metavar="CODE=COUNT", help="How many of a tier, in place of N. Repeatable.")
     ] = None,
@@ -190,13 +192,13 @@ def _counts(texts: list[str], rules: PlanRules) -> dict[int, int]:
 def _cases(texts: list[str]) -> list[int]:
     aids: list[int] = []
     for text in texts:
-        match = re.fullmatch(r"(?P<amount>[0-9.]+)(?:x(?P<count>[0-9]{1,9}))?", text)
-        if not match:
-            raise InvalidInput(f"--aid {text}: write an amount, or amount x count: 300000 or 300000x50")
+        match = re.fullmatch(r"(?P<amount>[0-9.]+)(?:x(?P<count>[1-9][0-9]{0,8}))?", text)
+        if not match or not (amount := to_minor(match["amount"])):
+            raise InvalidInput(f"--aid {text}: write an amount above 0, or amount x count: 300000 or 300000x50")
         count = int(match["count"] or 1)
         if len(aids) + count > CASES_MAX:
             raise InvalidInput(f"--aid {text}: that is more than {CASES_MAX:,} cases; quote fewer at a time")
-        aids += [to_minor(match["amount"])] * count
+        aids += [amount] * count
     return aids
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
-from decimal import Decimal, InvalidOperation
 from fractions import Fraction
 
 from engine.errors import InvalidInput
@@ -14,18 +14,25 @@ BIGINT_MAX = 2**63 - 1
 MINOR_DIGITS = 2
 """Decimal places of every unit Fentan keeps books in (CNY, EUR)."""
 
+_AMOUNT = re.compile(r"(?P<sign>-?)(?P<whole>[0-9]+)(\.(?P<decimals>[0-9]+))?")
+_SHOWN_MAX = 40
+"""Characters of a wrong amount that its error repeats."""
+
 
 def to_minor(text: str) -> int:
     """Minor units of a decimal amount in major units: `"0.03"` is 3. Raises InvalidInput."""
-    try:
-        scaled = Decimal(text).scaleb(MINOR_DIGITS)
-    except InvalidOperation:
-        raise InvalidInput(f"{text!r} is not an amount; write it like 300000 or 0.10") from None
-    if not scaled.is_finite() or scaled != scaled.to_integral_value():
-        raise InvalidInput(f"{text!r} has more than {MINOR_DIGITS} decimal places; amounts are exact to the minor unit")
-    if abs(scaled) > BIGINT_MAX:
-        raise InvalidInput(f"{text!r} is larger than the ledger can hold")
-    return int(scaled)
+    shown = repr(text if len(text) <= _SHOWN_MAX else f"{text[:_SHOWN_MAX]}…")
+    match = _AMOUNT.fullmatch(text)
+    if not match:
+        raise InvalidInput(f"{shown} is not an amount; write it like 300000 or 0.10")
+    decimals = (match["decimals"] or "").rstrip("0")
+    if len(decimals) > MINOR_DIGITS:
+        raise InvalidInput(f"{shown} has more than {MINOR_DIGITS} decimal places; amounts are exact to the minor unit")
+    digits = (match["whole"] + decimals.ljust(MINOR_DIGITS, "0")).lstrip("0") or "0"
+    # Counted first: Python does not read integers of thousands of digits.
+    if len(digits) > len(str(BIGINT_MAX)) or int(digits) > BIGINT_MAX:
+        raise InvalidInput(f"{shown} is larger than the ledger can hold")
+    return -int(digits) if match["sign"] else int(digits)
 
 
 def to_major(minor: int) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import date
 from enum import StrEnum
 from itertools import pairwise
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, model_validator
@@ -232,7 +232,7 @@ class PlanRules(Part):
 
     code: Annotated[str, Field(pattern="^[a-z0-9]+(-[a-z0-9]+)*$")]
     name: Annotated[str, Field(min_length=1)]
-    currency: Annotated[str, Field(pattern="^[A-Z]{3}$")]
+    currency: Literal["CNY", "EUR"]  # those of MINOR_DIGITS decimal places: the books are kept in no other
     time_zone: Annotated[str, AfterValidator(_known_zone)]
     starts_on: date
     ends_on: date | None = None

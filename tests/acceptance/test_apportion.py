@@ -61,7 +61,9 @@ def test_groups_are_answered_by_tier() -> None:
     ("stdin", "said"),
     [
         ("[", "standard input: not JSON"),
+        ("[" * 100_000, "standard input: nested too deeply"),
         ("{}", "expected a JSON list of worlds"),
+        (json.dumps([WORLD | {"rules": {"fee": "1e5000"}}]), "world 0 (three share 100): rules.fee: write the rate as"),
         (json.dumps([WORLD, WORLD | {"carry_in": 0.5}]), "world 1 (three share 100): carry_in"),
     ],
 )

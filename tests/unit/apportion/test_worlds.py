@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from engine.apportion import PoolTooLarge
+from engine.apportion import PoolTooLarge, TooManyDraws
+from engine.apportion.shares import DRAWS_MAX
 from engine.apportion.worlds import apportion_world, apportion_worlds
 from engine.errors import InvalidInput
 from engine.money import BIGINT_MAX
@@ -84,6 +85,8 @@ BARE: dict[str, Any] = {"name": "x", "cases": [{"aid": 1, "gate": 1}], "members"
         ({"rules": {"fee": "a lot"}}, "rules.fee: write the rate"),
         ({"rules": {"fee": "-1/2"}}, "rules.fee: write the rate"),
         ({"rules": {"fee": "1/0"}}, "rules.fee: write the rate"),
+        *(({"rules": {"fee": fee}}, "rules.fee: write the rate") for fee in ("1e5000", "1e999999999", "1001", "1e-19")),
+        ({"rules": {"fee": f"1/{10**18 + 1}"}}, "at most 1000 and with at most 18 decimals"),
         ({"rules": {"rounding": "sideways"}}, "rules.rounding: Input should be 'up', 'half_up', 'down' or 'exact'"),
         ({"rules": {"over_cap": "x"}}, "rules.over_cap: Input should be 'sponsor', 'redistribute' or 'reduce_aid'"),
         ({"rules": {"fallback": "redistribute"}}, "rules: fallback takes what redistribute cannot place"),
@@ -136,9 +139,33 @@ def test_anything_but_a_list_of_worlds_is_refused(worlds: object) -> None:
         apportion_worlds(worlds)
 
 
-def test_a_world_too_large_for_the_ledger_is_refused() -> None:
+@pytest.mark.parametrize(("fee", "exact"), [("2/25", 8), ("8e-2", 8), (".08", 8), (0, 0), (1_000, 100_000)])
+def test_a_rate_is_exact_text_of_moderate_length(fee: object, exact: int) -> None:
+    assert apportion_world(BARE | {"cases": [{"aid": 100, "gate": 1}], "rules": {"fee": fee}})["fees"] == [exact]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"cases": [{"aid": BIGINT_MAX, "gate": 1}]}, f"a pool of {BIGINT_MAX} minor units and 1 seats"),
+        ({"cases": [{"aid": BIGINT_MAX, "gate": 1}] * 2}, f"aid and fees of {2 * BIGINT_MAX} minor units"),
+        ({"carry_in": BIGINT_MAX}, f"a carry-in of {BIGINT_MAX} minor units and 1 seats"),
+    ],
+)
+def test_a_world_too_large_is_named_with_what_is_too_large(change: dict[str, Any], said: str) -> None:
+    with pytest.raises(PoolTooLarge) as refused:
+        apportion_worlds([BARE, BARE | {"name": "huge"} | change])
+    assert str(refused.value).startswith(f"world 1 (huge): {said}")
+
+
+def test_a_world_of_too_many_draws_is_named() -> None:
+    rules = {"over_cap": "redistribute"}
+    cases = [{"aid": 1, "gate": 1, "cap": 1}] * (DRAWS_MAX + 1)
+    with pytest.raises(TooManyDraws, match=r"^world 0 \(x\): "):
+        apportion_worlds([BARE | {"rules": rules, "cases": cases}])
+
+
+def test_more_seats_than_the_ledger_counts_are_refused() -> None:
     world = {"cases": [{"aid": BIGINT_MAX, "gate": 1}], "groups": [{"seats": 1}]}
-    with pytest.raises(PoolTooLarge, match="split the run"):
-        apportion_world(world)
     with pytest.raises(InvalidInput, match="more seats than"):
         apportion_world({**world, "groups": [{"seats": 2**62}, {"seats": 2**62}]})
