@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
+from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -17,15 +20,53 @@ from pydantic_settings import (
 from engine.errors import InvalidInput
 from engine.resources import config_dir
 
+PREFIX = "FENTAN_"
+
+
+def _database_address(address: SecretStr) -> SecretStr:
+    """The driver spelled out: everybody writes postgresql:// or postgres://. Errors do not repeat a password."""
+    scheme, separator, rest = address.get_secret_value().partition("://")
+    if not scheme:
+        return address
+    spelled = f"postgresql+asyncpg://{rest}"
+    if separator and scheme in {"postgresql+asyncpg", "postgresql", "postgres"} and _is_address(spelled):
+        return SecretStr(spelled)
+    raise ValueError("write it like postgresql://user:password@host:5432/database")
+
+
+def _is_address(database_url: str) -> bool:
+    # Imported here: who uses the embedded server need not wait for it.
+    from sqlalchemy.engine import make_url  # noqa: PLC0415 - see above
+    from sqlalchemy.exc import ArgumentError  # noqa: PLC0415 - see above
+
+    try:
+        make_url(database_url)
+    except (ArgumentError, ValueError):
+        return False
+    return True
+
+
+def _redis_address(address: SecretStr) -> SecretStr:
+    if not address.get_secret_value():
+        return address
+    try:
+        parts = urlsplit(address.get_secret_value())
+        is_address = parts.scheme in {"redis", "rediss", "unix"} and parts.port != 0
+    except ValueError:
+        is_address = False
+    if not is_address:
+        raise ValueError("write it like redis://host:6379/0, rediss://host:6379/0 or unix:///folder/socket")
+    return address
+
 
 class Settings(BaseSettings):
     """Every setting, its type and its bounds. config/settings.toml says what each is for."""
 
-    model_config = SettingsConfigDict(env_prefix="FENTAN_", frozen=True, extra="forbid")
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid")
 
     data_dir: Path
-    database_url: SecretStr
-    redis_url: SecretStr
+    database_url: Annotated[SecretStr, AfterValidator(_database_address)]
+    redis_url: Annotated[SecretStr, AfterValidator(_redis_address)]
     lease_seconds: float = Field(gt=0, le=3600)
     slice_seconds: float = Field(gt=0, le=600)
     sweep_seconds: float = Field(gt=0, le=600)
@@ -62,12 +103,26 @@ def _file(settings: type[BaseSettings]) -> TomlConfigSettingsSource:
 
 
 def load_settings() -> Settings:
-    """The settings in force. Raises InvalidInput that names every wrong one."""
+    """The settings in force. Raises InvalidInput that names every wrong one, and what is no setting at all."""
+    unknown = "; ".join(_unknown(os.environ))
+    if unknown:
+        raise InvalidInput(f"{unknown}; correct it or unset it")
     try:
         return Settings()
     except ValidationError as error:
-        wrong = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        wrong = "; ".join(
+            f"{'.'.join(map(str, e['loc']))}: {e['msg'].removeprefix('Value error, ')}" for e in error.errors()
+        )
         raise InvalidInput(f"settings are wrong: {wrong}; correct FENTAN_… or config/settings.toml") from None
+
+
+def _unknown(environment: Mapping[str, str]) -> Iterator[str]:
+    known = [name.upper() for name in Settings.model_fields]
+    for variable in sorted(environment):
+        name = variable.upper().removeprefix(PREFIX)
+        if variable.upper().startswith(PREFIX) and name not in known:
+            nearest = get_close_matches(name, known, n=1)
+            yield f"{variable} is no setting" + (f" (did you mean {PREFIX}{nearest[0]}?)" if nearest else "")
 
 
 def shown(settings: Settings, environment: dict[str, str]) -> Iterator[Shown]:
@@ -77,5 +132,5 @@ def shown(settings: Settings, environment: dict[str, str]) -> Iterator[Shown]:
         value = getattr(settings, name)
         if isinstance(value, SecretStr):
             value = "hidden" if value.get_secret_value() else "(not set: embedded)"
-        variable = f"FENTAN_{name.upper()}"
+        variable = f"{PREFIX}{name.upper()}"
         yield Shown(name, str(value), variable if variable in names else "config/settings.toml")
