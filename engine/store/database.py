@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager, contextmanager
 
 import asyncpg
 from sqlalchemy import Connection, text
-from sqlalchemy.exc import DBAPIError, InterfaceError
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from engine.errors import FentanError
@@ -37,13 +37,14 @@ def open_engine(database_url: str, *, pool_size: int = 5) -> AsyncEngine:
 @asynccontextmanager
 async def engine_on(database_url: str, *, pool_size: int = 5) -> AsyncIterator[AsyncEngine]:
     """`open_engine` for the length of a block; raises DatabaseUnreachable when nobody answers."""
-    engine = open_engine(database_url, pool_size=pool_size)
     try:
-        try:
-            async with engine.connect():
-                pass
-        except (OSError, InterfaceError, asyncpg.PostgresError, DBAPIError) as error:
-            raise DatabaseUnreachable(f"{DatabaseUnreachable.__doc__} ({type(error).__name__}: {error})") from error
+        engine = open_engine(database_url, pool_size=pool_size)
+        async with engine.connect():
+            pass
+    # TypeError and ValueError: a parameter of the address that asyncpg does not know or cannot read.
+    except (OSError, asyncpg.PostgresError, SQLAlchemyError, TypeError, ValueError) as error:
+        raise DatabaseUnreachable(f"{DatabaseUnreachable.__doc__} ({type(error).__name__}: {error})") from error
+    try:
         yield engine
     finally:
         await engine.dispose()

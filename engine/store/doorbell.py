@@ -10,9 +10,17 @@ from typing import Any
 from arq.connections import ArqRedis, RedisSettings, create_pool
 from redis.exceptions import RedisError
 
+from engine.errors import FentanError
+
 QUEUE = "fentan:work"
 WORK = "work_on_run"
 """The one job there is: look at this run and do what is due."""
+
+
+class DoorbellUnreachable(FentanError, ConnectionError):
+    """The doorbell does not answer; check FENTAN_REDIS_URL, or unset it to use the embedded server."""
+
+    # A ConnectionError too: who can do without the doorbell goes on, however it was lost.
 
 
 def serialize(job: dict[str, Any]) -> bytes:
@@ -43,21 +51,32 @@ class Doorbell:
 
 
 def redis_settings(redis_url: str, *, patient: bool = True) -> RedisSettings:
-    """What arq needs to know of a redis:// or unix:// address; `patient` waits ten seconds for a server to appear."""
-    settings = RedisSettings.from_dsn(redis_url)
+    """What arq needs to know of a redis:// or unix:// address; `patient` waits ten seconds for a server to appear.
+
+    Raises DoorbellUnreachable when it cannot be read.
+    """
+    try:
+        settings = RedisSettings.from_dsn(redis_url)
+    except (RuntimeError, ValueError):
+        raise DoorbellUnreachable("the doorbell's address cannot be read; write redis://host:6379/0") from None
     settings.conn_retries, settings.conn_retry_delay = (10, 1) if patient else (0, 0)
     return settings
 
 
 @asynccontextmanager
 async def doorbell(redis_url: str, *, patient: bool = True) -> AsyncIterator[Doorbell]:
-    """A doorbell for the length of a block."""
-    pool = await create_pool(
-        redis_settings(redis_url, patient=patient),
-        default_queue_name=QUEUE,
-        job_serializer=serialize,
-        job_deserializer=deserialize,
-    )
+    """A doorbell for the length of a block; raises DoorbellUnreachable when nobody answers."""
+    try:
+        pool = await create_pool(
+            redis_settings(redis_url, patient=patient),
+            default_queue_name=QUEUE,
+            job_serializer=serialize,
+            job_deserializer=deserialize,
+        )
+    except (RedisError, OSError) as error:
+        if isinstance(error, DoorbellUnreachable):
+            raise
+        raise DoorbellUnreachable(f"{DoorbellUnreachable.__doc__} ({type(error).__name__}: {error})") from error
     try:
         yield Doorbell(pool)
     finally:
