@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from importlib import import_module
 
@@ -64,16 +65,43 @@ def _add(command: str) -> None:
         app.command(command)(getattr(module, command))
 
 
+_SERVERS = (
+    ("sqlalchemy.exc", "DBAPIError", "the database"),
+    ("asyncpg", "PostgresError", "the database"),
+    ("asyncpg", "InterfaceError", "the database"),
+    ("redis.exceptions", "RedisError", "the doorbell"),
+)
+"""What a server's client raises: module, class, server. Looked up among what is loaded, so that a quote loads none."""
+
+
+def _words_for(error: Exception) -> str | None:
+    """What to say of an error that is no fault of the program; None: nothing, it is one."""
+    if isinstance(error, FentanError):
+        return str(error)
+    for module, name, server in _SERVERS:
+        if module in sys.modules and isinstance(error, getattr(sys.modules[module], name)):
+            cause = getattr(error, "orig", None) or error
+            # One line: what follows is the statement, and may hold a row.
+            said = next(iter(str(cause).splitlines()), type(cause).__name__)
+            return f"{server} went away or refused: {said}"
+    return str(error) or type(error).__name__ if isinstance(error, OSError) else None
+
+
 def main() -> None:
     """The console script."""
-    asked = sys.argv[1] if len(sys.argv) > 1 else ""
-    light = {command.name or command.callback.__name__ for command in app.registered_commands if command.callback}
-    for command in [asked] if asked in _MODULES else [] if asked in light else _MODULES:
-        _add(command)
     try:
+        asked = sys.argv[1] if len(sys.argv) > 1 else ""
+        light = {command.name or command.callback.__name__ for command in app.registered_commands if command.callback}
+        for command in [asked] if asked in _MODULES else [] if asked in light else _MODULES:
+            _add(command)
         app()
-    except FentanError as error:
-        typer.echo(f"fentan: {error}", err=True)
+    except KeyboardInterrupt:
+        sys.exit(128 + signal.SIGINT)
+    except Exception as error:
+        words = _words_for(error)
+        if words is None:
+            raise
+        typer.echo(f"fentan: {words}", err=True)
         sys.exit(1)
 
 
