@@ -14,6 +14,7 @@ import signal
 import socket
 import time
 from contextlib import suppress
+from datetime import timedelta
 from pathlib import Path
 
 import structlog
@@ -26,6 +27,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from engine import __version__
 from engine.runs.conductor import WorkRules, drop_expired, due_runs
+from engine.runs.shards import fail_abandoned
 from engine.settings import Settings
 from engine.store.database import engine_on
 from engine.store.doorbell import QUEUE, WORK, deserialize, doorbell, redis_settings, serialize
@@ -33,6 +35,8 @@ from engine.store.tables import workers
 from workers.jobs import Bench, work_on_run
 
 HEARTBEAT_SECONDS = 2.0
+FORGOTTEN = timedelta(hours=1)
+"""A worker that has not been heard of for so long was killed; its row goes."""
 POLL_SECONDS = 0.1
 """arq starts one job a look when it may hold one at a time; its default of half a second is felt by people."""
 READ_LIMIT = 1_000
@@ -122,7 +126,9 @@ async def _sweep(bench: Bench, sweep_seconds: float, stop: asyncio.Event) -> Non
     while not stop.is_set():
         try:
             await drop_expired(bench.engine)
-            async with bench.engine.connect() as connection:
+            async with bench.engine.begin() as connection:
+                if abandoned := await fail_abandoned(connection, max_attempts=bench.rules.max_attempts):
+                    log.error("shards abandoned", shards=abandoned)
                 due = await due_runs(connection)
             tick = int(time.time() / sweep_seconds)
             for run_id, _ in due:
@@ -154,6 +160,7 @@ async def _write_beat(engine: AsyncEngine, bench: Bench) -> None:
         memory_mib=peak_mib(),
     )
     async with engine.begin() as connection:
+        await connection.execute(delete(workers).where(workers.c.beat_at < sql.clock_timestamp() - FORGOTTEN))
         await connection.execute(
             beat.on_conflict_do_update(
                 index_elements=["worker"],

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import json
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from time import monotonic
 from typing import Annotated, Any
@@ -15,6 +15,7 @@ from rich.table import Table
 from sqlalchemy import func, select, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from engine.cli import report_file
 from engine.cli.ledger import print_statement, print_trial_balance
 from engine.cli.plan import enter_plan
 from engine.cli.processes import worker_processes
@@ -37,12 +38,13 @@ from engine.runs.states import RunState
 from engine.settings import Settings
 from engine.store.database import engine_on, migrate
 from engine.store.doorbell import Doorbell, doorbell
+from engine.store.tables import imports, metadata, plans
 from engine.store.tables import members as members_table
-from engine.store.tables import plans
 
 REPLAY_MEMBERS = 23_000_000
 DEMO_MEMBERS = 1_000_000
 PLANNER, APPROVER = "demo planner", "demo approver"
+ELSEWHERE = "run the demo in another folder, or name another database"
 MARK = "holds a demo of fentan; the next demo replaces it"
 
 console = Console()
@@ -62,6 +64,7 @@ def demo(
 ) -> None:
     """Play a whole share run: roster, claims, notice, plan, preview, approval, posting, seal; then show it."""
     settings = start()
+    report_file.prepare(report)
     rules = load_plan(plan)
     if replay:
         story = replay_story(rules, members or REPLAY_MEMBERS, seed)
@@ -70,13 +73,12 @@ def demo(
     with addresses(settings) as found:
         outcome = asyncio.run(_play(found, settings, rules, story, workers))
     if report is not None:
-        report.parent.mkdir(parents=True, exist_ok=True)
-        report.write_text(json.dumps(outcome, ensure_ascii=False, indent=2) + "\n", "utf-8")
+        report_file.write(report, outcome)
         console.print(f"report: {report}")
 
 
 async def _play(found: Addresses, settings: Settings, rules: PlanRules, story: Story, workers: int) -> dict[str, Any]:
-    async with engine_on(found.database_url) as engine:
+    async with engine_on(found.database_url) as engine, _alone(engine):
         await _begin_empty(engine)
         console.print(f"[bold]{rules.name}[/bold] ({rules.code}): {story.members:,} members, debit on {story.debit_on}")
         began = monotonic()
@@ -91,19 +93,33 @@ async def _play(found: Addresses, settings: Settings, rules: PlanRules, story: S
         return await _show(engine, run, refs[0], roster_seconds)
 
 
+@asynccontextmanager
+async def _alone(engine: AsyncEngine) -> AsyncIterator[None]:
+    """One demo in a database at a time. Raises InvalidInput."""
+    async with engine.execution_options(isolation_level="AUTOCOMMIT").connect() as connection:
+        if not await connection.scalar(text("SELECT pg_try_advisory_lock(hashtext('fentan demo'))")):
+            raise InvalidInput("a demo is running in this database; wait for it, or run this one in another folder")
+        yield
+
+
 async def _begin_empty(engine: AsyncEngine) -> None:
     """Clear what an earlier demo left; refuse a database that holds anything else. Raises InvalidInput."""
+    ours = {*metadata.tables, "alembic_version"}
     async with engine.begin() as connection:
         mark = await connection.scalar(text("SELECT obj_description('public'::regnamespace, 'pg_namespace')"))
+        found = set(await connection.scalars(text("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")))
+        if found - ours:
+            raise InvalidInput(f"this database holds {min(found - ours)}, which is not Fentan's; {ELSEWHERE}")
+        if plans.name in found:
+            made = int(mark == MARK)  # a demo registers one plan and imports one roster
+            for table in (plans, imports):
+                if (await connection.scalar(select(func.count()).select_from(table)) or 0) > made:
+                    raise InvalidInput(f"this database holds {table.name} that no demo made; {ELSEWHERE}")
         if mark == MARK:
             await connection.execute(text("DROP SCHEMA public CASCADE"))
             await connection.execute(text("CREATE SCHEMA public"))
     await migrate(engine)
     async with engine.begin() as connection:
-        if await connection.scalar(select(func.count()).select_from(plans)):
-            raise InvalidInput(
-                "this database holds plans that no demo made; run the demo in another folder, or name another database"
-            )
         await connection.execute(text(f"COMMENT ON SCHEMA public IS '{MARK}'"))
 
 

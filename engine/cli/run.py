@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from engine.cli.options import As
 from engine.cli.shell import in_database, notify
 from engine.errors import InvalidInput
-from engine.money import grouped, to_minor
+from engine.money import BIGINT_MAX, grouped, to_minor
 from engine.roster.plan import plan_of
 from engine.runs import control
 from engine.runs.planning import plan_run
@@ -31,9 +31,9 @@ from engine.runs.voiding import void as void_run
 from engine.settings import Settings
 
 app = typer.Typer(no_args_is_help=True, help="Share runs: plan, preview, approve by another, watch, void.")
-console = Console()
+console = Console(markup=False)
 
-RunId = Annotated[int, typer.Argument(metavar="RUN", help="The run's number.")]
+RunId = Annotated[int, typer.Argument(metavar="RUN", min=1, max=BIGINT_MAX, help="The run's number.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 MONEY = ("aid", "fee", "carry_in", "carry_out", "sponsor", "charged", "waived", "share")
 WATCH_SECONDS = 0.2
@@ -128,12 +128,17 @@ def approve(
 def watch(run_id: RunId) -> None:
     """Follow a run until it rests: shards done, members a second, time left."""
 
-    async def watched(engine: AsyncEngine, _: Settings) -> Run:
-        return await follow(engine, run_id, console)
+    async def watched(engine: AsyncEngine, _: Settings) -> tuple[Run, int]:
+        run = await follow(engine, run_id, console)
+        async with engine.connect() as connection:
+            return run, len(await failed_shards(connection, run_id))
 
-    run = in_database(watched)
-    console.print(f"run {run_id} is {run.state}" + (f": {run.failure}" if run.failure else ""))
-    if run.state is RunState.FAILED:
+    run, failed = in_database(watched)
+    said = [str(run.state), *(["paused"] if run.paused else []), *([run.failure] if run.failure else [])]
+    console.print(f"run {run_id} is {', '.join(said)}", soft_wrap=True)
+    if failed:
+        console.print(f"{failed} of its shards failed; `fentan run show {run_id}` says why", soft_wrap=True)
+    if run.state is RunState.FAILED or run.paused or failed:
         raise typer.Exit(1)
 
 
@@ -149,15 +154,15 @@ async def follow(
         await load_run(connection, run_id)  # a run that is not there is said so, before anything is drawn
     with Progress(*columns, console=out, transient=not out.is_terminal) as bars:
         phase: RunState | None = None
-        began, task = monotonic(), None
+        began, before, task = monotonic(), 0, None
         while True:
             async with engine.connect() as connection:
                 run = await load_run(connection, run_id)
                 done = await progress_of(connection, run_id)
             if run.state is not phase:
-                phase, began = run.state, monotonic()
+                phase, began, before = run.state, monotonic(), done.seats_done
                 task = bars.add_task(str(phase), total=done.seats or None, speed="")
-            speed = done.seats_done / max(monotonic() - began, 1e-6)
+            speed = max(done.seats_done - before, 0) / max(monotonic() - began, 1e-6)
             if task is not None and run.state not in RESTS:
                 bars.update(task, completed=done.seats_done, total=done.seats or None, speed=f"{speed:,.0f} members/s")
             stuck = done.failed and not (done.working or done.due)
@@ -312,7 +317,16 @@ def list_(plan: Annotated[str | None, typer.Option(help="Only this plan's.")] = 
     runs = in_database(listed)
     if as_json:
         rows = [
-            {"run": run.run_id, "plan": run.plan_code, "debit_on": str(run.debit_on), "state": run.state}
+            {
+                "run": run.run_id,
+                "plan": run.plan_code,
+                "debit_on": str(run.debit_on),
+                "state": run.state,
+                "paused": run.paused,
+                "planned_by": run.planned_by,
+                "approved_by": run.approved_by,
+                "share": (run.preview or {}).get("share"),
+            }
             for run in runs
         ]
         print(json.dumps(rows, indent=2))

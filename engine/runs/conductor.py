@@ -12,6 +12,7 @@ from time import monotonic
 
 import structlog
 from sqlalchemy import and_, func, or_, select
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from engine.apportion import Histogram, Offset, Rounding, offsets
@@ -34,6 +35,7 @@ from engine.runs.shards import (
 )
 from engine.runs.states import AT_WORK, RunEvent, RunState
 from engine.runs.voiding import drop, fail, finish_void, reverse_shard
+from engine.store.audit import record
 from engine.store.tables import run_shards, share_runs
 
 PHASE_OF = {RunState.FROZEN: Phase.MEASURE, RunState.POSTING: Phase.POST, RunState.VOIDING: Phase.REVERSE}
@@ -67,7 +69,7 @@ async def advance(engine: AsyncEngine, run_id: int, *, freeze_hours: float) -> b
         try:
             async with connection.begin_nested():
                 moved = await _step(connection, run, freeze_hours)
-        except FentanError as error:
+        except (FentanError, IntegrityError) as error:
             stop = hold if run.state in (RunState.POSTING, RunState.VOIDING) else fail
             await stop(connection, run, str(error))
             log.warning("run stopped", run_id=run_id, state=run.state, error=str(error))
@@ -186,7 +188,7 @@ async def _do(engine: AsyncEngine, inputs: Inputs, claim: ShardClaim, rules: Wor
         log.warning("lease lost", run_id=claim.run_id, shard_id=claim.shard_id, attempt=claim.attempt)
     except Exception as error:  # whatever it was, the shard must not stay in a hand that let it fall
         # What Fentan itself refuses will be refused again; anything else may be the weather.
-        for_good = isinstance(error, FentanError) or claim.attempt >= rules.max_attempts
+        for_good = isinstance(error, FentanError) or claim.failures + 1 >= rules.max_attempts
         async with engine.begin() as connection:
             await give_back(connection, claim, f"{type(error).__name__}: {error}", for_good=for_good)
         log.exception("shard failed", run_id=claim.run_id, shard_id=claim.shard_id, attempt=claim.attempt)
@@ -242,5 +244,6 @@ async def drop_expired(engine: AsyncEngine) -> None:
         async with engine.begin() as connection:
             run = await lock_run(connection, run_id)
             if run is not None and run.state in frozen:
-                await drop(connection, run)
+                await drop(connection, run, "nobody approved it before its freeze expired")
+                await record(connection, "fentan", "drop run", run.name, {"reason": "freeze expired"})
                 log.warning("freeze expired", run_id=run_id)

@@ -16,12 +16,12 @@ from engine.plans.answers import case_cap
 from engine.plans.calendar import gate_day, is_debit_day
 from engine.plans.days import day_number
 from engine.roster.changes import fold, shards_with_changes
-from engine.roster.plan import Plan, rules_of
+from engine.roster.plan import Plan, lock_roster, rules_of
 from engine.runs.run import Run, frozen_at, load_run, move, note_moment
 from engine.runs.shards import Phase, ShardState
 from engine.runs.states import HOLDS_THE_PLAN, RunEvent, RunState
 from engine.store.audit import record
-from engine.store.tables import journal_lines, plans, roster, run_cases, run_shards, shards, share_runs
+from engine.store.tables import journal_lines, roster, run_cases, run_shards, shards, share_runs
 
 
 async def plan_run(connection: AsyncConnection, plan: Plan, debit_on: date, *, actor: str) -> Run:
@@ -39,7 +39,8 @@ async def plan_run(connection: AsyncConnection, plan: Plan, debit_on: date, *, a
     waiting = [claim for claim in await passed_claims(connection, plan.plan_id) if claim.notice_on <= debit_on]
     if not waiting:
         raise InvalidInput(
-            f"no passed claim of {plan.code} waits for a run; `fentan claim list` shows where they stand"
+            f"no passed claim of {plan.code} waits for a run; "
+            f"`fentan claim list --plan {plan.code}` shows where they stand"
         )
     try:
         async with connection.begin_nested():
@@ -83,7 +84,7 @@ async def freeze(connection: AsyncConnection, run: Run, *, freeze_hours: float) 
 
     Changes to the roster fold into at most one new version per shard first.
     """
-    await connection.execute(select(plans.c.plan_id).where(plans.c.plan_id == run.plan_id).with_for_update())
+    await lock_roster(connection, run.plan_id)
     holder = await connection.scalar(
         select(share_runs.c.run_id).where(share_runs.c.plan_id == run.plan_id, share_runs.c.state.in_(HOLDS_THE_PLAN))
     )
@@ -93,12 +94,6 @@ async def freeze(connection: AsyncConnection, run: Run, *, freeze_hours: float) 
     for shard_id in await shards_with_changes(connection, run.plan_id):
         await fold(connection, shard_id)
     members = await _pin_shards(connection, run)
-    carry_account = account_id(run.plan_id, Account.CARRY)
-    carry = await connection.scalar(
-        select(-func.coalesce(func.sum(journal_lines.c.amount), 0)).where(
-            journal_lines.c.shard_id == plan_shard(run.plan_id), journal_lines.c.account_id == carry_account
-        )
-    )
     pointers = await connection.scalar(
         select(share_runs.c.sealed_pointers)
         .where(share_runs.c.plan_id == run.plan_id, share_runs.c.state == RunState.SEALED)
@@ -112,12 +107,23 @@ async def freeze(connection: AsyncConnection, run: Run, *, freeze_hours: float) 
         RunEvent.FREEZE,
         members=members,
         clip=await _clip(connection, run),
-        carry_in=int(carry or 0),
+        carry_in=await carry_of(connection, run.plan_id),
         ledger_seq=ledger_seq,
         pointers=pointers or {},
         freeze_expires_at=func.clock_timestamp() + timedelta(hours=freeze_hours),
     )
     return True
+
+
+async def carry_of(connection: AsyncConnection, plan_id: int) -> int:
+    """What rounding up collected beyond the pools so far, in minor units."""
+    carry = await connection.scalar(
+        select(-func.coalesce(func.sum(journal_lines.c.amount), 0)).where(
+            journal_lines.c.shard_id == plan_shard(plan_id),
+            journal_lines.c.account_id == account_id(plan_id, Account.CARRY),
+        )
+    )
+    return int(carry or 0)
 
 
 async def _pin_shards(connection: AsyncConnection, run: Run) -> int:
@@ -163,6 +169,6 @@ async def measure_again(connection: AsyncConnection, run: Run, clip: int) -> Non
     await connection.execute(
         update(run_shards)
         .where(run_shards.c.run_id == run.run_id)
-        .values(state="pending", attempt=0, histogram=None, waived_histogram=None)
+        .values(state=ShardState.PENDING, failures=0, histogram=None, waived_histogram=None)
     )
     await move(connection, run, RunEvent.MEASURE_AGAIN, clip=2 * clip)

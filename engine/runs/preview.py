@@ -17,7 +17,7 @@ from engine.money import decimal_text, to_major
 from engine.plans.answers import run_cap, terms, year_caps
 from engine.plans.days import date_of
 from engine.plans.rules import NoSharers
-from engine.runs.planning import measure_again
+from engine.runs.planning import carry_of, measure_again
 from engine.runs.run import (
     Inputs,
     PreviewChanged,
@@ -157,6 +157,8 @@ async def check_unchanged(connection: AsyncConnection, inputs: Inputs) -> None:
     """Refuse to go on with anything but what was previewed. Raises PreviewChanged."""
     if await digest_of(connection, inputs) != inputs.run.preview_digest:
         raise PreviewChanged(f"{inputs.run.name} is not what its preview showed; void it and plan anew")
+    if await carry_of(connection, inputs.run.plan_id) != inputs.run.carry_in:
+        raise PreviewChanged(f"the carry {inputs.run.name} stands on has changed since; void it and plan anew")
     missing = sorted(set(inputs.claims) - set(await claims_in(connection, inputs.run.run_id)))
     if missing:
         named = ", ".join(map(str, missing))
@@ -170,7 +172,7 @@ async def approve(connection: AsyncConnection, run_id: int, *, actor: str, diges
     """
     run = await lock_run_or_wait(connection, run_id)
     if run.state is RunState.PREVIEWED:
-        if actor == run.planned_by:
+        if actor.casefold() == run.planned_by.casefold():
             raise FourEyes(f"{FourEyes.__doc__} ({run.name} was planned by {actor})")
         if digest is not None and run.preview_digest is not None and digest != run.preview_digest.hex():
             raise PreviewChanged(f"{run.name}'s preview has another digest than {digest}; read it again")

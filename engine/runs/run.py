@@ -19,7 +19,7 @@ from engine.errors import FentanError, InvalidInput
 from engine.plans.rules import PlanRules
 from engine.roster.plan import rules_of
 from engine.runs.states import RunEvent, RunState, after
-from engine.store.tables import plans, run_cases, run_shards, share_runs
+from engine.store.tables import plan_rules, plans, run_cases, run_shards, share_runs
 
 
 class PreviewChanged(FentanError):
@@ -195,13 +195,22 @@ async def digest_of(connection: AsyncConnection, inputs: Inputs) -> bytes:
     """SHA-256 of everything an approval stands for: rules, roster versions, cases, carry, seqs, and the solution."""
     if inputs.solution is None:
         raise PreviewChanged(f"{inputs.run.name} has no solution")
+    run = inputs.run
+    # The digest of the rules as they were registered: a later release may know rules that these did not state.
+    rules = (
+        await connection.execute(
+            select(plan_rules.c.digest).where(
+                plan_rules.c.plan_id == run.plan_id, plan_rules.c.version == run.rules_version
+            )
+        )
+    ).scalar_one()
     shards = await connection.execute(
         select(run_shards.c.shard_id, run_shards.c.roster_version, run_shards.c.ledger_seq)
         .where(run_shards.c.run_id == inputs.run.run_id)
         .order_by(run_shards.c.shard_id)
     )
     pinned: Sequence[object] = [
-        inputs.rules.model_dump_json(),
+        rules.hex(),
         inputs.run.debit_on.isoformat(),
         [tuple(row) for row in shards],
         [(case.aid, case.gate, case.cap) for case in inputs.cases],

@@ -12,7 +12,20 @@ from enum import StrEnum
 from time import monotonic
 from typing import Any
 
-from sqlalchemy import BigInteger, ColumnElement, Interval, Update, and_, bindparam, func, or_, select, tuple_, update
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Interval,
+    Update,
+    and_,
+    bindparam,
+    case,
+    func,
+    or_,
+    select,
+    tuple_,
+    update,
+)
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from engine.errors import FentanError
@@ -54,6 +67,7 @@ class ShardClaim:
     seats: int
     roster_version: int
     ledger_seq: int
+    failures: int = 0
     fresh_until: float = 0.0
 
     @property
@@ -115,12 +129,14 @@ _CLAIM = (
         state=ShardState.WORKING,
         worker=bindparam("claimed_by"),
         attempt=run_shards.c.attempt + 1,
+        failures=run_shards.c.failures + case((run_shards.c.state == ShardState.WORKING, 1), else_=0),
         lease_until=_NEW_LEASE,
         error=None,
     )
     .returning(
         run_shards.c.shard_id,
         run_shards.c.attempt,
+        run_shards.c.failures,
         run_shards.c.seats,
         run_shards.c.roster_version,
         run_shards.c.ledger_seq,
@@ -155,7 +171,16 @@ async def claim_shards(
     fresh_until = monotonic() + lease_seconds / 2
     return [
         ShardClaim(
-            run_id, row.shard_id, phase, worker, row.attempt, row.seats, row.roster_version, row.ledger_seq, fresh_until
+            run_id,
+            row.shard_id,
+            phase,
+            worker,
+            row.attempt,
+            row.seats,
+            row.roster_version,
+            row.ledger_seq,
+            failures=row.failures,
+            fresh_until=fresh_until,
         )
         for row in sorted(rows)
     ]
@@ -177,7 +202,24 @@ async def finish(connection: AsyncConnection, claim: ShardClaim, **results: Any)
 async def give_back(connection: AsyncConnection, claim: ShardClaim, error: str, *, for_good: bool) -> None:
     """The work failed: due again, or waiting for a person. A lost lease is nobody's business any more."""
     state = ShardState.FAILED if for_good else ShardState.PENDING
-    await connection.execute(_FENCED.values(state=state, lease_until=None, error=error[:2000]), claim.fence)
+    failures = run_shards.c.failures + 1
+    await connection.execute(
+        _FENCED.values(state=state, lease_until=None, failures=failures, error=error[:2000]), claim.fence
+    )
+
+
+async def fail_abandoned(connection: AsyncConnection, *, max_attempts: int) -> int:
+    """Leave to a person what let `max_attempts` workers go without a word: it may be what ended them; how many."""
+    result = await connection.execute(
+        update(run_shards)
+        .where(
+            run_shards.c.state == ShardState.WORKING,
+            run_shards.c.lease_until < func.clock_timestamp(),
+            run_shards.c.failures + 1 >= max_attempts,
+        )
+        .values(state=ShardState.FAILED, lease_until=None, error=f"{max_attempts} workers went away with this shard")
+    )
+    return result.rowcount
 
 
 async def _update(connection: AsyncConnection, claim: ShardClaim, fenced: Update, values: dict[str, Any]) -> None:
@@ -232,7 +274,7 @@ async def retry(connection: AsyncConnection, run_id: int) -> int:
     result = await connection.execute(
         update(run_shards)
         .where(run_shards.c.run_id == run_id, run_shards.c.state == ShardState.FAILED)
-        .values(state=ShardState.PENDING, attempt=0)
+        .values(state=ShardState.PENDING, failures=0)
     )
     return result.rowcount
 
@@ -246,6 +288,7 @@ async def begin_phase(connection: AsyncConnection, run_id: int, phase: Phase, *w
             phase=phase,
             state=ShardState.PENDING,
             attempt=0,
+            failures=0,
             worker=None,
             lease_until=None,
             error=None,

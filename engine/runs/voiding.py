@@ -18,6 +18,7 @@ from engine.ledger.balances import read_balance, write_balance
 from engine.ledger.journals import Journal, Segment, post, posted_under
 from engine.ledger.seal import leaf_hashes, sealed_root, tree_root
 from engine.roster.columns import read_tags
+from engine.roster.plan import lock_roster
 from engine.runs.posting import Lease, begin_storing
 from engine.runs.run import Inputs, Run, frozen_at, inputs_of, lock_run_or_wait, move
 from engine.runs.sealing import check_clearing
@@ -36,6 +37,7 @@ async def void(connection: AsyncConnection, run_id: int, *, actor: str, reason: 
     await record(connection, actor, "void run", run.name, {"reason": reason, "state": run.state})
     if run.state not in (RunState.POSTING, RunState.SEALED):
         return await drop(connection, run)
+    await lock_roster(connection, run.plan_id)  # a freeze holds it too, and would stand on this run's carry
     later = await connection.scalar(
         select(share_runs.c.run_id).where(
             share_runs.c.plan_id == run.plan_id,
@@ -56,9 +58,9 @@ async def void(connection: AsyncConnection, run_id: int, *, actor: str, reason: 
     return await move(connection, run, RunEvent.REVERSE, paused=False, failure=None)
 
 
-async def drop(connection: AsyncConnection, run: Run) -> RunState:
-    """Void a locked run that posted nothing, and let its claims go. Raises NotNow."""
-    state = await move(connection, run, RunEvent.DROP)
+async def drop(connection: AsyncConnection, run: Run, failure: str | None = None) -> RunState:
+    """Void a locked run that posted nothing, and let its claims go; `failure` says why nobody did. Raises NotNow."""
+    state = await move(connection, run, RunEvent.DROP, failure=failure)
     inputs = await inputs_of(connection, run)
     await release(connection, inputs.claims, run.run_id, on=run.debit_on)
     return state

@@ -250,7 +250,10 @@ share_runs = Table(
     Column("moments", JSONB, nullable=False, server_default=text("'{}'::jsonb"), comment="state → when it began"),
     Column("failure", Text),
     PrimaryKeyConstraint("run_id", name="share_runs_pkey"),
-    CheckConstraint("approved_by IS NULL OR approved_by <> planned_by", name="share_runs_four_eyes_check"),
+    CheckConstraint(
+        "approved_by IS NULL OR (lower(approved_by) <> lower(planned_by) AND btrim(approved_by) <> '')",
+        name="share_runs_four_eyes_check",
+    ),
     CheckConstraint(
         "state IN ('planned', 'frozen', 'measured', 'previewed', 'approved', 'posting', 'sealed', 'voiding',"
         " 'voided', 'failed')",
@@ -291,7 +294,8 @@ run_shards = Table(
     Column("run_id", BigInteger, nullable=False),
     Column("phase", Text, nullable=False),
     Column("state", Text, nullable=False),
-    Column("attempt", Integer, nullable=False, server_default=text("0")),
+    Column("attempt", Integer, nullable=False, server_default=text("0"), comment="rises in a phase: it fences a claim"),
+    Column("failures", Integer, nullable=False, server_default=text("0"), comment="of this phase, until a retry"),
     Column("lease_until", DateTime(timezone=True)),
     Column("worker", Text),
     Column("error", Text),

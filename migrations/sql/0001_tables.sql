@@ -58,6 +58,7 @@ CREATE TABLE run_shards (
     phase TEXT NOT NULL,
     state TEXT NOT NULL,
     attempt INTEGER DEFAULT 0 NOT NULL,
+    failures INTEGER DEFAULT 0 NOT NULL,
     lease_until TIMESTAMP WITH TIME ZONE,
     worker TEXT,
     error TEXT,
@@ -78,6 +79,8 @@ CREATE TABLE run_shards (
     CONSTRAINT run_shards_state_check CHECK (state IN ('pending', 'working', 'done', 'failed'))
 );
 CREATE INDEX run_shards_run_index ON run_shards (run_id, phase, state);
+COMMENT ON COLUMN run_shards.attempt IS 'rises in a phase: it fences a claim';
+COMMENT ON COLUMN run_shards.failures IS 'of this phase, until a retry';
 COMMENT ON COLUMN run_shards.ledger_seq IS 'seq of the shard at freeze';
 COMMENT ON COLUMN run_shards.waived_histogram IS 'of the seats whose share the sponsor pays';
 COMMENT ON COLUMN run_shards.pointers IS 'tier → seat after the last odd unit given here';
@@ -172,7 +175,7 @@ CREATE TABLE share_runs (
     moments JSONB DEFAULT '{}'::jsonb NOT NULL,
     failure TEXT,
     CONSTRAINT share_runs_pkey PRIMARY KEY (run_id),
-    CONSTRAINT share_runs_four_eyes_check CHECK (approved_by IS NULL OR approved_by <> planned_by),
+    CONSTRAINT share_runs_four_eyes_check CHECK (approved_by IS NULL OR (lower(approved_by) <> lower(planned_by) AND btrim(approved_by) <> '')),
     CONSTRAINT share_runs_state_check CHECK (state IN ('planned', 'frozen', 'measured', 'previewed', 'approved', 'posting', 'sealed', 'voiding', 'voided', 'failed')),
     CONSTRAINT share_runs_approved_preview_check CHECK (approved_digest IS NULL OR approved_digest = preview_digest),
     CONSTRAINT share_runs_plan_fkey FOREIGN KEY(plan_id) REFERENCES plans (plan_id)

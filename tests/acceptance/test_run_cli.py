@@ -208,10 +208,18 @@ def test_a_refusal_says_what_to_do(fentan: Fentan, arguments: tuple[str, ...], m
     [
         (
             "2019-07-15",
-            "2019-07-15 is no debit day of xianghubao; it debits on days 14, 28 of the month; "
-            "`fentan calendar xianghubao --year 2019` prints them",
+            (
+                "2019-07-15 is no debit day of xianghubao; it debits on days 14, 28 of the month; "
+                "`fentan calendar xianghubao --year 2019` prints them"
+            ),
         ),
-        ("2019-06-28", "no passed claim of xianghubao waits for a run; `fentan claim list` shows where they stand"),
+        (
+            "2019-06-28",
+            (
+                "no passed claim of xianghubao waits for a run; "
+                "`fentan claim list --plan xianghubao` shows where they stand"
+            ),
+        ),
     ],
 )
 def test_a_day_that_cannot_be_is_refused(fentan: Fentan, claim: None, debit_on: str, message: str) -> None:

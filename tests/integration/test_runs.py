@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from engine.errors import InvalidInput
 from engine.ledger.accounts import Account
 from engine.plans import day_number, year_cap
+from engine.roster.plan import lock_roster
 from engine.runs.conductor import PHASE_OF, advance, drop_expired, work
 from engine.runs.control import retry_failed, set_paused
 from engine.runs.posting import Lease, begin_storing, post_shard
@@ -618,3 +619,20 @@ async def test_full_shards_of_all_kinds_seal_and_verify(engine: AsyncEngine) -> 
         assert (charged == 10 * (covers[0].astype(int) + covers[1])).all()
     await world.tied_out(run)
     assert await world.problems() == []
+
+
+# What a person's name is worth, and what two decisions at once may not do.
+
+
+async def test_a_void_of_the_last_run_and_a_freeze_on_its_carry_do_not_pass_each_other(engine: AsyncEngine) -> None:
+    world = await small(engine, 20)
+    first = await world.sealed()
+    async with engine.begin() as freezing:
+        await lock_roster(freezing, world.plan.plan_id)  # as a freeze does, before it reads the carry
+        voiding = asyncio.create_task(world.voided(first))
+
+        async def waits() -> bool:
+            return bool(await world.value("SELECT count(*) FROM pg_locks WHERE NOT granted"))
+
+        await until(waits, "the void waits for the freeze")
+    await voiding
