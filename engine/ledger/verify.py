@@ -2,7 +2,7 @@
 
 Shard by shard, a few journals at a time, so that memory does not grow with members or runs. Every journal is rebuilt
 and hashed again (I1, I2 and the digest chain), every checkpoint is summed again (I14), every sealed run's tree is
-grown again from what was posted (I7).
+grown again from what was posted (I7), and what it carried in is what the carry account held when it was frozen (I5).
 """
 
 from __future__ import annotations
@@ -57,11 +57,15 @@ class Verification:
 
 @dataclass
 class PlanSums:
-    """What a plan's shards come to together: lines by account, clearing by run, shard roots by run and kind."""
+    """What a plan's shards come to together: lines by account, clearing by run, shard roots by run and kind.
+
+    `carry`: what the carry account held after each journal of the plan's shard 0, and before the first, by `seq`.
+    """
 
     accounts: Counter[int] = field(default_factory=Counter)
     clearing: Counter[int | None] = field(default_factory=Counter)
     roots: dict[tuple[int, str], list[bytes]] = field(default_factory=dict)
+    carry: dict[int, int] = field(default_factory=lambda: {0: 0})
 
 
 async def verify(
@@ -94,7 +98,9 @@ async def _verify_plan(
     if difference := sum(sums.accounts.values()):
         found.report("I1", f"plan {plan.code}", f"its trial balance differs by {difference}")
     runs = select(share_runs).where(share_runs.c.plan_id == plan.plan_id).order_by(share_runs.c.run_id)
-    _verify_seals((await connection.execute(runs)).all(), plan, sums, found)
+    ordered = (await connection.execute(runs)).all()
+    _verify_carry(ordered, sums, found)
+    _verify_seals(ordered, plan, sums, found)
 
 
 class _Shard:
@@ -105,6 +111,7 @@ class _Shard:
         self.name = f"shard {shard.shard_id}"
         self.places = shard.seats if shard.number else MOST_CLAIMS
         self.clearing = account_id(shard.plan_id, Account.RUN_CLEARING)
+        self.carry_account, self.carry = account_id(shard.plan_id, Account.CARRY), 0
         self.checkpoints: dict[tuple[str, int], NDArray[np.int64]] = {}
         self.due: dict[int, list[tuple[str, int]]] = {}
         self.control: Counter[int] = Counter()
@@ -165,6 +172,9 @@ class _Shard:
             self.plan.accounts[account] += amount
             self.control[account] += amount if account % 10 == 0 else 0
             self.plan.clearing[stored.run_id] += amount if account == self.clearing else 0
+            self.carry -= amount if account == self.carry_account else 0
+        if self.shard.number == 0:
+            self.plan.carry[stored.seq] = self.carry
         try:
             journal = stored.rebuilt(self.places)
         except FentanError as error:
@@ -246,6 +256,19 @@ async def _verify_nothing_else(connection: AsyncConnection, plan_id: int | None,
         )
         for shard_id, seq in await connection.execute(stray, {"first": first, "last": last}):
             found.report("I4", f"shard {shard_id} journal {seq}", f"a row of {table} is outside the shard's journals")
+
+
+def _verify_carry(runs: Iterable[Row[Any]], sums: PlanSums, found: Verification) -> None:
+    """Every run that was sealed carried in what the carry account held at the journal it was frozen at."""
+    for run in runs:
+        if run.root is None:
+            continue
+        found.checked["carries"] += 1
+        held = sums.carry.get(run.ledger_seq)
+        if held is None:
+            found.report("I5", f"run {run.run_id}", f"was frozen at journal {run.ledger_seq}, which is not there")
+        elif run.carry_in != held:
+            found.report("I5", f"run {run.run_id}", f"carried {run.carry_in} in where the carry account held {held}")
 
 
 def _verify_seals(runs: Iterable[Row[Any]], plan: Row[Any], sums: PlanSums, found: Verification) -> None:

@@ -254,8 +254,9 @@ async def seal_run(connection: AsyncConnection, plan_id: int, *, previous_root: 
     first = plan_shard(plan_id) + 1
     run_id = await connection.scalar(
         text(
-            "INSERT INTO share_runs (plan_id, rules_version, debit_on, state, planned_by, previous_root)"
-            " VALUES (:plan, 1, CAST(:day AS text)::date, 'sealed', 'a', :root) RETURNING run_id"
+            "INSERT INTO share_runs (plan_id, rules_version, debit_on, state, planned_by, previous_root, carry_in,"
+            " ledger_seq) SELECT :plan, 1, CAST(:day AS text)::date, 'sealed', 'a', :root, 0, seq FROM shards"
+            " WHERE plan_id = :plan AND number = 0 RETURNING run_id"
         ),
         {"plan": plan_id, "day": debit_on, "root": previous_root},
     )
@@ -309,6 +310,7 @@ async def test_I14_what_we_post_verifies(engine: AsyncEngine) -> None:
         "entries": 3 * 13 + 3,
         "checkpoints": 2,
         "shard roots": 6,
+        "carries": 3,
         "seals": 3,
     }
     assert (await verify(engine, plan_id)) == found
@@ -373,6 +375,10 @@ TAMPERS = [
         "clearing stands at",
         f"DELETE FROM journals WHERE {LAST_SEAL}; DELETE FROM posting_segments WHERE {LAST_SEAL}",
     ),
+    ("I5", "run 2 carried 1 in where the carry", "UPDATE share_runs SET carry_in = 1 WHERE run_id = 2"),
+    ("I5", "run 2 carried None in", "UPDATE share_runs SET carry_in = NULL WHERE run_id = 2"),
+    ("I5", "journal 9, which is not there", "UPDATE share_runs SET ledger_seq = 9 WHERE run_id = 2"),
+    ("I5", "journal None", "UPDATE share_runs SET carry_in = NULL, ledger_seq = NULL WHERE run_id = 2"),
 ]
 
 
