@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import date
 from io import BufferedReader
 from pathlib import Path
 from types import TracebackType
@@ -18,17 +19,24 @@ import pyarrow.parquet
 from numpy.typing import NDArray
 
 from engine.errors import InvalidInput
+from engine.plans import day_number
 
 PROBLEMS_MAX = 20
 """How many wrong values are told at once."""
 
 BATCH_ROWS = 65_536
 
+UNREADABLE = (pa.ArrowException, OSError, UnicodeDecodeError)
+"""What pyarrow raises over a file that is damaged, or is not of its format."""
+
 _BLOCK_BYTES = 4 << 20
 _SHOWN_CHARACTERS = 40
 
 TEXT, DAY, CODE = pa.string(), pa.date32(), pa.int16()
 """The types of a column: text, a date, a small whole number."""
+
+_DAYS = day_number(date.min), day_number(date.max)
+"""The first and the last day there is: what is added to a day between them stays far inside an int32."""
 
 _WANTED = {TEXT: "text in UTF-8", DAY: "a date; write it like 1985-04-23", CODE: "a whole number from 0 to 32767"}
 
@@ -111,14 +119,17 @@ class PeopleFile:
             for batch in self._parquet_batches() if self.parquet else self._csv_batches():
                 for start in range(0, batch.num_rows, BATCH_ROWS):
                     yield self._typed(batch.slice(start, BATCH_ROWS))
-        except pa.ArrowInvalid as error:
-            raise InvalidInput(f"{self.path.name}: cannot be read: {error}") from None
+        except UNREADABLE as error:
+            raise InvalidInput(
+                f"{self.path.name}: cannot be read: {error}; nothing was changed; write the file anew and try again"
+            ) from None
 
     def _parquet_batches(self) -> Iterator[pa.RecordBatch]:
         source = pyarrow.parquet.ParquetFile(self.file)
         self._check_names(source.schema_arrow.names)
         line = 1
         for batch in source.iter_batches(batch_size=BATCH_ROWS):
+            batch.validate(full=True)
             yield batch.append_column("line", pa.array(np.arange(line, line + batch.num_rows)))
             line += batch.num_rows
 
@@ -171,6 +182,8 @@ class PeopleFile:
                 arrays[name] = pa.nulls(batch.num_rows, column.type)
                 continue
             arrays[name] = self._cast(batch, name, column.type)
+            if column.type == DAY:
+                arrays[name] = self._only_days(batch, name, arrays[name])
             if column.filled and batch[name].null_count:
                 missing = batch[name].is_null().to_numpy(zero_copy_only=False)
                 self.problems.add_where(batch, name, missing, "is missing; every line needs one")
@@ -190,16 +203,35 @@ class PeopleFile:
         typed = []
         for row, value in enumerate(values):
             try:
-                typed.append(_as(pa.array([value.as_py()], values.type), kind)[0].as_py())
+                typed.append(_as(values.slice(row, 1), kind))
             except pa.ArrowInvalid:
-                typed.append(None)
-                self.problems.add(batch["line"][row].as_py(), name, value.as_py(), f"is not {_WANTED[kind]}")
-        return pa.array(typed, kind)
+                typed.append(pa.nulls(1, kind))
+                self.problems.add(batch["line"][row].as_py(), name, _plain(value), f"is not {_WANTED[kind]}")
+        return pa.concat_arrays(typed)
+
+    def _only_days(self, batch: pa.RecordBatch, name: str, typed: pa.Array) -> pa.Array:
+        """The dates, null where a Parquet file counts to a day that no calendar has: a problem, told as its number."""
+        days, (first, last) = typed.cast(pa.int32()), _DAYS
+        beyond = pc.or_(pc.less(days, first), pc.greater(days, last)).fill_null(False)
+        if not pc.any(beyond).as_py():
+            return typed
+        for row in np.flatnonzero(beyond.to_numpy(zero_copy_only=False))[:PROBLEMS_MAX]:
+            wrong = f"is a day outside the years 1 to 9999, counted from 1970-01-01; it is not {_WANTED[DAY]}"
+            self.problems.add(batch["line"][row].as_py(), name, days[row].as_py(), wrong)
+        return pc.if_else(beyond, pa.scalar(None, DAY), typed)
 
 
 def _as(values: pa.Array, kind: pa.DataType) -> pa.Array:
     # Bytes become dates and numbers by way of text, which also checks that they are UTF-8.
     return values.cast(pa.string()).cast(kind) if pa.types.is_binary(values.type) else values.cast(kind)
+
+
+def _plain(value: pa.Scalar) -> object:
+    """The value as Python has it; a time too far away for that as the number it is stored as."""
+    try:
+        return value.as_py()
+    except (OverflowError, ValueError):
+        return getattr(value, "value", None)
 
 
 def is_null(values: pa.Array) -> NDArray[np.bool_]:

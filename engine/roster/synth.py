@@ -60,18 +60,21 @@ def synth(
 def write_synthetic(
     path: Path, members: int, seed: int, rules: PlanRules, *, joined_from: date, joined_until: date
 ) -> None:
-    """`synth` into a Parquet or CSV file, by its extension. Raises InvalidInput like `synth`, and for others."""
+    """`synth` into a Parquet or CSV file, by its extension.
+
+    Raises InvalidInput like `synth`, for other extensions, and where the file cannot be written.
+    """
     batches = synth(members, seed, rules, joined_from=joined_from, joined_until=joined_until)
-    match path.suffix.lower():
-        case ".parquet" | ".pq":
-            writer = pyarrow.parquet.ParquetWriter(path, SCHEMA)
-        case ".csv":
-            writer = pyarrow.csv.CSVWriter(path, SCHEMA)
-        case _:
-            raise InvalidInput(f"{path.name}: name the file .parquet or .csv, so that its format is known")
-    with writer:
-        for batch in batches:
-            writer.write_batch(batch)
+    writers = {".parquet": pyarrow.parquet.ParquetWriter, ".pq": pyarrow.parquet.ParquetWriter}
+    writer = (writers | {".csv": pyarrow.csv.CSVWriter}).get(path.suffix.lower())
+    if writer is None:
+        raise InvalidInput(f"{path.name}: name the file .parquet or .csv, so that its format is known")
+    try:
+        with writer(path, SCHEMA) as file:
+            for batch in batches:
+                file.write_batch(batch)
+    except OSError as error:
+        raise InvalidInput(f"{path}: cannot be written: {error}; name a file in a folder that takes it") from None
 
 
 def _batches(members: int, seed: int, rules: PlanRules, first: int, last: int) -> Iterator[pa.RecordBatch]:

@@ -149,6 +149,59 @@ def test_files_that_are_no_rosters_are_refused(tmp_path: Path, name: str, text: 
         rows_of(tmp_path / name)
 
 
+@pytest.mark.parametrize(
+    ("codec", "damage"),
+    [
+        pytest.param("snappy", b"\0", id="not what the codec wrote"),
+        pytest.param("none", b"\xff", id="lengths beyond the page"),
+        pytest.param("none", b"M\x8e", id="text that is not UTF-8"),
+    ],
+)
+def test_a_damaged_page_is_refused(tmp_path: Path, codec: str, damage: bytes) -> None:
+    path = tmp_path / "roster.parquet"
+    table = pa.table({name: [f"M{number:05}" for number in range(5_000)] for name in COLUMNS})
+    pyarrow.parquet.write_table(table, path, compression=codec, use_dictionary=False)
+    whole, column = path.read_bytes(), pyarrow.parquet.read_metadata(path).row_group(0).column(0)
+    # The page's header and its first values stay: the codec, or the text itself, must notice.
+    start, end = column.data_page_offset + 200, column.data_page_offset + column.total_compressed_size
+    path.write_bytes(whole[:start] + (damage * end)[: end - start] + whole[end:])
+    with pytest.raises(InvalidInput, match=r"roster\.parquet: cannot be read: .*; write the file anew"):
+        rows_of(path)
+
+
+def test_text_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
+    texts = pa.StringArray.from_buffers(1, pa.py_buffer(b"\0\0\0\0\2\0\0\0"), pa.py_buffer(b"M\x8e"))
+    days = {name: [date(1990, 5, 5)] for name in ("born_on", "joined_on")}
+    pyarrow.parquet.write_table(pa.table({"member_ref": texts} | days), tmp_path / "roster.parquet")
+    with pytest.raises(InvalidInput, match=r"roster\.parquet: cannot be read: .*UTF"):
+        rows_of(tmp_path / "roster.parquet")
+
+
+@pytest.mark.parametrize("day", [2**31 - 1, -(2**31), 2_932_897, -719_163])
+@pytest.mark.parametrize("name", ["born_on", "joined_on", "ended_on"])
+def test_a_day_that_no_calendar_has_is_told_by_its_number(
+    tmp_path: Path, rules: PlanRules, name: str, day: int
+) -> None:
+    days = {"born_on": 7_000, "joined_on": 17_900, "ended_on": None} | {name: day}
+    columns = {column: pa.array([value], pa.int32()).cast(pa.date32()) for column, value in days.items()}
+    pyarrow.parquet.write_table(pa.table({"member_ref": ["M1"]} | columns), tmp_path / "roster.parquet")
+    [problem] = problems_in(tmp_path / "roster.parquet", rules)
+    assert problem.startswith(f"row 1, {name}: '{day}': is a day outside the years 1 to 9999")
+
+
+@pytest.mark.parametrize("unit", ["ms", "us", "ns"])
+def test_a_time_of_day_is_no_date_however_far_away(tmp_path: Path, rules: PlanRules, unit: str) -> None:
+    times = pa.array([2**62 + 1], pa.timestamp(unit))
+    columns = {"member_ref": ["M1"], "born_on": [date(1990, 5, 5)], "joined_on": times}
+    pyarrow.parquet.write_table(pa.table(columns), tmp_path / "roster.parquet")
+    assert any("row 1, joined_on: " in problem for problem in problems_in(tmp_path / "roster.parquet", rules))
+
+
+def test_the_last_day_there_is_does_not_wrap(tmp_path: Path, rules: PlanRules) -> None:
+    [problem] = problems_in(written(tmp_path, HEADER + "M1,1990-05-05,9999-12-31,,\n"), rules)[1:]
+    assert problem.startswith("line 2, joined_on: '9999-12-31': is after xianghubao ended")
+
+
 def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match="cannot be read"):
         rows_of(tmp_path / "absent.csv")
