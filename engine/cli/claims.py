@@ -37,7 +37,12 @@ def _day(text: str) -> date:
         raise InvalidInput(f"{text!r} is not a day; write it like 2019-01-21") from None
 
 
-ClaimId = Annotated[int, typer.Argument(metavar="CLAIM", help="The claim's id, as `file` and `list` print it.")]
+ID_MAX, NUMBER_MAX = 2**63 - 1, 2**31 - 1
+"""The largest id of a claim and number of an objection that the database can hold."""
+
+ClaimId = Annotated[
+    int, typer.Argument(metavar="CLAIM", min=1, max=ID_MAX, help="The claim's id, as `file` and `list` print it.")
+]
 PlanCode = Annotated[str, typer.Option("--plan", metavar="CODE", help="The plan.")]
 On = Annotated[
     date | None,
@@ -104,7 +109,9 @@ def object_to(claim: ClaimId, reason: Reason, actor: As, on: On = None) -> None:
 @app.command()
 def resolve(
     claim: ClaimId,
-    number: Annotated[int, typer.Argument(metavar="NUMBER", help="The objection, as `show` numbers it.")],
+    number: Annotated[
+        int, typer.Argument(metavar="NUMBER", min=1, max=NUMBER_MAX, help="The objection, as `show` numbers it.")
+    ],
     resolution: Annotated[
         str, typer.Option(metavar="TEXT", help="The answer. If it is upheld, `reject` the claim next.")
     ],
@@ -123,7 +130,9 @@ def resolve(
 @app.command("pass")
 def pass_claim(
     actor: As,
-    claim: Annotated[int | None, typer.Argument(metavar="[CLAIM]", help="One claim; or --due with --plan.")] = None,
+    claim: Annotated[
+        int | None, typer.Argument(metavar="[CLAIM]", min=1, max=ID_MAX, help="One claim; or --due with --plan.")
+    ] = None,
     due: Annotated[bool, typer.Option("--due", help="Every claim of --plan that can pass.")] = False,
     plan: Annotated[str | None, typer.Option(metavar="CODE", help="The plan, with --due.")] = None,
     on: On = None,

@@ -24,7 +24,7 @@ from engine.ledger.trial_balance import TrialLine, difference, trial_balance
 from engine.ledger.verify import Verification, verify
 from engine.money import grouped, to_major
 from engine.roster.members import find_seats
-from engine.roster.plan import plan_of
+from engine.roster.plan import plan_of, plan_or_only
 from engine.settings import Settings
 from engine.store.tables import plans
 
@@ -32,10 +32,15 @@ T = TypeVar("T")
 
 app = typer.Typer(no_args_is_help=True, help="The ledger: who owes what, and the proof that it adds up.")
 
-PlanCode = Annotated[str, typer.Option("--plan", metavar="CODE", help="The plan.")]
+PlanOrOnly = Annotated[
+    str | None, typer.Option("--plan", metavar="CODE", help="The plan. [default: the only one there is]")
+]
 AnyPlan = Annotated[str | None, typer.Option("--plan", metavar="CODE", help="The plan. [default: every plan]")]
 MemberRef = Annotated[str, typer.Argument(metavar="REF", help="The member's reference in the roster.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON; money is text in major units.")]
+
+ID_MAX, SEAT_MAX = 2**63 - 1, 2**31 - 1
+"""The largest id of a run and number of a seat that the database can hold."""
 
 ENTRY_COLUMNS = ("shard", "seq", "date", "kind", "run", "account", "name", "seat", "amount")
 
@@ -67,15 +72,16 @@ def show_trial_balance(
 
 
 @app.command("member")
-def show_member(ref: MemberRef, plan: PlanCode, as_json: AsJson = False) -> None:
+def show_member(ref: MemberRef, plan: PlanOrOnly = None, as_json: AsJson = False) -> None:
     """One member's statement: every entry on every subledger, and what the sponsor paid in their place."""
 
-    async def read(connection: AsyncConnection) -> list[Statement]:
-        return await _statements(connection, (await plan_of(connection, plan)).plan_id, ref)
+    async def read(connection: AsyncConnection) -> tuple[str, list[Statement]]:
+        found = await plan_or_only(connection, plan)
+        return found.code, await _statements(connection, found.plan_id, ref)
 
-    statements = _reading(read)
+    code, statements = _reading(read)
     if as_json:
-        _print_json({"plan": plan, "member": ref, "seats": [_statement_json(statement) for statement in statements]})
+        _print_json({"plan": code, "member": ref, "seats": [_statement_json(statement) for statement in statements]})
     else:
         _print_statements(Console(), ref, statements)
 
@@ -83,10 +89,14 @@ def show_member(ref: MemberRef, plan: PlanCode, as_json: AsJson = False) -> None
 @app.command("entries")
 def show_entries(
     plan: AnyPlan = None,
-    run: Annotated[int | None, typer.Option(metavar="RUN", help="Only what this run posted.")] = None,
-    seat: Annotated[int | None, typer.Option(metavar="N", min=0, help="Only this seat; with --plan.")] = None,
-    member: Annotated[str | None, typer.Option(metavar="REF", help="Only this member; with --plan.")] = None,
-    limit: Annotated[int, typer.Option(metavar="N", min=1, help="At most so many.")] = 100,
+    run: Annotated[
+        int | None, typer.Option(metavar="RUN", min=1, max=ID_MAX, help="Only what this run posted.")
+    ] = None,
+    seat: Annotated[
+        int | None, typer.Option(metavar="N", min=0, max=SEAT_MAX, help="Only this seat; of one plan.")
+    ] = None,
+    member: Annotated[str | None, typer.Option(metavar="REF", help="Only this member; of one plan.")] = None,
+    limit: Annotated[int, typer.Option(metavar="N", min=1, max=ID_MAX, help="At most so many.")] = 100,
     as_json: AsJson = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV, row by row as it is read.")] = False,
 ) -> None:
@@ -113,30 +123,30 @@ def show_entries(
 
 @app.command("proof")
 def show_proof(
-    run: Annotated[int, typer.Argument(metavar="RUN", help="A sealed run.")],
+    run: Annotated[int, typer.Argument(metavar="RUN", min=1, max=ID_MAX, help="A sealed run.")],
     ref: MemberRef,
-    plan: PlanCode,
+    plan: PlanOrOnly = None,
     as_json: AsJson = False,
 ) -> None:
     """That a member's share stands under a run's seal: the leaf it is in, and the steps from there to the root."""
 
-    async def read(connection: AsyncConnection) -> Proof:
-        found = await plan_of(connection, plan)
+    async def read(connection: AsyncConnection) -> tuple[str, Proof]:
+        found = await plan_or_only(connection, plan)
         refusal: InvalidInput | None = None
         for shard_id, seat in reversed(await _seats(connection, found.plan_id, ref)):
             try:
-                return await prove(connection, run, shard_id, seat)
+                return found.code, await prove(connection, run, shard_id, seat)
             except InvalidInput as error:  # an earlier spell of the member may have a share where this one has none
                 refusal = error
         assert refusal is not None
         raise refusal
 
-    proof = _reading(read)
+    code, proof = _reading(read)
     holds = verify_proof(proof)
     if as_json:
-        _print_json({"plan": plan, "holds": holds} | _proof_json(proof))
+        _print_json({"plan": code, "holds": holds} | _proof_json(proof))
     else:
-        print(f"run {run} of {plan}, seat {proof.seat:,}: {grouped(proof.amount)}, tag {proof.tag.hex()}")
+        print(f"run {run} of {code}, seat {proof.seat:,}: {grouped(proof.amount)}, tag {proof.tag.hex()}")
         print(f"leaf   seats {proof.first_seat:,} to {proof.first_seat + len(proof.amounts) - 1:,}")
         for step in proof.steps:
             print(f"{'left ' if step.is_left else 'right'}  {step.sibling.hex()}")
@@ -217,14 +227,15 @@ async def _entries_wanted(
     connection: AsyncConnection, plan: str | None, run: int | None, seat: int | None, member: str | None, limit: int
 ) -> AsyncIterator[Entry]:
     """Of one seat or member, from their statements; otherwise from the view, page by page."""
-    plan_id = None if plan is None else (await plan_of(connection, plan)).plan_id
     if seat is None and member is None:
+        plan_id = None if plan is None else (await plan_of(connection, plan)).plan_id
         return read_entries(connection, plan_id, run_id=run, limit=limit)
-    if plan is None or plan_id is None or (seat is not None and member is not None):
-        raise InvalidInput("give --plan CODE with either --seat N or --member REF")
-    seats = [(shard_of(plan_id, seat), seat)] if seat is not None else []
+    if seat is not None and member is not None:
+        raise InvalidInput("give either --seat N or --member REF")
+    found = await plan_or_only(connection, plan)
+    seats = [(shard_of(found.plan_id, seat), seat)] if seat is not None else []
     if member is not None:
-        seats = await _seats(connection, plan_id, member)
+        seats = await _seats(connection, found.plan_id, member)
     return _of_seats(connection, seats, run, limit)
 
 

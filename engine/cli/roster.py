@@ -13,21 +13,28 @@ import pyarrow.parquet
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from engine.cli.quote import load_plan
+from engine.cli.plan import enter_plan
+from engine.cli.quote import load_plan, preset_codes
 from engine.cli.shell import in_database
 from engine.errors import InvalidInput
 from engine.plans import PlanRules
 from engine.roster import imports, synth
 from engine.roster.change_files import change_roster
-from engine.roster.plan import Plan, plan_of
+from engine.roster.files import UNREADABLE
+from engine.roster.plan import Plan, plan_of, plan_or_only
 from engine.settings import Settings
 
 app = typer.Typer(no_args_is_help=True, help="Rosters: who is a member of a plan, from when, until when.")
 
 File = Annotated[Path, typer.Argument(metavar="FILE", help="A .parquet or .csv file.")]
-PlanCode = Annotated[str, typer.Option("--plan", metavar="CODE", help="The plan.")]
+PlanCode = Annotated[
+    str, typer.Option("--plan", metavar="CODE", help="The plan; one of config/plans is registered if it is not yet.")
+]
+PlanOrOnly = Annotated[
+    str | None, typer.Option("--plan", metavar="CODE", help="The plan. [default: the only one there is]")
+]
 
 
 @app.command("import")
@@ -35,9 +42,9 @@ def import_file(file: File, plan: PlanCode) -> None:
     """Enrol the members of a file: member_ref, born_on, joined_on, and if you like ended_on, tier."""
 
     async def imported(engine: AsyncEngine, settings: Settings) -> imports.Imported:
-        async with engine.connect() as connection:
-            found = await plan_of(connection, plan)
-        return await import_with_progress(engine, settings, found, file, Console(stderr=True))
+        async with engine.begin() as connection:
+            found = await _plan_or_preset(connection, plan)
+            return await _imported(connection, settings, found, file, Console(stderr=True))
 
     result = in_database(imported)
     what = "already imported, nothing changed" if result.repeated else f"imported into {plan}"
@@ -48,25 +55,23 @@ async def import_with_progress(
     engine: AsyncEngine, settings: Settings, plan: Plan, path: Path, console: Console
 ) -> imports.Imported:
     """`import_roster` in a transaction of its own, with a progress bar on `console`."""
-    key = settings.member_tag_key.get_secret_value().encode()
-    with _progress(console, f"members of {plan.code}", _rows(path)) as advance:
-        async with engine.begin() as connection:
-            return await imports.import_roster(connection, plan, path, tag_key=key, progress=advance)
+    async with engine.begin() as connection:
+        return await _imported(connection, settings, plan, path, console)
 
 
 @app.command("change")
-def change_file(file: File, plan: PlanCode) -> None:
+def change_file(file: File, plan: PlanOrOnly = None) -> None:
     """Bring in joins, exits and freezes: kind, member_ref, from, and until (freeze), born_on and tier (join)."""
 
-    async def changed(engine: AsyncEngine, settings: Settings) -> imports.Imported:
+    async def changed(engine: AsyncEngine, settings: Settings) -> tuple[str, imports.Imported]:
         key = settings.member_tag_key.get_secret_value().encode()
         async with engine.begin() as connection:
-            found = await plan_of(connection, plan)
-            with _progress(Console(stderr=True), f"changes of {plan}", _rows(file)) as advance:
-                return await change_roster(connection, found, file, tag_key=key, progress=advance)
+            found = await plan_or_only(connection, plan)
+            with _progress(Console(stderr=True), f"changes of {found.code}", _rows(file)) as advance:
+                return found.code, await change_roster(connection, found, file, tag_key=key, progress=advance)
 
-    result = in_database(changed)
-    what = "already recorded, nothing changed" if result.repeated else f"recorded; the next run of {plan} has them"
+    code, result = in_database(changed)
+    what = "already recorded, nothing changed" if result.repeated else f"recorded; the next run of {code} has them"
     typer.echo(f"{file.name}: {result.rows:,} changes {what}")
 
 
@@ -74,7 +79,10 @@ def change_file(file: File, plan: PlanCode) -> None:
 def make_up(
     members: Annotated[int, typer.Option(metavar="N", help="How many.")],
     seed: Annotated[int, typer.Option(metavar="S", help="The same seed makes the same members.")],
-    out: Annotated[Path, typer.Option(metavar="FILE", help="What to write: .parquet or .csv.")],
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="What to write: .parquet or .csv. [default: roster-N-S.parquet]"),
+    ] = None,
     plan: Annotated[str, typer.Option(metavar="CODE", help="Whose age limits, tiers and start.")] = "xianghubao",
     until: Annotated[
         datetime | None,
@@ -90,8 +98,27 @@ def make_up(
         raise InvalidInput(
             f"--until {last}: {plan} lives from {rules.starts_on} until {rules.ends_on or 'further notice'}"
         )
+    out = out or Path(f"roster-{members}-{seed}.parquet")
     synth.write_synthetic(out, members, seed, rules, joined_from=rules.starts_on, joined_until=last)
     typer.echo(f"{out}: {members:,} members of {plan} who joined from {rules.starts_on} until {last}, seed {seed}")
+
+
+async def _plan_or_preset(connection: AsyncConnection, code: str) -> Plan:
+    """The plan with this code; one of config/plans that nobody registered yet is registered now."""
+    try:
+        return await plan_of(connection, code)
+    except InvalidInput:
+        if code not in preset_codes():
+            raise
+    return await enter_plan(connection, load_plan(code), actor="roster import")
+
+
+async def _imported(
+    connection: AsyncConnection, settings: Settings, plan: Plan, path: Path, console: Console
+) -> imports.Imported:
+    key = settings.member_tag_key.get_secret_value().encode()
+    with _progress(console, f"members of {plan.code}", _rows(path)) as advance:
+        return await imports.import_roster(connection, plan, path, tag_key=key, progress=advance)
 
 
 def _last_day(rules: PlanRules) -> date:
@@ -105,8 +132,8 @@ def _rows(path: Path) -> int | None:
         return None
     try:
         return int(pyarrow.parquet.read_metadata(path).num_rows)
-    except pyarrow.ArrowInvalid:
-        return None
+    except UNREADABLE:
+        return None  # why not is said by who reads it
 
 
 @contextmanager

@@ -68,6 +68,24 @@ async def register_plan(connection: AsyncConnection, rules: PlanRules) -> Plan:
 
 async def plan_of(connection: AsyncConnection, code: str) -> Plan:
     """The plan with this code. Raises InvalidInput that names the plans there are."""
+    known = await _registered(connection)
+    if code not in known:
+        raise InvalidInput(f"there is no plan {code!r}; {_listed(known)}")
+    return known[code]
+
+
+async def plan_or_only(connection: AsyncConnection, code: str | None) -> Plan:
+    """The plan with this code, or without one the only plan there is. Raises InvalidInput that names them."""
+    if code is not None:
+        return await plan_of(connection, code)
+    known = await _registered(connection)
+    if len(known) != 1:
+        raise InvalidInput(f"give --plan CODE; {_listed(known)}")
+    return next(iter(known.values()))
+
+
+async def _registered(connection: AsyncConnection) -> dict[str, Plan]:
+    """Every plan by its code, in their order."""
     newest = func.max(plan_rules.c.version)
     found = await connection.execute(
         select(plans.c.plan_id, plans.c.code, newest)
@@ -75,10 +93,7 @@ async def plan_of(connection: AsyncConnection, code: str) -> Plan:
         .group_by(plans.c.plan_id, plans.c.code)
         .order_by(plans.c.code)
     )
-    known = {row.code: Plan(*row) for row in found}
-    if code not in known:
-        raise InvalidInput(f"there is no plan {code!r}; {_listed(known)}")
-    return known[code]
+    return {row.code: Plan(*row) for row in found}
 
 
 async def rules_of(connection: AsyncConnection, plan_id: int, version: int) -> PlanRules:

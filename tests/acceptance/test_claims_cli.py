@@ -111,3 +111,19 @@ def test_two_claims_from_filing_to_passing(fentan: Fentan, plan: str, tmp_path: 
 )
 def test_a_refusal_says_what_to_do(fentan: Fentan, arguments: tuple[str, ...], message: str) -> None:
     assert message in refused(fentan("claim", *arguments))
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("show", str(2**63)),
+        ("show", "0"),
+        ("pass", str(2**63), "--as", "bo"),
+        ("resolve", "1", str(2**31), "--resolution", "none", "--as", "bo"),
+    ],
+)
+def test_numbers_that_the_database_cannot_hold_are_refused(fentan: Fentan, arguments: tuple[str, ...]) -> None:
+    done = fentan("claim", *arguments)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "Invalid value for" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -75,8 +75,8 @@ async def sealed(fentan: Fentan, imported: None, database_url: str) -> Fentan:
         root = leaf_hash(amounts + await read_tags(connection, shard, 3))
         await connection.execute(
             text(
-                "INSERT INTO share_runs (plan_id, rules_version, debit_on, state, planned_by, root)"
-                " VALUES (:plan, 1, '2019-01-21', 'sealed', 'anna', :root)"
+                "INSERT INTO share_runs (plan_id, rules_version, debit_on, state, planned_by, root, carry_in,"
+                " ledger_seq) VALUES (:plan, 1, '2019-01-21', 'sealed', 'anna', :root, 0, 0)"
             ),
             {"plan": plan_id, "root": sealed_root(None, tree_root([root]))},
         )
@@ -180,7 +180,38 @@ def test_entries(sealed: Fentan) -> None:
     assert told(sealed("ledger", "entries", *PLAN, "--seat", "1", "--json")) == everything[2:]
     assert told(sealed("ledger", "entries", "--run", "2", "--json")) == []
     assert said(sealed("ledger", "entries", "--limit", "2")).endswith("2 entries; --limit allows no more")
-    assert "give --plan CODE" in refused(sealed("ledger", "entries", "--seat", "1"))
+    assert told(sealed("ledger", "entries", "--seat", "1", "--json")) == everything[2:]
+    assert "either --seat N or --member" in refused(sealed("ledger", "entries", "--seat", "1", "--member", "M3"))
+
+
+ONE_PLAN = [("member", "M3"), ("entries", "--member", "M3"), ("entries", "--seat", "2"), ("proof", "1", "M3")]
+
+
+@pytest.mark.parametrize("command", ONE_PLAN)
+def test_the_only_plan_need_not_be_named(sealed: Fentan, command: tuple[str, ...]) -> None:
+    assert told(sealed("ledger", *command, "--json")) == told(sealed("ledger", *command, *PLAN, "--json"))
+
+
+@pytest.fixture
+async def two_plans(sealed: Fentan, database_url: str) -> Fentan:
+    async with engine_on(database_url) as engine, engine.begin() as connection:
+        await register_plan(connection, load_plan("meituan"))
+    return sealed
+
+
+@pytest.mark.parametrize("command", ONE_PLAN)
+def test_one_of_several_plans_must_be_named(two_plans: Fentan, command: tuple[str, ...]) -> None:
+    assert refused(two_plans("ledger", *command)) == "give --plan CODE; the plans here are meituan, xianghubao"
+
+
+@pytest.mark.parametrize(
+    "command",
+    [("entries", "--run", str(2**63)), ("entries", "--seat", str(2**31)), ("proof", str(2**63), "M1")],
+)
+def test_numbers_that_the_database_cannot_hold_are_refused(fentan: Fentan, command: tuple[str, ...]) -> None:
+    done = fentan("ledger", *command)
+    assert done.exit_code == 2
+    assert "Invalid value for" in done.stderr
 
 
 def test_a_proof_can_be_checked_by_hand(sealed: Fentan) -> None:

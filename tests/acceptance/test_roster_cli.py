@@ -8,14 +8,16 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet
 import pytest
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from engine.cli.quote import load_plan
+from engine.ledger.accounts import Account
 from engine.roster.plan import register_plan
-from engine.store.tables import members
+from engine.store.tables import accounts, audit_log, members, plans
 
 pytestmark = pytest.mark.acceptance
 
@@ -86,6 +88,45 @@ async def test_changes_come_in_once(fentan: Fentan, plan: str, engine: AsyncEngi
     assert await counted(engine) == 1
 
 
+async def test_the_only_plan_need_not_be_named(fentan: Fentan, plan: str, engine: AsyncEngine, tmp_path: Path) -> None:
+    lines = "kind,member_ref,from,born_on\njoin,M1,2019-01-01,1990-05-05\n"
+    (tmp_path / "changes.csv").write_text(lines, "utf-8")
+    assert f"1 changes recorded; the next run of {plan} has them" in fentan("change", "changes.csv").stdout
+    async with engine.begin() as connection:
+        await register_plan(connection, load_plan("meituan"))
+    assert "give --plan CODE; the plans here are meituan, xianghubao" in fentan("change", "changes.csv").stderr
+
+
+async def test_an_import_registers_a_plan_of_config_plans(fentan: Fentan, engine: AsyncEngine, tmp_path: Path) -> None:
+    assert fentan("synth", "--members", "20", "--seed", "3").returncode == 0
+    nobody = fentan("import", "roster-20-3.parquet", "--plan", "nobody")
+    assert "there is no plan 'nobody'; none is registered yet" in nobody.stderr
+    (tmp_path / "wrong.csv").write_text("member_ref,born_on,joined_on\nM 1,1990-05-05,2019-01-01\n", "utf-8")
+    assert fentan("import", "wrong.csv", "--plan", "xianghubao").returncode == 1
+    async with engine.connect() as connection:
+        assert await connection.scalar(select(func.count()).select_from(plans)) == 0
+    for _ in range(2):
+        assert fentan("import", "roster-20-3.parquet", "--plan", "xianghubao").returncode == 0
+    assert await counted(engine) == 20
+    async with engine.connect() as connection:
+        [entry] = (await connection.execute(select(audit_log))).all()
+        assert await connection.scalar(select(func.count()).select_from(accounts)) == len(Account)
+    assert (entry.actor, entry.act, entry.subject) == ("roster import", "register plan", "plan:xianghubao")
+
+
+@pytest.mark.parametrize("command", ["import", "change"])
+def test_a_damaged_file_is_explained(fentan: Fentan, plan: str, tmp_path: Path, command: str) -> None:
+    table = pa.table({"member_ref": [f"M{number}" for number in range(5_000)]})
+    pyarrow.parquet.write_table(table, tmp_path / "whole.parquet")
+    whole = (tmp_path / "whole.parquet").read_bytes()
+    (tmp_path / "damaged.parquet").write_bytes(whole[:-100] + bytes(60) + whole[-40:])
+    refused = fentan(command, "damaged.parquet", "--plan", plan)
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert "damaged.parquet: cannot be read" in refused.stderr
+    assert "write the file anew" in refused.stderr
+    assert "Traceback" not in refused.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -93,6 +134,8 @@ async def test_changes_come_in_once(fentan: Fentan, plan: str, engine: AsyncEngi
         (("import", "absent.csv", "--plan", "nobody"), "no plan 'nobody'; the plans here are xianghubao"),
         (("synth", "--members", "0", "--seed", "1", "--out", "r.csv"), "0 members: ask for 1 to"),
         (("synth", "--members", "1", "--seed", "1", "--out", "r.txt"), "name the file .parquet or .csv"),
+        (("synth", "--members", "1", "--seed", "1", "--out", "absent/r.csv"), "absent/r.csv: cannot be written"),
+        (("synth", "--members", "1", "--seed", "1", "--out", "absent/r.parquet"), "absent/r.parquet: cannot be"),
         (("synth", "--members", "1", "--seed", "1", "--out", "r.csv", "--until", "2018-01-01"), "--until 2018-01-01"),
     ],
 )
