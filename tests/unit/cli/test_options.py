@@ -10,7 +10,13 @@ from engine.errors import InvalidInput
 
 @pytest.mark.parametrize(
     ("typed", "name"),
-    [("anna", "anna"), (" anna ", "anna"), ("Ａｎｎａ", "Anna"), ("王芳", "王芳"), ("a.b@c-d_e", "a.b@c-d_e")],
+    [
+        ("anna", "anna"),
+        (" anna ", "anna"),
+        ("Ａｎｎａ", "Anna"),
+        ("王芳", "王芳"),
+        ("a.b@c-d_e", "a.b@c-d_e"),
+    ],
 )
 def test_I13_a_name_has_one_spelling(typed: str, name: str) -> None:
     assert actor_name(typed) == name
