@@ -151,8 +151,17 @@ def test_a_run_from_its_plan_to_its_seal_voided_and_planned_again(fentan: Fentan
     assert said(fentan(*PLAN)).startswith("run 2 of xianghubao is planned")
     assert said(fentan("run", "watch", "2")).endswith("run 2 is previewed")
     assert told(fentan("run", "list", "--json")) == [
-        {"run": 2, "plan": "xianghubao", "debit_on": "2019-07-14", "state": "previewed"},
-        {"run": 1, "plan": "xianghubao", "debit_on": "2019-07-14", "state": "voided"},
+        {
+            "run": run,
+            "plan": "xianghubao",
+            "debit_on": "2019-07-14",
+            "state": state,
+            "paused": False,
+            "planned_by": "anna",
+            "approved_by": approver,
+            "share": "0.10",
+        }
+        for run, state, approver in ((2, "previewed", None), (1, "voided", "bo"))
     ]
     assert "previewed" in said(fentan("run", "list", "--plan", "xianghubao"))
     assert "the ledger holds" in said(fentan("ledger", "verify"))
@@ -179,7 +188,8 @@ def test_without_a_worker_a_run_is_planned_paused_and_dropped(fentan: Fentan, cl
     assert refused(fentan("run", "preview", "1")) == "run 1 is planned and has no preview yet; `fentan run watch 1`"
     assert "a planned run cannot approve; possible: drop, fail, freeze" in refused(fentan("run", "approve", "1", *BO))
     assert said(fentan("run", "pause", "1", *BO)) == "run 1 is paused"
-    assert said(fentan("run", "watch", "1")).endswith("run 1 is planned")
+    watched = fentan("run", "watch", "1")
+    assert (watched.code, watched.out.strip().splitlines()[-1]) == (1, "run 1 is planned, paused")
     assert "planned (paused)" in said(fentan("run", "list"))
     assert said(fentan("run", "resume", "1", *BO)) == "run 1 is going on"
     assert said(fentan("run", "retry", "1", *BO)) == "0 failed shards of run 1 are due again"

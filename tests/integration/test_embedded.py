@@ -99,8 +99,10 @@ def running(folder: Path) -> dict[int, str]:
     for process in Path("/proc").glob("[0-9]*"):
         try:
             at = process.joinpath("cwd").readlink()
-            if any(at.is_relative_to(each) for each in folders):
-                found[int(process.name)] = process.joinpath("cmdline").read_bytes().replace(b"\0", b" ").decode()
+            command = process.joinpath("cmdline").read_bytes().replace(b"\0", b" ").decode()
+            # One without a command line has given up its memory: it is on its way out, and runs nothing any more.
+            if command and any(at.is_relative_to(each) for each in folders):
+                found[int(process.name)] = command
         except OSError:
             continue
     return found
