@@ -4,9 +4,21 @@ from __future__ import annotations
 
 import logging
 import sys
-from typing import Literal
+from typing import Literal, TextIO, cast
 
 import structlog
+
+
+class StandardError:
+    """Standard error as it is when something is written, not as it was when logging was set up."""
+
+    def write(self, text: str) -> int:
+        """As a stream does."""
+        return sys.stderr.write(text)
+
+    def flush(self) -> None:
+        """As a stream does."""
+        sys.stderr.flush()
 
 
 def configure_log(log_format: Literal["auto", "console", "json"], level: str) -> None:
@@ -21,6 +33,6 @@ def configure_log(log_format: Literal["auto", "console", "json"], level: str) ->
             structlog.dev.ConsoleRenderer() if console else structlog.processors.JSONRenderer(ensure_ascii=False),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
-        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(file=cast("TextIO", StandardError())),
         cache_logger_on_first_use=True,
     )
