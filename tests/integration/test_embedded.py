@@ -37,15 +37,16 @@ pytestmark = pytest.mark.integration
 DEADLINE_SECONDS = 20
 
 USER = """
-import os, sys
+import os, signal, sys
 from pathlib import Path
 from engine.store.embedded import start
+signal.signal(signal.SIGINT, signal.default_int_handler)
 embedded = start(Path(os.environ["DATA_DIR"]))
 print(embedded.database_url, embedded.redis_url, flush=True)
 sys.stdin.read()
 embedded.close()
 """
-"""A process that uses both servers until its input ends."""
+"""A process that uses both servers until its input ends; it hears an interrupt even where the tests run deaf to it."""
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 
