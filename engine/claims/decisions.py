@@ -126,7 +126,7 @@ async def publish(connection: AsyncConnection, claim_id: int, rules: PlanRules, 
     if not is_notice_day(rules, on):
         raise ClaimRefused(
             f"claim {claim_id}: {on} is not a notice day of {claim.plan_code}; "
-            f"these are days {', '.join(map(str, rules.notice.days_of_month))} of the month"
+            f"`fentan calendar {claim.plan_code} --year {on.year}` prints them"
         )
     _not_before_filing(claim, on)
     ends_on = notice_end(rules, on)

@@ -47,6 +47,8 @@ _MODULES = {
     "claim": "claims",
     "run": "run",
     "ledger": "ledger",
+    "member": "members",
+    "decision": "decisions",
     "worker": "processes",
     "up": "processes",
     "migrate": "processes",

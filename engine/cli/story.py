@@ -77,7 +77,7 @@ def _story(rules: PlanRules, members: int, seed: int, slot: Slot, aids: tuple[in
 
 def claimants(roster: Path, story: Story, rules: PlanRules) -> list[str]:
     """The first members of the roster who may claim the plan's highest aid, one per aid of the story."""
-    best = max(rules.aid, key=lambda band: band.amount)
+    best = max(rules.aid, key=lambda band: band.amount or 0)
     latest = story.diagnosed_on - timedelta(days=rules.claims.waiting_days)
     found: list[str] = []
     columns = ["member_ref", "born_on", "joined_on", "ended_on"]

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import IntEnum
 
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from engine.plans.member_rules import Funding
+from engine.plans.rules import PlanRules
 from engine.store import tables
 from engine.store.tables import PLAN_STRIDE
 
 UNIT_STRIDE = 10_000
-"""Codes of one unit; unit 0 is the plan's currency."""
+"""Codes of one unit; unit 0 is the plan's currency, unit 1 is cover (SCHEMES: zhonghui-surplus)."""
+
+CURRENCY, COVER = 0, 1
 
 
 class Account(IntEnum):
@@ -24,6 +29,7 @@ class Account(IntEnum):
     SPONSOR_WAIVERS = 1310
     SPONSOR_RECEIVABLE = 1311
     MEMBER_DEPOSITS = 2110
+    MEMBER_COVER = 2120
     AID_PAYABLE = 2210
     CARRY = 2311
     REFUNDS_PAYABLE = 2410
@@ -58,22 +64,28 @@ def account_of(account: int) -> Account:
     return Account(account % UNIT_STRIDE)
 
 
+def share_account(rules: PlanRules) -> Account:
+    """Where a seat's shares are posted: on what the member owes or, prepaid, on what the member paid in."""
+    return Account.MEMBER_DEPOSITS if rules.funding is Funding.PREPAID else Account.CONTRIBUTIONS_RECEIVABLE
+
+
 def plan_shard(plan_id: int) -> int:
     """The plan's shard number 0, which has no seats and holds the plan-level journals."""
     return plan_id * PLAN_STRIDE
 
 
-async def open_accounts(connection: AsyncConnection, plan_id: int) -> None:
-    """Give a plan its accounts; those it has stay."""
+async def open_accounts(connection: AsyncConnection, plan_id: int, units: Sequence[int] = (0,)) -> None:
+    """Give a plan its accounts in each unit; those it has stay."""
     rows = [
         {
-            "account_id": account_id(plan_id, code),
+            "account_id": account_id(plan_id, code, unit),
             "plan_id": plan_id,
-            "unit": 0,
+            "unit": unit,
             "code": int(code),
             "name": code.title,
             "control": code.is_control,
         }
+        for unit in units
         for code in Account
     ]
     await connection.execute(insert(tables.accounts).on_conflict_do_nothing(), rows)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from datetime import date
+from fractions import Fraction
+from math import lcm
 
 from engine.apportion.terms import Terms
 from engine.errors import InvalidInput
@@ -26,9 +28,22 @@ def terms(rules: PlanRules) -> Terms:
 
 
 def weights(rules: PlanRules) -> tuple[int, ...]:
-    """What each tier weighs; by own cap, its yearly cap in minor units."""
-    by_cap = rules.share.key is ShareKey.OWN_CAP
-    return tuple((tier.per_year if by_cap else tier.weight) or 0 for tier in rules.tiers)
+    """What each tier weighs: its weight, or its yearly cap, cover or premium × coefficient in minor units.
+
+    Where coefficients leave fractions of a unit, all are multiplied by what makes them whole.
+    """
+    tiers = rules.tiers
+    match rules.share.key:
+        case ShareKey.WEIGHT:
+            exact = [Fraction(tier.weight or 0) for tier in tiers]
+        case ShareKey.OWN_CAP:
+            exact = [Fraction(tier.per_year or 0) for tier in tiers]
+        case ShareKey.COVER:
+            exact = [Fraction(tier.cover or 0) for tier in tiers]
+        case ShareKey.PREMIUM:
+            exact = [(tier.premium or 0) * (tier.coefficient or Fraction(0)) for tier in tiers]
+    scale = lcm(*(weight.denominator for weight in exact))
+    return tuple(int(weight * scale) for weight in exact)
 
 
 def tier_at(rules: PlanRules, age_years: int) -> int | None:
@@ -59,7 +74,7 @@ def aid_for(rules: PlanRules, born_on: date, diagnosed_on: date) -> int:
         raise InvalidInput(f"{age_years} years old at diagnosis; {rules.code} takes claims to the age of {oldest}")
     for band in rules.aid:
         if band.from_age <= age_years <= band.to_age:
-            return band.amount
+            return band.amount or 0
     raise InvalidInput(f"{age_years} years old at diagnosis; {rules.code} has no aid band for that age")
 
 
@@ -90,6 +105,16 @@ def year_cap(rules: PlanRules, year: int, tier: int = 0) -> int | None:
 def year_caps(rules: PlanRules, year: int) -> tuple[int | None, ...]:
     """`year_cap` of every tier."""
     return tuple(year_cap(rules, year, tier) for tier in range(len(rules.tiers)))
+
+
+def members_share(rules: PlanRules, debit_on: date) -> bool:
+    """Whether members pay a run debited on that day; from the notice of the wind-down on the sponsor does."""
+    return rules.wind_down is None or debit_on < rules.wind_down.announced_on
+
+
+def floor_minor(rules: PlanRules) -> int:
+    """Below this balance a seat is frozen and not counted, in minor units; 0 where nothing is prepaid."""
+    return 0 if rules.prepaid is None else rules.prepaid.floor
 
 
 def waiver_for(rules: PlanRules, gate_on: date) -> Waiver | None:

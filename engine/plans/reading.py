@@ -29,7 +29,9 @@ def from_json(text: str, source: str) -> PlanRules:
     try:
         return PlanRules.model_validate_json(text)
     except ValidationError as error:
-        lines = [f"{source}: {_explained(each)}" for each in error.errors(include_url=False)]
+        lines = [
+            f"{source}: {line}" for each in error.errors(include_url=False) for line in _explained(each).splitlines()
+        ]
         raise InvalidInput("\n".join(lines)) from None
 
 

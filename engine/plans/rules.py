@@ -6,59 +6,27 @@ from datetime import date
 from enum import StrEnum
 from itertools import pairwise
 from typing import Annotated, Literal, Self
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, model_validator
+from pydantic import Field, model_validator
 
 from engine.apportion.rate import Rate
 from engine.apportion.terms import CapBasis, OverCap, Rounding
-from engine.errors import InvalidInput
-from engine.money import to_major, to_minor
-
-
-def _minor(value: object) -> int:
-    if not isinstance(value, str):
-        raise ValueError('write the amount as text in major units, like "0.10"')  # noqa: TRY004 - pydantic gathers these
-    try:
-        amount = to_minor(value)
-    except InvalidInput as error:
-        raise ValueError(str(error)) from None
-    if amount < 0:
-        raise ValueError("an amount is not negative here")
-    return amount
-
-
-def _known_zone(name: str) -> str:
-    try:
-        ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError):
-        raise ValueError('name a time zone like "Asia/Shanghai"') from None
-    return name
-
-
-def _rising(days: tuple[int, ...]) -> tuple[int, ...]:
-    if any(one >= other for one, other in pairwise(days)):
-        raise ValueError("list the days in order, each once")
-    return days
-
-
-Amount = Annotated[int, BeforeValidator(_minor), PlainSerializer(to_major)]
-"""Minor units; in files text in major units."""
-
-Days = Annotated[int, Field(ge=0, le=36_525)]
-Age = Annotated[int, Field(ge=0, le=150)]
-Year = Annotated[int, Field(ge=1, le=9999)]
-MonthDays = Annotated[tuple[Annotated[int, Field(ge=1, le=31)], ...], Field(min_length=1), AfterValidator(_rising)]
-
+from engine.plans.aid_rules import AidBand, AidStages, Eligibility, FaultShare, RecoveredTo, TenureStep
+from engine.plans.fields import Age, Amount, Days, MonthDays, Months, Name, Part, Year, Zone
+from engine.plans.member_rules import (
+    CoverChange,
+    Direction,
+    Exits,
+    Funding,
+    Levy,
+    Prepaid,
+    Surplus,
+    Unpaid,
+    WindDown,
+)
 
 TIERS_MAX = 2**15
 """A roster keeps a seat's tier in 16 bits."""
-
-
-class Part(BaseModel):
-    """A table of a plan file: every key is known, nothing changes once read."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
 class Gate(StrEnum):
@@ -68,17 +36,36 @@ class Gate(StrEnum):
     """00:00, in the plan's zone, of the day the notice begins."""
 
     SETTLEMENT_DAY = "settlement_day"
-    """00:00, in the plan's zone, of the day members are debited: a run is to be frozen on that day or later."""
+    """00:00, in the plan's zone, of the day members are debited: a run is frozen on that day or later."""
+
+    KEPT_FROM_LAST_PERIOD = "kept_from_last_period"
+    """As on the notice day, and covered on the debit day before it already (SCHEMES: kangai)."""
+
+
+class Trigger(StrEnum):
+    """What makes a run (SCHEMES §1, trigger)."""
+
+    CALENDAR = "calendar"
+    """A period: its cases are shared together, with one rounding."""
+
+    EVENT = "event"
+    """Each claim by itself: its case is a round of its own inside the run that bundles those passed since the last."""
 
 
 class ShareKey(StrEnum):
     """What members share in proportion to (SCHEMES §1, share key)."""
 
     WEIGHT = "weight"
-    """Of the tier: the same for all is equal per head; cover chosen, premium × coefficient are weights too."""
+    """Of the tier: the same for all is equal per head."""
 
     OWN_CAP = "own_cap"
     """The tier's own yearly cap (SCHEMES: jd-hubao)."""
+
+    COVER = "cover"
+    """The cover that was chosen, which the tier states (SCHEMES: sina)."""
+
+    PREMIUM = "premium"
+    """The tier's premium × its coefficient (SCHEMES: zhonghui-surplus)."""
 
 
 class TierBy(StrEnum):
@@ -99,10 +86,14 @@ class NoSharers(StrEnum):
 
 
 class Notice(Part):
-    """How long a claim is published, and on which days of the month notices begin."""
+    """How long a claim is published, and on which days of the month notices begin; without them on any day.
+
+    `months`: only in these; absent, in all.
+    """
 
     length_days: Days
-    days_of_month: MonthDays
+    days_of_month: MonthDays | None = None
+    months: Months | None = None
 
 
 class Roll(StrEnum):
@@ -127,9 +118,13 @@ class BusinessDays(Part):
 
 
 class Debit(Part):
-    """On which days of the month members are debited; without `business_days` on any day of the week."""
+    """On which days of the month members are debited (or credited); without them on any day.
 
-    days_of_month: MonthDays
+    `months`: only in these; absent, in all. Without `business_days` on any day of the week.
+    """
+
+    days_of_month: MonthDays | None = None
+    months: Months | None = None
     business_days: BusinessDays | None = None
 
 
@@ -137,11 +132,12 @@ class Share(Part):
     """How the pool is shared; the words are those of DESIGN §5. `sponsor`: who that is, in the words of a sentence."""
 
     gate: Gate
+    trigger: Trigger = Trigger.CALENDAR
     key: ShareKey = ShareKey.WEIGHT
     fee: Rate
     rounding: Rounding
     over_cap: OverCap
-    sponsor: Annotated[str, Field(min_length=1)] = "the sponsor"
+    sponsor: Name = "the sponsor"
     fallback: OverCap = OverCap.SPONSOR
     surplus_first: bool | None = None
     no_sharers: NoSharers = NoSharers.HOLD
@@ -154,20 +150,32 @@ class Share(Part):
 
 
 class Tier(Part):
-    """A kind of membership, what it weighs and is charged at most for a calendar year.
+    """A kind of membership, what it weighs and is charged at most for a year.
 
-    `weight` stands where the share key is `weight`, the ages (both included) where the age at joining gives the tier.
+    The share key says which of `weight`, `per_year`, `cover`, or `premium` with `coefficient` weighs; the ages (both
+    included) stand where the age at joining gives the tier.
     """
 
-    code: Annotated[str, Field(min_length=1)]
+    code: Name
     weight: Annotated[int, Field(ge=0)] | None = None
     per_year: Amount | None = None
+    cover: Amount | None = None
+    premium: Amount | None = None
+    coefficient: Rate | None = None
     from_age: Age | None = None
     to_age: Age | None = None
 
 
+class CapYear(StrEnum):
+    """When the year of a yearly cap begins."""
+
+    CALENDAR = "calendar"
+    MEMBERSHIP = "membership"
+    """On the day of joining and its anniversaries."""
+
+
 class YearCap(Part):
-    """The most a seat is charged for one calendar year, for the years stated."""
+    """The most a seat is charged for one year, for the years stated (of a membership year: that it begins in)."""
 
     amount: Amount
     from_year: Year
@@ -184,6 +192,7 @@ class Caps(Part):
     per_case: Amount | None = None
     per_run: Amount | None = None
     per_year: tuple[YearCap, ...] = ()
+    year: CapYear = CapYear.CALENDAR
     basis: CapBasis = CapBasis.HEAD
     unit: Annotated[int, Field(ge=1)] = 1
 
@@ -197,91 +206,53 @@ class Caps(Part):
         return self
 
 
-class Eligibility(Part):
-    """Whose claims a plan takes: the wait after joining, and the ages at first diagnosis; nobody joins at others.
-
-    `minimum_age_days` holds at diagnosis only: a child may join before.
-    """
-
-    waiting_days: Days
-    minimum_age_days: Days
-    minimum_age_years: Age = 0
-    maximum_age_years: Age
-
-
-class AidBand(Part):
-    """The aid for ages `from_age` to `to_age`, both included, in completed years at first diagnosis."""
-
-    from_age: Age
-    to_age: Age
-    amount: Amount
-
-
 class Waiver(Part):
     """Members who joined by a day owe nothing for gates of a period; the sponsor pays their part."""
 
-    name: Annotated[str, Field(min_length=1)]
+    name: Name
     joined_by: date
     gates_from: date
     gates_to: date
-    reason: Annotated[str, Field(min_length=1)]
+    reason: Name
 
 
 class PlanRules(Part):
     """One plan's rules. Amounts are minor units in memory and text in major units in files."""
 
     code: Annotated[str, Field(pattern="^[a-z0-9]+(-[a-z0-9]+)*$")]
-    name: Annotated[str, Field(min_length=1)]
+    name: Name
     currency: Literal["CNY", "EUR"]  # those of MINOR_DIGITS decimal places: the books are kept in no other
-    time_zone: Annotated[str, AfterValidator(_known_zone)]
+    time_zone: Zone
     starts_on: date
     ends_on: date | None = None
+    direction: Direction = Direction.DEBIT
+    funding: Funding = Funding.MANDATE
+    family_payers: bool = False
     notice: Notice
     debit: Debit
     share: Share
     tier_by: TierBy = TierBy.CHOICE
     tiers: tuple[Tier, ...] = (Tier(code="member", weight=1),)
     caps: Caps = Caps()
+    prepaid: Prepaid | None = None
+    surplus: Surplus | None = None
+    unpaid: Unpaid | None = None
+    exits: Exits = Exits()
+    cover_change: CoverChange | None = None
     claims: Eligibility
-    aid: tuple[AidBand, ...]
+    aid: tuple[AidBand, ...] = ()
+    aid_tenure: tuple[TenureStep, ...] = ()
+    aid_stages: AidStages | None = None
+    fault_share: FaultShare | None = None
+    recovered_to: RecoveredTo = RecoveredTo.CARRY
+    levies: tuple[Levy, ...] = ()
     waivers: tuple[Waiver, ...] = ()
+    wind_down: WindDown | None = None
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        wrong = []
-        if not 1 <= len(self.tiers) <= TIERS_MAX:
-            wrong.append(f"tiers: give 1 to {TIERS_MAX}")
-        if not self.aid:
-            wrong.append("aid: give at least one band")
-        if self.ends_on is not None and self.ends_on < self.starts_on:
-            wrong.append("ends_on is before starts_on")
-        wrong += _wrong_tiers(self)
-        if self.claims.maximum_age_years < self.claims.minimum_age_years:
-            wrong.append("claims: maximum_age_years is below minimum_age_years")
-        if any(band.to_age < band.from_age for band in self.aid):
-            wrong.append("aid: a band ends before it begins")
-        if any(other.from_age <= one.to_age for one, other in pairwise(sorted(self.aid, key=lambda b: b.from_age))):
-            wrong.append("aid: two bands hold for the same age")
-        if any(waiver.gates_to < waiver.gates_from for waiver in self.waivers):
-            wrong.append("waivers: gates_to is before gates_from")
-        if wrong:
-            raise ValueError("; ".join(wrong))
+        from engine.plans.soundness import wrong_in  # noqa: PLC0415 - it reads what this module declares
+
+        if wrong := wrong_in(self):
+            raise ValueError("\n".join(wrong))
         return self
-
-
-def _wrong_tiers(rules: PlanRules) -> list[str]:
-    wrong = []
-    tiers, by_age = rules.tiers, rules.tier_by is TierBy.AGE_AT_JOINING
-    if len({tier.code for tier in tiers}) < len(tiers):
-        wrong.append("tiers: two tiers have the same code")
-    if rules.share.key is ShareKey.WEIGHT and any(tier.weight is None for tier in tiers):
-        wrong.append("tiers: give each a weight")
-    if rules.share.key is ShareKey.OWN_CAP and any(tier.weight is not None or tier.per_year is None for tier in tiers):
-        wrong.append("tiers: with share.key own_cap give each per_year, which is what it weighs, and no weight")
-    if any((tier.from_age is not None, tier.to_age is not None) != (by_age, by_age) for tier in tiers):
-        wrong.append("tiers: give each from_age and to_age with tier_by age_at_joining, and only then")
-    elif by_age:
-        ages = sorted(age for tier in tiers for age in range(tier.from_age or 0, (tier.to_age or 0) + 1))
-        if ages != list(range(rules.claims.minimum_age_years, rules.claims.maximum_age_years + 1)):
-            wrong.append("tiers: give each age that claims allows, from minimum to maximum_age_years, one tier")
-    return wrong

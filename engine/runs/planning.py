@@ -31,9 +31,8 @@ async def plan_run(connection: AsyncConnection, plan: Plan, debit_on: date, *, a
     """
     rules = await rules_of(connection, plan.plan_id, plan.version)
     if not is_debit_day(rules, debit_on):
-        days = ", ".join(map(str, rules.debit.days_of_month))
         raise InvalidInput(
-            f"{debit_on} is no debit day of {plan.code}; it debits on days {days} of the month; "
+            f"{debit_on} is no debit day of {plan.code}; "
             f"`fentan calendar {plan.code} --year {debit_on.year}` prints them"
         )
     waiting = [claim for claim in await passed_claims(connection, plan.plan_id) if claim.notice_on <= debit_on]

@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from engine.apportion import ClipTooSmall, Group, Histogram, Solution, merge, solve
 from engine.apportion.seats import spans
 from engine.claims.sharing import claims_in
+from engine.decisions import FourEyes
 from engine.errors import FentanError
 from engine.money import decimal_text, to_major
 from engine.plans.answers import run_cap, terms, year_caps
@@ -31,12 +32,6 @@ from engine.runs.run import (
 from engine.runs.states import RunEvent, RunState
 from engine.store.audit import record
 from engine.store.tables import run_cases, run_shards
-
-
-class FourEyes(FentanError):
-    """Whoever planned a run does not approve it; ask somebody else."""
-
-    invariant = "I13"
 
 
 class NobodyShares(FentanError):

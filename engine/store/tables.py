@@ -52,6 +52,7 @@ plans = Table(
     Column("name", Text, nullable=False),
     Column("currency", Text, nullable=False),
     Column("last_root", LargeBinary, comment="the latest seal, which the next one covers"),
+    Column("ended_on", Date, comment="the books are closed; NULL while the plan lives"),
     _moment("recorded_at"),
     PrimaryKeyConstraint("plan_id", name="plans_pkey"),
     UniqueConstraint("code", name="plans_code_key"),
@@ -119,6 +120,9 @@ roster = Table(
     Column("frozen_from", LargeBinary, comment="NULL: no seat of the shard was ever frozen"),
     Column("frozen_to", LargeBinary),
     Column("tier", LargeBinary, nullable=False),
+    Column("next_tier", LargeBinary, comment="chosen, and not yet in force; NULL: nobody of the shard chose one"),
+    Column("next_tier_from", LargeBinary, comment="the debit day from which next_tier weighs; 0: none was chosen"),
+    Column("payer", LargeBinary, comment="seat of the family payer, int32, -1: the member; NULL: nobody has one"),
     Column("folded_through", BigInteger, nullable=False, comment="the last roster_changes.change_id in this version"),
     _moment("recorded_at"),
     PrimaryKeyConstraint("shard_id", "version", name="roster_pkey"),
@@ -126,7 +130,11 @@ roster = Table(
         "octet_length(claims_from) = octet_length(shares_from) AND octet_length(ended_on) = octet_length(shares_from)"
         " AND 2 * octet_length(tier) = octet_length(shares_from) AND (frozen_from IS NULL) = (frozen_to IS NULL)"
         " AND coalesce(octet_length(frozen_from), octet_length(shares_from)) = octet_length(shares_from)"
-        " AND coalesce(octet_length(frozen_to), octet_length(shares_from)) = octet_length(shares_from)",
+        " AND coalesce(octet_length(frozen_to), octet_length(shares_from)) = octet_length(shares_from)"
+        " AND (next_tier IS NULL) = (next_tier_from IS NULL)"
+        " AND coalesce(octet_length(next_tier), octet_length(tier)) = octet_length(tier)"
+        " AND coalesce(octet_length(next_tier_from), octet_length(shares_from)) = octet_length(shares_from)"
+        " AND coalesce(octet_length(payer), octet_length(shares_from)) = octet_length(shares_from)",
         name="roster_lengths_check",
     ),
 )
@@ -138,13 +146,25 @@ roster_changes = Table(
     Column("change_id", BigInteger, Identity(always=True)),
     Column("seat", Integer, nullable=False),
     Column("kind", Text, nullable=False),
-    Column("from_day", Integer, nullable=False, comment="join: shares from; exit: first day not covered; freeze: from"),
-    Column("until_day", Integer, comment="join: the wait ends, claims from; freeze: first day not frozen"),
-    Column("tier", SmallInteger, comment="join"),
-    Column("import_id", BigInteger, nullable=False),
+    Column(
+        "from_day",
+        Integer,
+        nullable=False,
+        comment="join: shares from; exit: first day not covered; freeze: from; tier: weighs from; payer: chosen on",
+    ),
+    Column(
+        "until_day",
+        Integer,
+        comment="join: the wait ends, claims from; freeze: first day not frozen; tier: claims go by it from",
+    ),
+    Column("tier", SmallInteger, comment="join, tier"),
+    Column("payer", Integer, comment="join, payer: the seat that pays; NULL: the member"),
+    Column("reason", Text, comment="the rule that made it, such as age or floor; NULL: it was asked for"),
+    Column("import_id", BigInteger, comment="the file it came in; NULL: a rule made it"),
     _moment("recorded_at"),
     PrimaryKeyConstraint("shard_id", "change_id", name="roster_changes_pkey"),
-    CheckConstraint("kind IN ('join', 'exit', 'freeze')", name="roster_changes_kind_check"),
+    CheckConstraint("kind IN ('join', 'exit', 'freeze', 'tier', 'payer')", name="roster_changes_kind_check"),
+    CheckConstraint("(import_id IS NULL) = (reason IS NOT NULL)", name="roster_changes_origin_check"),
 )
 
 imports = Table(
@@ -158,7 +178,7 @@ imports = Table(
     _moment("recorded_at"),
     PrimaryKeyConstraint("import_id", name="imports_pkey"),
     UniqueConstraint("plan_id", "kind", "sha256", name="imports_file_key"),
-    CheckConstraint("kind IN ('roster', 'changes')", name="imports_kind_check"),
+    CheckConstraint("kind IN ('roster', 'changes', 'top-ups')", name="imports_kind_check"),
 )
 
 claims = Table(
@@ -171,7 +191,12 @@ claims = Table(
     Column("seat", Integer, nullable=False),
     Column("diagnosed_on", Date, nullable=False),
     Column("filed_on", Date, nullable=False),
-    Column("aid_minor", BigInteger, nullable=False),
+    Column("aid_minor", BigInteger, nullable=False, comment="the whole aid, over all its stages"),
+    Column("severity", Text),
+    Column("stage_minor", BigInteger, comment="what the next run carries of it; NULL: all that was not shared yet"),
+    Column("stage_on", Date, comment="the notice day of a later stage, its gate; NULL: that of the notice"),
+    Column("shared_minor", BigInteger, nullable=False, server_default=text("0"), comment="in sealed runs"),
+    Column("recovered_minor", BigInteger, nullable=False, server_default=text("0"), comment="paid wrongly, and back"),
     Column("state", Text, nullable=False),
     Column(
         "run_id", BigInteger, ForeignKey("share_runs.run_id", name="claims_run_fkey"), comment="the run that carries it"
@@ -179,6 +204,9 @@ claims = Table(
     PrimaryKeyConstraint("claim_id", name="claims_pkey"),
     UniqueConstraint("plan_id", "number", name="claims_number_key"),
     CheckConstraint("aid_minor > 0", name="claims_aid_check"),
+    CheckConstraint("shared_minor BETWEEN 0 AND aid_minor", name="claims_shared_check"),
+    CheckConstraint("stage_minor BETWEEN 1 AND aid_minor", name="claims_stage_check"),
+    CheckConstraint("recovered_minor BETWEEN 0 AND shared_minor", name="claims_recovered_check"),
     CheckConstraint(
         "state IN ('filed', 'published', 'passed', 'sharing', 'shared', 'rejected', 'withdrawn')",
         name="claims_state_check",
@@ -228,7 +256,9 @@ share_runs = Table(
     Column("run_id", BigInteger, Identity(always=True)),
     Column("plan_id", BigInteger, ForeignKey("plans.plan_id", name="share_runs_plan_fkey"), nullable=False),
     Column("rules_version", Integer, nullable=False),
-    Column("debit_on", Date, nullable=False),
+    Column("kind", Text, nullable=False, server_default=text("'share'")),
+    Column("debit_on", Date, nullable=False, comment="of a credit run the day members are credited"),
+    Column("surplus", JSONB, comment="credit run: premiums, claims, costs and where they come from"),
     Column("state", Text, nullable=False),
     Column("paused", Boolean, nullable=False, server_default=text("false")),
     Column("planned_by", Text, nullable=False),
@@ -259,6 +289,8 @@ share_runs = Table(
         " 'voided', 'failed')",
         name="share_runs_state_check",
     ),
+    CheckConstraint("kind IN ('share', 'credit')", name="share_runs_kind_check"),
+    CheckConstraint("(kind = 'credit') = (surplus IS NOT NULL)", name="share_runs_surplus_check"),
     CheckConstraint(
         "approved_digest IS NULL OR approved_digest = preview_digest", name="share_runs_approved_preview_check"
     ),
@@ -276,8 +308,13 @@ run_cases = Table(
     metadata,
     Column("run_id", BigInteger, ForeignKey("share_runs.run_id", name="run_cases_run_fkey"), nullable=False),
     Column("number", Integer, nullable=False, comment="filing order inside the run"),
-    Column("claim_id", BigInteger, ForeignKey("claims.claim_id", name="run_cases_claim_fkey"), nullable=False),
-    Column("claim_number", Integer, nullable=False),
+    Column(
+        "claim_id",
+        BigInteger,
+        ForeignKey("claims.claim_id", name="run_cases_claim_fkey"),
+        comment="NULL: a credit run's surplus",
+    ),
+    Column("claim_number", Integer),
     Column("aid_minor", BigInteger, nullable=False),
     Column("gate_day", Integer, nullable=False),
     Column("cap_minor", BigInteger),
@@ -285,6 +322,7 @@ run_cases = Table(
     Column("fee_minor", BigInteger),
     PrimaryKeyConstraint("run_id", "number", name="run_cases_pkey"),
     UniqueConstraint("run_id", "claim_id", name="run_cases_claim_key"),
+    CheckConstraint("(claim_id IS NULL) = (claim_number IS NULL)", name="run_cases_claim_check"),
 )
 
 run_shards = Table(
@@ -303,6 +341,7 @@ run_shards = Table(
     Column("ledger_seq", BigInteger, nullable=False, comment="seq of the shard at freeze"),
     Column("histogram", LargeBinary),
     Column("waived_histogram", LargeBinary, comment="of the seats whose share the sponsor pays"),
+    Column("cap_histograms", LargeBinary, comment="by cap, where several make the allowance: which of them stops whom"),
     Column("seats", Integer, nullable=False),
     Column("sharers", BigInteger),
     Column("charged_minor", BigInteger),
@@ -387,6 +426,40 @@ year_usage = Table(
     Column("as_of_seq", BigInteger, nullable=False),
     Column("amounts", ARRAY(BigInteger), nullable=False),
     PrimaryKeyConstraint("shard_id", "year", name="year_usage_pkey"),
+)
+
+decisions = Table(
+    "decisions",
+    metadata,
+    Column("decision_id", BigInteger, Identity(always=True)),
+    Column("plan_id", BigInteger, ForeignKey("plans.plan_id", name="decisions_plan_fkey"), nullable=False),
+    Column("kind", Text, nullable=False, comment="what is to be done: correction, recovery, …"),
+    Column("subject", Text, nullable=False, comment="what it is about: run:7, claim:3, plan:quark"),
+    Column("detail", JSONB, nullable=False, comment="all that doing it needs; ids and amounts, never names"),
+    Column("effective_on", Date, nullable=False),
+    Column("state", Text, nullable=False, server_default=text("'proposed'")),
+    Column("proposed_by", Text, nullable=False),
+    Column("decided_by", Text),
+    Column("outcome", JSONB, comment="what doing it came to, or why it was refused"),
+    _moment("recorded_at"),
+    PrimaryKeyConstraint("decision_id", name="decisions_pkey"),
+    CheckConstraint("state IN ('proposed', 'done', 'refused')", name="decisions_state_check"),
+    CheckConstraint("(decided_by IS NULL) = (state = 'proposed')", name="decisions_decided_check"),
+    CheckConstraint(
+        "state <> 'done' OR (lower(decided_by) <> lower(proposed_by) AND btrim(decided_by) <> '')",
+        name="decisions_four_eyes_check",
+    ),
+)
+
+skipped_slots = Table(
+    "skipped_slots",
+    metadata,
+    Column("plan_id", BigInteger, ForeignKey("plans.plan_id", name="skipped_slots_plan_fkey"), nullable=False),
+    Column("debit_on", Date, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("skipped_by", Text, nullable=False),
+    _moment("recorded_at"),
+    PrimaryKeyConstraint("plan_id", "debit_on", name="skipped_slots_pkey"),
 )
 
 audit_log = Table(

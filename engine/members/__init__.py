@@ -1,0 +1,1 @@
+"""What happens to one member between runs: deposits, freezes, exits by rule, levies, refunds."""
