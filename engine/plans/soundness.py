@@ -77,7 +77,7 @@ def _runs(rules: PlanRules) -> Iterator[str]:
     if is_event and share.rounding is Rounding.EXACT:
         yield "share.rounding: exact deals out single units over periods; with share.trigger event give up or half_up"
     if is_event and (caps.per_run is not None or caps.per_year or any(tier.per_year for tier in rules.tiers)):
-        yield "caps: with share.trigger event a seat is held by per_case and its balance; leave per_run and per_year out"
+        yield "caps: with share.trigger event per_case and the balance hold a seat; leave per_run and per_year out"
     if share.gate is Gate.KEPT_FROM_LAST_PERIOD and rules.debit.days_of_month is None:
         yield "share.gate: kept_from_last_period needs debit.days_of_month, which make the periods"
     if caps.year is CapYear.MEMBERSHIP and not (caps.per_year or any(tier.per_year for tier in rules.tiers)):
