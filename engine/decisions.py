@@ -11,7 +11,7 @@ from datetime import date
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Row, insert, select, update
+from sqlalchemy import Row, Select, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from engine.errors import FentanError, InvalidInput
@@ -72,8 +72,10 @@ class Decision:
         return f"decision:{self.decision_id}"
 
 
-_SELECTED = select(*(column for column in decisions.c if column.name != "recorded_at"), plans.c.code.label("plan_code"))
-_JOINED = _SELECTED.join(plans, plans.c.plan_id == decisions.c.plan_id)
+_COLUMNS = [column for column in decisions.c if column.name != "recorded_at"]
+_JOINED: Select[Any] = select(*_COLUMNS, plans.c.code.label("plan_code")).join(
+    plans, plans.c.plan_id == decisions.c.plan_id
+)
 
 
 def _decision(row: Row[Any]) -> Decision:

@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from engine import claims
 from engine.apportion import DoesNotAddUp, Solution, charge, measure, merge, offsets, solve
 from engine.claims import ClaimRefused
+from engine.decisions import FourEyes
 from engine.ledger.accounts import Account
 from engine.ledger.journals import KeyReused, posted_under
 from engine.ledger.seal import leaf_hashes, sealed_root, tree_root
@@ -24,7 +25,7 @@ from engine.roster.columns import read_tags
 from engine.runs.allowance import seats_of
 from engine.runs.conductor import PHASE_OF, WorkRules, advance, due_runs, work
 from engine.runs.posting import Lease, begin_storing, post_shard
-from engine.runs.preview import FourEyes, approve
+from engine.runs.preview import approve
 from engine.runs.run import Inputs, PreviewChanged, Run, inputs_of, pack_solution, unpack_solution
 from engine.runs.sealing import seal
 from engine.runs.shards import LeaseLost, Phase, ShardClaim, claim_shards
