@@ -61,6 +61,37 @@ async def test_up_from_empty_is_what_the_tables_declare(empty: AsyncEngine) -> N
         assert await names(empty, columns) == set(view.columns.keys())
 
 
+async def test_up_from_the_release_before_keeps_what_it_wrote(empty: AsyncEngine) -> None:
+    await migrate(empty, "0001")
+    old = """
+        INSERT INTO plans (code, name, currency) VALUES ('old', 'Old', 'CNY');
+        INSERT INTO shards (shard_id, plan_id, number, first_seat, seats) VALUES (1000001, 1, 1, 0, 1);
+        INSERT INTO roster (shard_id, version, shares_from, claims_from, ended_on, tier, folded_through)
+            VALUES (1000001, 1, '\\x00000000', '\\x00000000', '\\x00000001', '\\x0000', 0);
+        INSERT INTO roster_changes (shard_id, seat, kind, from_day, import_id) VALUES (1000001, 0, 'exit', 9, 1);
+        INSERT INTO share_runs (plan_id, rules_version, debit_on, state, planned_by)
+            VALUES (1, 1, '2019-07-14', 'sealed', 'anna');
+        INSERT INTO claims (plan_id, number, shard_id, seat, diagnosed_on, filed_on, aid_minor, state, run_id) VALUES
+            (1, 1, 1000001, 0, '2019-07-01', '2019-07-01', 500, 'shared', 1),
+            (1, 2, 1000001, 0, '2019-07-02', '2019-07-02', 700, 'filed', NULL);
+        INSERT INTO run_cases (run_id, number, claim_id, claim_number, aid_minor, gate_day) VALUES (1, 1, 1, 1, 500, 9);
+    """
+    async with empty.begin() as connection:
+        for statement in filter(str.strip, old.split(";")):
+            await connection.execute(text(statement.replace("\\\\", "\\")))
+    await migrate(empty)
+    async with empty.connect() as connection:
+        assert await connection.run_sync(differences) == []
+        claims = await connection.execute(
+            text("SELECT aid_minor, shared_minor, stage_minor FROM claims ORDER BY number")
+        )
+        assert [tuple(row) for row in claims] == [(500, 500, None), (700, 0, None)]
+        kinds = await connection.execute(text("SELECT kind, surplus FROM share_runs"))
+        assert [tuple(row) for row in kinds] == [("share", None)]
+        roster = await connection.execute(text("SELECT payer, next_tier, octet_length(tier) FROM roster"))
+        assert [tuple(row) for row in roster] == [(None, None, 2)]
+
+
 async def test_bulk_tables_carry_their_shard_first(engine: AsyncEngine) -> None:
     keys = """
         SELECT conrelid::regclass || '.' || conname FROM pg_constraint
