@@ -36,7 +36,9 @@ class Run:
     plan_id: int
     plan_code: str
     rules_version: int
+    kind: str
     debit_on: date
+    surplus: Mapping[str, Any] | None
     state: RunState
     paused: bool
     planned_by: str
