@@ -56,7 +56,7 @@ async def test_I5_every_preset_runs_from_roster_to_seal(engine: AsyncEngine, cod
     world, run = await played(engine, code, tmp_path)
     line = await world.tied_out(run)
     assert line["charged"] + line["sponsor"] == line["aid"] + line["fee"] + line["carry_out"]
-    assert line["aid"] == 2 * max(band.amount for band in world.rules.aid) + 5_000_000
+    assert line["aid"] == 2 * max(band.amount or 0 for band in world.rules.aid) + 5_000_000
     assert await world.problems() == []
 
 
