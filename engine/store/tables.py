@@ -193,7 +193,7 @@ claims = Table(
     Column("filed_on", Date, nullable=False),
     Column("aid_minor", BigInteger, nullable=False, comment="the whole aid, over all its stages"),
     Column("severity", Text),
-    Column("stage_minor", BigInteger, comment="what the next run carries of it; NULL: all that was not shared yet"),
+    Column("due_minor", BigInteger, comment="of it, so far; the next run carries what was not shared yet; NULL: all"),
     Column("stage_on", Date, comment="the notice day of a later stage, its gate; NULL: that of the notice"),
     Column("shared_minor", BigInteger, nullable=False, server_default=text("0"), comment="in sealed runs"),
     Column("recovered_minor", BigInteger, nullable=False, server_default=text("0"), comment="paid wrongly, and back"),
@@ -205,7 +205,7 @@ claims = Table(
     UniqueConstraint("plan_id", "number", name="claims_number_key"),
     CheckConstraint("aid_minor > 0", name="claims_aid_check"),
     CheckConstraint("shared_minor BETWEEN 0 AND aid_minor", name="claims_shared_check"),
-    CheckConstraint("stage_minor BETWEEN 1 AND aid_minor", name="claims_stage_check"),
+    CheckConstraint("due_minor BETWEEN greatest(shared_minor, 1) AND aid_minor", name="claims_due_check"),
     CheckConstraint("recovered_minor BETWEEN 0 AND shared_minor", name="claims_recovered_check"),
     CheckConstraint(
         "state IN ('filed', 'published', 'passed', 'sharing', 'shared', 'rejected', 'withdrawn')",

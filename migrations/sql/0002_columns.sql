@@ -24,12 +24,12 @@ COMMENT ON COLUMN roster_changes.reason IS 'the rule that made it, such as age o
 COMMENT ON COLUMN roster_changes.import_id IS 'the file it came in; NULL: a rule made it';
 
 ALTER TABLE claims ADD COLUMN severity TEXT;
-ALTER TABLE claims ADD COLUMN stage_minor BIGINT;
+ALTER TABLE claims ADD COLUMN due_minor BIGINT;
 ALTER TABLE claims ADD COLUMN stage_on DATE;
 ALTER TABLE claims ADD COLUMN shared_minor BIGINT DEFAULT 0 NOT NULL;
 ALTER TABLE claims ADD COLUMN recovered_minor BIGINT DEFAULT 0 NOT NULL;
 COMMENT ON COLUMN claims.aid_minor IS 'the whole aid, over all its stages';
-COMMENT ON COLUMN claims.stage_minor IS 'what the next run carries of it; NULL: all that was not shared yet';
+COMMENT ON COLUMN claims.due_minor IS 'of it, so far; the next run carries what was not shared yet; NULL: all';
 COMMENT ON COLUMN claims.stage_on IS 'the notice day of a later stage, its gate; NULL: that of the notice';
 COMMENT ON COLUMN claims.shared_minor IS 'in sealed runs';
 COMMENT ON COLUMN claims.recovered_minor IS 'paid wrongly, and back';

@@ -20,7 +20,7 @@ ALTER TABLE imports DROP CONSTRAINT imports_kind_check;
 ALTER TABLE imports ADD CONSTRAINT imports_kind_check CHECK (kind IN ('roster', 'changes', 'top-ups'));
 
 ALTER TABLE claims ADD CONSTRAINT claims_shared_check CHECK (shared_minor BETWEEN 0 AND aid_minor);
-ALTER TABLE claims ADD CONSTRAINT claims_stage_check CHECK (stage_minor BETWEEN 1 AND aid_minor);
+ALTER TABLE claims ADD CONSTRAINT claims_due_check CHECK (due_minor BETWEEN greatest(shared_minor, 1) AND aid_minor);
 ALTER TABLE claims ADD CONSTRAINT claims_recovered_check CHECK (recovered_minor BETWEEN 0 AND shared_minor);
 
 ALTER TABLE share_runs ADD CONSTRAINT share_runs_kind_check CHECK (kind IN ('share', 'credit'));
