@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 from datetime import date
 from functools import cache
 from typing import Any, NamedTuple
@@ -15,25 +16,31 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from engine.apportion.seats import Seats
 from engine.errors import InvalidInput
 from engine.plans import NEVER, date_of, day_number
+from engine.roster.cover import tier_on
 from engine.roster.members import find_seats
+from engine.roster.plan import newest_rules
 from engine.roster.tags import TAG_BYTES
-from engine.store.tables import SHARD_SEATS, member_columns, roster, roster_changes
+from engine.store.tables import PLAN_STRIDE, SHARD_SEATS, member_columns, roster, roster_changes
 
 _TAGS = select(member_columns.c.tags).where(member_columns.c.shard_id == bindparam("of_shard"))
 
 Days = NDArray[np.int32]
 
 DAY, TIER = np.dtype("<i4"), np.dtype("<i2")
-"""How a day and a tier are stored; a column is one after the other, in seat order."""
+"""How a day (or a seat) and a tier are stored; a column is one after the other, in seat order."""
+
+ALONE = -1
+"""The payer of a seat that pays for itself."""
 
 
 @dataclass(frozen=True)
 class Columns:
-    """One version of a shard's roster: int32[n] day numbers, `tier` int16[n].
+    """One version of a shard's roster: int32[n] day numbers, `tier` and `next_tier` int16[n], `payer` int32[n] seats.
 
     A seat shares from `shares_from` on, claims from `claims_from` on, until before `ended_on` (NEVER: no end in
-    sight), and does not share from `frozen_from` until before `frozen_to` (both None: nobody was ever frozen; 0 and
-    0: this seat was not).
+    sight), and does not share from `frozen_from` until before `frozen_to` (0 and 0: it was never frozen). It weighs by
+    `next_tier` from `next_tier_from` on (0: none was chosen), by `tier` before. Another seat is its `payer`, or ALONE.
+    None stands for a column in which no seat of the shard has anything.
     """
 
     shares_from: Days
@@ -42,32 +49,35 @@ class Columns:
     tier: NDArray[np.int16]
     frozen_from: Days | None = None
     frozen_to: Days | None = None
+    next_tier: NDArray[np.int16] | None = None
+    next_tier_from: Days | None = None
+    payer: NDArray[np.int32] | None = None
 
     def __len__(self) -> int:
         return len(self.shares_from)
 
     def extended(self, more: Columns) -> Columns:
-        """These seats, then those of `more`, none of which was ever frozen."""
+        """These seats, then those of `more`."""
+        both = {}
+        for name in NAMES:
+            one, other = getattr(self, name), getattr(more, name)
+            if one is not None or other is not None:
+                both[name] = np.concatenate([self.filled(name), more.filled(name)])
+        return Columns(**both)
 
-        def then(one: Days | None, other: Days) -> Days | None:
-            return None if one is None else np.concatenate([one, other])
-
-        nobody = np.zeros(len(more), np.int32)
-        return Columns(
-            np.concatenate([self.shares_from, more.shares_from]),
-            np.concatenate([self.claims_from, more.claims_from]),
-            np.concatenate([self.ended_on, more.ended_on]),
-            np.concatenate([self.tier, more.tier]),
-            then(self.frozen_from, nobody),
-            then(self.frozen_to, nobody),
-        )
+    def filled(self, name: str) -> NDArray[Any]:
+        """The column of this name; where it is None, one of the same meaning."""
+        column: NDArray[Any] | None = getattr(self, name)
+        if column is None:
+            return np.full(len(self), ALONE if name == "payer" else 0, _type_of(name))
+        return column
 
 
 _NO_DAYS = np.empty(0, np.int32)
 
 NO_SEATS = Columns(_NO_DAYS, _NO_DAYS, _NO_DAYS, np.empty(0, np.int16))
 
-NAMES = ("shares_from", "claims_from", "ended_on", "tier", "frozen_from", "frozen_to")
+NAMES = tuple(field.name for field in fields(Columns))
 
 
 class Version(NamedTuple):
@@ -104,10 +114,19 @@ async def write_columns(connection: AsyncConnection, shard_id: int, version: Ver
     await connection.execute(insert(roster).values(shard_id=shard_id, **version._asdict(), **values))
 
 
-async def read_seats(connection: AsyncConnection, shard_id: int, version: int, first_seat: int) -> Seats:
-    """What a run needs of a shard's seats at one version; no allowances. Raises InvalidInput when there is none."""
-    names = ("shares_from", "ended_on", "tier", "frozen_from", "frozen_to")
-    return Seats(**await _read(connection, shard_id, version, names), first_seat=first_seat)
+async def read_seats(
+    connection: AsyncConnection, shard_id: int, version: int, first_seat: int, *, on_day: int
+) -> Seats:
+    """What a run debited on `on_day` needs of a shard's seats at one version; no allowances.
+
+    A tier that was chosen is the seat's from its day on. Raises InvalidInput when there is no such version.
+    """
+    names = ("shares_from", "ended_on", "tier", "frozen_from", "frozen_to", "next_tier", "next_tier_from")
+    found = await _read(connection, shard_id, version, names)
+    chosen, chosen_from = found.pop("next_tier"), found.pop("next_tier_from")
+    if chosen is not None:
+        found["tier"] = np.where((chosen_from > 0) & (chosen_from <= on_day), chosen, found["tier"])
+    return Seats(**found, first_seat=first_seat)
 
 
 async def _read(connection: AsyncConnection, shard_id: int, version: int, names: tuple[str, ...]) -> dict[str, Any]:
@@ -115,9 +134,13 @@ async def _read(connection: AsyncConnection, shard_id: int, version: int, names:
     if row is None:
         raise InvalidInput(f"shard {shard_id} has no version {version} of its roster")
     return {
-        name: None if value is None else np.frombuffer(value, TIER if name == "tier" else DAY)
+        name: None if value is None else np.frombuffer(value, _type_of(name))
         for name, value in zip(names, row, strict=True)
     }
+
+
+def _type_of(name: str) -> np.dtype[Any]:
+    return TIER if name in ("tier", "next_tier") else DAY
 
 
 @cache
@@ -144,7 +167,11 @@ async def read_tags(connection: AsyncConnection, shard_id: int, seats: int) -> b
 
 @dataclass(frozen=True, slots=True)
 class Membership:
-    """One spell of a member in a plan; days are day numbers, `ended_on` is NEVER when no end is in sight."""
+    """One spell of a member in a plan; days are day numbers, `ended_on` is NEVER when no end is in sight.
+
+    `frozen_from`, `frozen_to`: the latest freeze, (0, 0) when there was none. `tier`: by which claims go on the day
+    that was asked about (`engine.roster.cover`). `payer_seat`: None when the member pays for themself.
+    """
 
     shard_id: int
     seat: int
@@ -152,6 +179,10 @@ class Membership:
     shares_from: int
     claims_from: int
     ended_on: int
+    frozen_from: int = 0
+    frozen_to: int = 0
+    tier: int = 0
+    payer_seat: int | None = None
 
 
 async def membership_on(connection: AsyncConnection, plan_id: int, member_ref: str, day: date) -> Membership | None:
@@ -159,46 +190,99 @@ async def membership_on(connection: AsyncConnection, plan_id: int, member_ref: s
 
     Changes not yet folded count. Whether the spell covers `day` is for the caller to see.
     """
-    spells = [await _spell(connection, *seat) for seat in await find_seats(connection, plan_id, member_ref)]
-    begun = [spell for spell in spells if spell.shares_from <= day_number(day)]
+    asked = day_number(day)
+    spells = [await _spell(connection, *seat, asked) for seat in await find_seats(connection, plan_id, member_ref)]
+    begun = [spell for spell in spells if spell.shares_from <= asked]
     return begun[-1] if begun else next(iter(spells), None)
 
 
-async def _spell(connection: AsyncConnection, shard_id: int, seat: int) -> Membership:
+async def _spell(connection: AsyncConnection, shard_id: int, seat: int, day: int) -> Membership:
     position = seat % SHARD_SEATS
-    days = {"shares_from": 0, "claims_from": 0, "ended_on": NEVER}
     newest = await connection.execute(
-        select(*(_day_at(roster.c[name], position).label(name) for name in days), roster.c.folded_through)
+        select(*(_value_at(roster.c[name], position).label(name) for name in NAMES), roster.c.folded_through)
         .where(roster.c.shard_id == shard_id)
         .order_by(roster.c.version.desc())
         .limit(1)
     )
     row = newest.first()
     # A seat given since the last fold lies beyond its columns; its own change says all there is to know.
-    if row is not None and row.shares_from:
-        days = {name: _day_in(getattr(row, name)) for name in days}
-    changes = await connection.execute(
-        select(roster_changes.c.kind, roster_changes.c.from_day, roster_changes.c.until_day)
-        .where(roster_changes.c.shard_id == shard_id, roster_changes.c.seat == seat)
-        .where(roster_changes.c.change_id > (0 if row is None else row.folded_through))
-        .order_by(roster_changes.c.change_id)
-    )
-    for change in changes:
-        if change.kind == "join":
-            days |= {"shares_from": change.from_day, "claims_from": change.until_day}
-        elif change.kind == "exit":
-            days["ended_on"] = change.from_day
+    known = {} if row is None else {name: stored for name in NAMES if (stored := getattr(row, name))}
+    values = {"ended_on": NEVER, "payer": ALONE} | {name: _value_in(stored) for name, stored in known.items()}
+    through = 0 if row is None else row.folded_through
+    for change in await _changes_of(connection, shard_id, seat, after=through):
+        match change.kind:
+            case "join":
+                values |= {"shares_from": change.from_day, "claims_from": change.until_day, "tier": change.tier}
+                values["payer"] = ALONE if change.payer is None else change.payer
+            case "exit":
+                values["ended_on"] = change.from_day
+            case "freeze":
+                values |= {"frozen_from": change.from_day, "frozen_to": change.until_day}
+            case "tier":
+                values["next_tier_from"] = change.from_day
+            case "payer":
+                values["payer"] = ALONE if change.payer is None else change.payer
     born_on = await connection.scalar(
-        select(_day_at(member_columns.c.born_on, position)).where(member_columns.c.shard_id == shard_id)
+        select(_value_at(member_columns.c.born_on, position)).where(member_columns.c.shard_id == shard_id)
     )
     assert born_on, "every seat has a birth"
-    return Membership(shard_id, seat, date_of(_day_in(born_on)), **days)
+    tier = values["tier"]
+    if values.get("next_tier_from"):
+        tier = await _tier_on(connection, shard_id, seat, day)
+    return Membership(
+        shard_id,
+        seat,
+        date_of(_value_in(born_on)),
+        values["shares_from"],
+        values["claims_from"],
+        values["ended_on"],
+        values.get("frozen_from", 0),
+        values.get("frozen_to", 0),
+        tier,
+        None if values["payer"] == ALONE else values["payer"],
+    )
 
 
-def _day_at(column: Column[Any], position: int) -> ColumnElement[Any]:
-    """The four bytes of one seat; the server fetches only the page they lie on."""
-    return func.substring(column, position * DAY.itemsize + 1, DAY.itemsize)
+async def _tier_on(connection: AsyncConnection, shard_id: int, seat: int, day: int) -> int:
+    """By which tier claims of a seat that ever chose another go on a day: its whole history says so."""
+    changes = await _changes_of(connection, shard_id, seat, after=0)
+    joined = next((change.tier for change in changes if change.kind == "join"), None)
+    if joined is None:  # it came in a roster file, and the first version that has it says how
+        position = seat % SHARD_SEATS
+        first = await connection.scalar(
+            select(_value_at(roster.c.tier, position))
+            .where(roster.c.shard_id == shard_id, func.octet_length(roster.c.tier) > position * TIER.itemsize)
+            .order_by(roster.c.version)
+            .limit(1)
+        )
+        assert first, "the seat stands in a version of its shard"
+        joined = _value_in(first)
+    rules = await newest_rules(connection, shard_id // PLAN_STRIDE)
+    chosen = [(change.tier, change.until_day) for change in changes if change.kind == "tier"]
+    return tier_on(rules, joined, chosen, day)
 
 
-def _day_in(stored: bytes) -> int:
+async def _changes_of(connection: AsyncConnection, shard_id: int, seat: int, *, after: int) -> Sequence[Any]:
+    changes = await connection.execute(
+        select(
+            roster_changes.c.kind,
+            roster_changes.c.from_day,
+            roster_changes.c.until_day,
+            roster_changes.c.tier,
+            roster_changes.c.payer,
+        )
+        .where(roster_changes.c.shard_id == shard_id, roster_changes.c.seat == seat)
+        .where(roster_changes.c.change_id > after)
+        .order_by(roster_changes.c.change_id)
+    )
+    return changes.all()
+
+
+def _value_at(column: Column[Any], position: int) -> ColumnElement[Any]:
+    """The bytes of one seat; the server fetches only the page they lie on."""
+    size = _type_of(column.name).itemsize
+    return func.substring(column, position * size + 1, size)
+
+
+def _value_in(stored: bytes) -> int:
     return int.from_bytes(stored, "little", signed=True)

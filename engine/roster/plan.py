@@ -106,6 +106,12 @@ async def rules_of(connection: AsyncConnection, plan_id: int, version: int) -> P
     return from_json(json.dumps(found), f"plan {plan_id}, version {version}")
 
 
+async def newest_rules(connection: AsyncConnection, plan_id: int) -> PlanRules:
+    """The newest version of a plan's rules. Raises InvalidInput when there is no such plan."""
+    newest = select(func.coalesce(func.max(plan_rules.c.version), 0)).where(plan_rules.c.plan_id == plan_id)
+    return await rules_of(connection, plan_id, (await connection.execute(newest)).scalar_one())
+
+
 async def lock_roster(connection: AsyncConnection, plan_id: int) -> None:
     """Wait for the plan's turn: imports, changes and freezes of one plan go one after the other."""
     await connection.execute(select(plans.c.plan_id).where(plans.c.plan_id == plan_id).with_for_update())

@@ -56,6 +56,8 @@ def refusal(standing: Standing | None, change: Change) -> str | None:
             return _exit_refusal(standing, change.from_day)
         case Kind.FREEZE:
             return _freeze_refusal(standing, change.from_day)
+        case Kind.TIER | Kind.PAYER:
+            return "cannot be changed by a file yet"
 
 
 def _join_refusal(standing: Standing | None, day: int) -> str | None:

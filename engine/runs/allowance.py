@@ -25,7 +25,8 @@ async def seats_of(connection: AsyncConnection, inputs: Inputs, claim: ShardClai
     where no yearly cap stands.
     """
     first_seat = (claim.shard_id % PLAN_STRIDE - 1) * SHARD_SEATS
-    seats = await read_seats(connection, claim.shard_id, claim.roster_version, first_seat)
+    on_day = day_number(inputs.run.debit_on)
+    seats = await read_seats(connection, claim.shard_id, claim.roster_version, first_seat, on_day=on_day)
     year = inputs.run.debit_on.year
     least, yearly = run_cap(inputs.rules), year_caps(inputs.rules, year)
     if not any(cap is not None for cap in yearly):

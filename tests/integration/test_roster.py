@@ -135,11 +135,11 @@ async def test_an_import_gives_seats_columns_and_tags(enrolled: Bring, connectio
 
 async def test_what_a_run_reads_is_what_was_imported(enrolled: Bring, connection: AsyncConnection, plan: Plan) -> None:
     await enrolled("M1,1990-05-05,2019-01-01,", "M2,1990-05-05,2019-02-01,2019-03-01")
-    seats = await read_seats(connection, plan.plan_id * PLAN_STRIDE + 1, 1, 0)
+    seats = await read_seats(connection, plan.plan_id * PLAN_STRIDE + 1, 1, 0, on_day=MAR)
     assert (seats.shares_from.tolist(), seats.ended_on.tolist()) == ([JAN, FEB], [NEVER, MAR])
     assert (seats.frozen_from, seats.frozen_to, seats.allowance, seats.first_seat) == (None, None, None, 0)
     with pytest.raises(InvalidInput, match="no version 2"):
-        await read_seats(connection, plan.plan_id * PLAN_STRIDE + 1, 2, 0)
+        await read_seats(connection, plan.plan_id * PLAN_STRIDE + 1, 2, 0, on_day=MAR)
     with pytest.raises(InvalidInput, match="no 3 member tags"):
         await read_tags(connection, plan.plan_id * PLAN_STRIDE + 1, 3)
 
@@ -258,7 +258,7 @@ async def test_changes_fold_into_one_new_version_and_leave_the_old(
     assert new.frozen_from is not None
     assert new.frozen_to is not None
     assert (new.frozen_from.tolist(), new.frozen_to.tolist()) == ([0, FEB, 0], [0, MAR, 0])
-    seats = await read_seats(connection, shard_id, 2, 0)
+    seats = await read_seats(connection, shard_id, 2, 0, on_day=MAR)
     assert seats.frozen_to is not None
     assert seats.frozen_to.tolist() == [0, MAR, 0]
 

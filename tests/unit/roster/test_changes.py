@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from engine.plans import NEVER
 from engine.roster.changes import Changes, Kind, apply
-from engine.roster.columns import NO_SEATS, Columns
+from engine.roster.columns import ALONE, NAMES, NO_SEATS, Columns
 from engine.roster.standing import Change, Standing, refusal
 
 STAYS = Standing(shard_id=1, seat=0, spell=1, shares_from=100)
@@ -61,58 +61,68 @@ def test_what_a_seat_says_after() -> None:
     assert (frozen.frozen_from, frozen.frozen_to, frozen.ended_on) == (110, 120, NEVER)
 
 
-Rows = list[tuple[Kind, int, int, int, int]]
+Rows = list[tuple[Kind, int, int, int, int, int]]
 
-DAYS = st.integers(0, 1000)
-ROWS = st.lists(st.tuples(st.sampled_from(Kind), st.integers(0, 9), DAYS, DAYS, st.integers(0, 3)), max_size=30)
+DAYS = st.integers(1, 1000)
+ROWS = st.lists(
+    st.tuples(st.sampled_from(Kind), st.integers(0, 9), DAYS, DAYS, st.integers(0, 3), st.integers(ALONE, 3)),
+    max_size=30,
+)
 
 
 def as_changes(rows: Rows) -> Changes:
-    kinds, position, from_day, until_day, tier = zip(*rows, strict=True) if rows else ((), (), (), (), ())
+    kinds, position, from_day, until_day, tier, payer = zip(*rows, strict=True) if rows else ((), (), (), (), (), ())
     return Changes(
         np.array(kinds, np.str_),
         np.array(position, np.int32),
         np.array(from_day, np.int32),
         np.array(until_day, np.int32),
         np.array(tier, np.int16),
+        np.array(payer, np.int32),
     )
 
 
 def as_rows(columns: Columns) -> list[list[int]]:
-    nobody = np.zeros(len(columns), np.int32)
-    frozen = [nobody if days is None else days for days in (columns.frozen_from, columns.frozen_to)]
-    days = (columns.shares_from, columns.claims_from, columns.ended_on, columns.tier, *frozen)
-    return [list(map(int, row)) for row in zip(*days, strict=True)]
+    return [list(map(int, row)) for row in zip(*(columns.filled(name) for name in NAMES), strict=True)]
 
 
 @given(ROWS, st.integers(0, 30))
 def test_folding_does_what_a_plain_model_does_however_it_is_cut(asked: Rows, cut: int) -> None:
-    model: list[list[int]] = []
+    model: list[dict[str, int]] = []
     rows: Rows = []
-    for kind, position, from_day, until_day, tier in asked:
-        if kind is Kind.JOIN:
-            rows.append((kind, len(model), from_day, until_day, tier))
-            model.append([from_day, until_day, NEVER, tier, 0, 0])
-        elif position < len(model):
-            rows.append((kind, position, from_day, until_day, tier))
-            if kind is Kind.EXIT:
-                model[position][2] = from_day
-            else:
-                model[position][4:] = from_day, until_day
+    for kind, position, from_day, until_day, tier, payer in asked:
+        if kind is not Kind.JOIN and position >= len(model):
+            continue
+        rows.append((kind, len(model) if kind is Kind.JOIN else position, from_day, until_day, tier, payer))
+        match kind:
+            case Kind.JOIN:
+                joined = {"shares_from": from_day, "claims_from": until_day, "tier": tier, "payer": payer}
+                model.append(dict.fromkeys(NAMES, 0) | joined | {"ended_on": NEVER})
+            case Kind.EXIT:
+                model[position]["ended_on"] = from_day
+            case Kind.FREEZE:
+                model[position] |= {"frozen_from": from_day, "frozen_to": until_day}
+            case Kind.TIER:
+                before = model[position]
+                took_effect = {"tier": before["next_tier"]} if before["next_tier_from"] else {}
+                model[position] |= took_effect | {"next_tier": tier, "next_tier_from": from_day}
+            case Kind.PAYER:
+                model[position]["payer"] = payer
     first = apply(NO_SEATS, as_changes(rows[:cut]))
     kept = as_rows(first)
     second = apply(first, as_changes(rows[cut:]))
-    assert as_rows(second) == model
+    assert as_rows(second) == [[seat[name] for name in NAMES] for seat in model]
     # A version once written never changes.
     assert as_rows(first) == kept
 
 
 def test_joins_that_leave_a_seat_out_are_refused() -> None:
     with pytest.raises(AssertionError, match="joins take the next seats"):
-        apply(NO_SEATS, as_changes([(Kind.JOIN, 1, 0, 0, 0)]))
+        apply(NO_SEATS, as_changes([(Kind.JOIN, 1, 0, 0, 0, ALONE)]))
 
 
-def test_nobody_frozen_keeps_no_columns_for_it() -> None:
-    columns = apply(NO_SEATS, as_changes([(Kind.JOIN, 0, 1, 2, 0), (Kind.EXIT, 0, 5, 0, 0)]))
-    assert columns.frozen_from is None
-    assert columns.frozen_to is None
+def test_what_nobody_has_keeps_no_columns() -> None:
+    columns = apply(NO_SEATS, as_changes([(Kind.JOIN, 0, 1, 2, 0, ALONE), (Kind.EXIT, 0, 5, 0, 0, ALONE)]))
+    assert [name for name in NAMES if getattr(columns, name) is None] == [
+        "frozen_from", "frozen_to", "next_tier", "next_tier_from", "payer",
+    ]  # fmt: skip
