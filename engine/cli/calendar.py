@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from datetime import date
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from engine.cli.quote import load_plan
+
+if TYPE_CHECKING:
+    from engine.plans import PlanRules, Slot
 
 
 def calendar(
@@ -17,21 +20,57 @@ def calendar(
     year: Annotated[int, typer.Option(metavar="Y", min=1900, max=9000, help="Whose notices.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Print a year of a plan: when each notice begins and ends, its debit day, and its gate."""
+    """Print a year of a plan: when each notice begins and ends, its debit day, its gate, and who pays."""
     from engine.plans import slots
+    from engine.plans.calendar import begins_on_any_day
 
     rules = load_plan(plan)
-    found = list(slots(rules, date(year, 1, 1), date(year, 12, 31)))
+    any_day = begins_on_any_day(rules)
+    found = [] if any_day else list(slots(rules, date(year, 1, 1), date(year, 12, 31)))
     if as_json:
-        rows = [{name: day.isoformat() for name, day in asdict(slot).items()} for slot in found]
-        answer = {"plan": rules.code, "year": year, "time_zone": rules.time_zone, "slots": rows}
-        typer.echo(json.dumps(answer, indent=2))
+        rows = [
+            {name: day.isoformat() for name, day in asdict(slot).items()} | {"paid_by": _payer(rules, slot)}
+            for slot in found
+        ]
+        answer = {
+            "plan": rules.code, "year": year, "time_zone": rules.time_zone, "any_day": any_day, "slots": rows,
+        }  # fmt: skip
+        typer.echo(json.dumps(answer, ensure_ascii=False, indent=2))
         return
     life = f"from {rules.starts_on} until {rules.ends_on or 'further notice'}"
     typer.echo(f"{rules.name} ({rules.code}), {year}, days of {rules.time_zone}; the plan lives {life}")
+    if any_day:
+        typer.echo(_each_claim_by_itself(rules))
+        return
     typer.echo(f"{'notice begins':<17}{'has ended on':<17}{'debit':<17}gate, at 00:00")
     for slot in found:
-        days = (slot.notice_on, slot.ends_on, slot.debit_on, slot.gate_on)
-        typer.echo("".join(f"{day:%Y-%m-%d %a}".ljust(17) for day in days).rstrip())
+        days = "".join(
+            f"{day:%Y-%m-%d %a}".ljust(17) for day in (slot.notice_on, slot.ends_on, slot.debit_on, slot.gate_on)
+        )
+        payer = _payer(rules, slot)
+        typer.echo(days.rstrip() if payer == MEMBERS else f"{days}paid by {payer}")
     if not found:
         typer.echo("no notice begins in this year")
+
+
+MEMBERS = "members"
+
+
+def _payer(rules: PlanRules, slot: Slot) -> str:
+    from engine.plans.answers import members_share
+
+    return MEMBERS if members_share(rules, slot.debit_on) else rules.share.sponsor
+
+
+def _each_claim_by_itself(rules: PlanRules) -> str:
+    from engine.plans.calendar import claims_until, debits_on_any_day
+
+    days, debit = rules.notice.length_days, "on the day after"
+    if not debits_on_any_day(rules):
+        debit = f"on the next of days {', '.join(map(str, rules.debit.days_of_month or ()))} of the month"
+    length = f"{days} day{'' if days == 1 else 's'}"
+    said = f"each claim by itself: its notice begins on any day and lasts {length}; it is shared {debit}"
+    if rules.wind_down is None:
+        return said
+    end = f"from {rules.wind_down.announced_on} on {rules.share.sponsor} pays"
+    return f"{said}; {end}; claims are taken until {claims_until(rules)}"
