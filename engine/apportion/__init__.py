@@ -1,7 +1,8 @@
 """Apportionment: measure → solve → charge, exact and pure (DESIGN §5).
 
 `measure` counts one shard into a histogram, `solve` shares the pool out over the merged histogram, `charge`
-says what each seat of a shard pays. The same inputs give the same amounts whatever the order of the shards.
+says what each seat of a shard pays; `play` solves an event plan round after round instead. The same inputs give
+the same amounts whatever the order of the shards.
 """
 
 from __future__ import annotations
@@ -10,6 +11,9 @@ from engine.apportion.charge import Charges, Offset, advance, charge, offsets
 from engine.apportion.errors import ClipTooSmall, DoesNotAddUp, OverCharged, PoolTooLarge, TooManyDraws
 from engine.apportion.histogram import Histogram, merge
 from engine.apportion.measure import measure
+from engine.apportion.outcome import Outcome, pack, unpack
+from engine.apportion.played import Played, Round
+from engine.apportion.rounds import play
 from engine.apportion.seats import UNLIMITED, Seats
 from engine.apportion.solution import Group, Odd, Solution
 from engine.apportion.solve import solve
@@ -26,9 +30,12 @@ __all__ = [
     "Histogram",
     "Odd",
     "Offset",
+    "Outcome",
     "OverCap",
     "OverCharged",
+    "Played",
     "PoolTooLarge",
+    "Round",
     "Rounding",
     "Seats",
     "Solution",
@@ -39,5 +46,8 @@ __all__ = [
     "measure",
     "merge",
     "offsets",
+    "pack",
+    "play",
     "solve",
+    "unpack",
 ]

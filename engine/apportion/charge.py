@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 from engine.apportion.errors import OverCharged
 from engine.apportion.histogram import Histogram
 from engine.apportion.measure import sides, tier_count
-from engine.apportion.seats import UNCOVERED, Coverage, Int64s, Seats, cover
+from engine.apportion.outcome import Outcome
+from engine.apportion.played import Played
+from engine.apportion.seats import UNCOVERED, UNLIMITED, Coverage, Int64s, Seats, cover
 from engine.apportion.solution import Solution
 
 Offset = Mapping[tuple[int, int, int], int]
@@ -33,7 +35,7 @@ class Charges:
 
 def charge(
     seats: Seats,
-    solution: Solution,
+    outcome: Outcome,
     gates: tuple[int, ...],
     *,
     pointers: Mapping[int, int] | None = None,
@@ -41,8 +43,28 @@ def charge(
 ) -> Charges:
     """Charge one shard. `gates` and `pointers` as measured; `offset` (see `offsets`) only where there are odd units.
 
-    Raises OverCharged when a seat is covered in a way the solution never measured.
+    Raises OverCharged when a seat is covered in a way the outcome never measured.
     """
+    if isinstance(outcome, Played):
+        amounts, pointer = _over_rounds(seats, outcome, gates), dict[int, int]()
+    else:
+        amounts, pointer = _at_once(seats, outcome, gates, pointers or {}, offset or {})
+    _assert_within(amounts, seats, gates)
+    return Charges(amounts, pointer)
+
+
+def _over_rounds(seats: Seats, played: Played, gates: tuple[int, ...]) -> Int64s:
+    coverage, allowances = cover(seats, gates), seats.allowance
+    if not isinstance(allowances, np.ndarray):
+        allowances = np.full(len(seats), UNLIMITED if allowances is None else allowances, dtype=np.int64)
+    amounts = played.charge_of(coverage.classes.take(coverage.codes), seats.tier, allowances)
+    _refuse_unmeasured(amounts, seats)
+    return amounts
+
+
+def _at_once(
+    seats: Seats, solution: Solution, gates: tuple[int, ...], pointers: Mapping[int, int], offset: Offset
+) -> tuple[Int64s, dict[int, int]]:
     coverage = cover(seats, gates)
     tiers = tier_count(seats)
     keys = coverage.codes
@@ -52,15 +74,15 @@ def charge(
     # Keys become amounts in place: a fresh wide array costs as much as all the arithmetic.
     amounts = keys.astype(np.int64, copy=False)
     _table(coverage, tiers, solution).take(keys, mode="clip", out=amounts)
-    if len(amounts) and int(amounts.min()) < 0:
-        raise OverCharged(f"shard at seat {seats.first_seat} holds seats that were not measured; measure it again")
+    _refuse_unmeasured(amounts, seats)
     if seats.allowance is not None:
         np.minimum(amounts, seats.allowance, out=amounts)
-    pointer: dict[int, int] = {}
-    if solution.odd:
-        pointer = _give_odd_units(amounts, seats, gates, solution, pointers or {}, offset or {})
-    _assert_within(amounts, seats, gates)
-    return Charges(amounts, pointer)
+    return amounts, _give_odd_units(amounts, seats, gates, solution, pointers, offset) if solution.odd else {}
+
+
+def _refuse_unmeasured(amounts: Int64s, seats: Seats) -> None:
+    if len(amounts) and int(amounts.min()) < 0:
+        raise OverCharged(f"shard at seat {seats.first_seat} holds seats that were not measured; measure it again")
 
 
 def _table(coverage: Coverage, tiers: int, solution: Solution) -> Int64s:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
-from engine.apportion.charge import advance, charge, offsets
-from engine.apportion.errors import ClipTooSmall, PoolTooLarge
+from engine.apportion.charge import Charges, advance, charge, offsets
+from engine.apportion.errors import ClipTooSmall, DoesNotAddUp, PoolTooLarge
 from engine.apportion.histogram import Histogram, collect
 from engine.apportion.measure import measure
+from engine.apportion.played import Played, Round
 from engine.apportion.seats import UNLIMITED, Int64s, Seats, spans
 from engine.apportion.solution import Solution
 from engine.apportion.solve import solve
@@ -21,69 +22,43 @@ from engine.money import BIGINT_MAX
 _CLIP_START = 64
 
 
-@dataclass(frozen=True)
-class Round:
-    """One case's round: its index among the cases, who shared it and what came of it, in minor units.
-
-    `shares`: by tier, what a seat pays whose balance suffices (under `exact` without odd units).
-    """
-
-    case: int
-    sharers: int
-    shares: dict[int, int]
-    charged: int
-    sponsor: int
-    carry_in: int
-    carry_out: int
-    aid: int
-    fee: int
-
-
-@dataclass(frozen=True)
-class Played:
-    """A run of rounds, in the order played. `charges`: int64 by row or seat, over all rounds."""
-
-    rounds: tuple[Round, ...]
-    charges: Int64s
-    carry_out: int
-    pointer: dict[int, int]
-
-    @property
-    def sponsor(self) -> int:
-        """What the sponsor pays over all rounds."""
-        return sum(each.sponsor for each in self.rounds)
-
-    def by_case(self, name: str) -> list[int]:
-        """`aid` or `fee` of each case, in the order the cases were given."""
-        return [getattr(each, name) for each in sorted(self.rounds, key=lambda each: each.case)]
-
-
 def play(
-    histogram: Histogram, gates: tuple[int, ...], cases: Sequence[Case], terms: Terms, carry_in: int, *, floor: int
+    histogram: Histogram,
+    gates: tuple[int, ...],
+    cases: Sequence[Case],
+    terms: Terms,
+    carry_in: int,
+    *,
+    floor: int,
+    clip: int | None = None,
 ) -> Played:
-    """Play the rounds on a histogram whose allowances are balances, not clipped; charges by histogram row.
+    """Play the rounds on a histogram whose allowances are balances; charges by histogram row.
 
-    A row below `floor` (minor units) is frozen and not counted. Seats of one row are charged alike in every
-    round, so exact rounding, which tells them apart, is refused: see `play_seats`.
+    A row below `floor` (minor units) is frozen and not counted. Balances may be clipped at `clip` where no seat can
+    come below the floor from there (the cases' caps per head and the floor together). Seats of one row are charged
+    alike in every round, so exact rounding, which tells them apart, is refused: see `play_seats`.
+    Raises PoolTooLarge, TooManyDraws, InvalidInput.
     """
     if terms.rounding is Rounding.EXACT:
         raise InvalidInput("rounding exact deals odd units to single seats; play them seat by seat")
     reach = {gate: _covering(histogram.classes, number) for number, gate in enumerate(gates)}
-    clip = _CLIP_START
+    weighs = np.array([weight > 0 for weight in terms.weights]).take(histogram.tiers, mode="clip")
+    counted = np.zeros(len(histogram), dtype=bool)
+    largest = _CLIP_START
 
     def ask(case: Case, balances: Int64s, carry: int) -> tuple[Solution, Int64s]:
-        nonlocal clip
-        live = np.flatnonzero(reach[case.gate] & (balances >= floor))
+        nonlocal largest
+        counts = reach[case.gate] & (balances >= floor)
+        live = np.flatnonzero(counts)
+        np.logical_or(counted, counts & weighs, out=counted)
         tiers, room = histogram.tiers[live], balances[live]
-        # Balances above the clip are alike, which leaves a round a handful of groups.
-        zeros = np.zeros(len(live), dtype=np.int64)
         while True:
-            current = collect(zeros, tiers, np.minimum(room, clip), zeros, histogram.seats[live])
+            current = _clipped(tiers, room, histogram.seats[live], largest)
             try:
-                solution = solve(current, (case.gate,), [case], terms, carry, clip=clip)
+                solution = solve(current, (case.gate,), [case], terms, carry, clip=largest)
                 break
             except ClipTooSmall as error:
-                clip = min(2 * error.needed, UNLIMITED)
+                largest = min(2 * error.needed, UNLIMITED)
         table = np.zeros(len(terms.weights), dtype=np.int64)
         _, solved, charges = solution.charge_table
         table[solved] = charges
@@ -91,7 +66,39 @@ def play(
         amounts[live] = np.minimum(table[tiers], room)
         return solution, amounts
 
-    return _play(cases, histogram.allowances, carry_in, ask)
+    rounds, charges = _play(cases, histogram.allowances, terms, carry_in, ask)
+    sharers = int(histogram.seats[counted].sum())
+    played = Played(rounds, carry_in, sharers, clip, histogram, charges)
+    _assert_sound(played)
+    return played
+
+
+def _clipped(tiers: Int64s, room: Int64s, seats: Int64s, largest: int) -> Histogram:
+    """The seats by tier and room, all room from `largest` on alike, which leaves a round a handful of groups."""
+    low = room < largest
+    above = np.zeros(int(tiers.max(initial=0)) + 1, dtype=np.int64)
+    np.add.at(above, tiers[~low], seats[~low])
+    full = np.flatnonzero(above)
+    zeros = np.zeros(int(low.sum()) + len(full), dtype=np.int64)
+    return collect(
+        zeros,
+        np.concatenate([tiers[low], full]),
+        np.concatenate([room[low], np.full(len(full), largest, dtype=np.int64)]),
+        zeros,
+        np.concatenate([seats[low], above[full]]),
+    )
+
+
+def _assert_sound(played: Played) -> None:
+    """I5 over the whole run (`solve` asserts it for each round), and that the rows were charged what the rounds say."""
+    collected = played.charged + played.sponsor + played.carry_in
+    spent = sum(played.aids) + sum(played.fees) + played.carry_out
+    rows = int((played.charges * played.histogram.seats).sum())
+    if collected != spent or rows != played.charged:
+        raise DoesNotAddUp(
+            f"charges + sponsor + carry-in = {collected}, aid + fee + carry-out = {spent}; "
+            f"the rounds charged {played.charged}, their rows {rows}"
+        )
 
 
 def _covering(classes: Int64s, number: int) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
@@ -107,7 +114,7 @@ def play_seats(
     floor: int,
     seed: bytes = b"",
     pointers: Mapping[int, int] | None = None,
-) -> Played:
+) -> tuple[tuple[Round, ...], Charges]:
     """Play the rounds seat by seat, any rounding: for small plans, and what `play` is proved against."""
     pointer = dict(pointers or {})
 
@@ -124,27 +131,30 @@ def play_seats(
     balances = seats.allowance
     if not isinstance(balances, np.ndarray):
         balances = np.full(len(seats), UNLIMITED if balances is None else balances, dtype=np.int64)
-    return replace(_play(cases, balances, carry_in, ask), pointer=pointer)
+    rounds, amounts = _play(cases, balances, terms, carry_in, ask)
+    return rounds, Charges(amounts, pointer)
 
 
 def _play(
     cases: Sequence[Case],
     balances: Int64s,
+    terms: Terms,
     carry: int,
     ask: Callable[[Case, Int64s, int], tuple[Solution, Int64s]],
-) -> Played:
-    rounds, charges = [], np.zeros(len(balances), dtype=np.int64)
+) -> tuple[tuple[Round, ...], Int64s]:
+    rounds, charges, charged = [], np.zeros(len(balances), dtype=np.int64), 0
     for number in sorted(range(len(cases)), key=lambda number: (cases[number].gate, number)):
         solution, amounts = ask(cases[number], balances, carry)
-        if len(amounts) and int(charges.max()) + int(amounts.max()) > BIGINT_MAX:
-            raise PoolTooLarge
+        charged += solution.charged
+        if charged > BIGINT_MAX:
+            raise PoolTooLarge(f"the cases up to number {number + 1} charge more than fits into 63 bits; split the run")
         charges += amounts
         # The sentinel is not a balance: it does not go down.
         balances = np.where(balances == UNLIMITED, balances, balances - amounts)
         rounds.append(
             Round(
                 case=number,
-                sharers=solution.sharers,
+                sharers=sum(group.seats for group in solution.groups if terms.weights[group.tier]),
                 shares={group.tier: solution.rounding.of(group.share) for group in solution.groups},
                 charged=solution.charged,
                 sponsor=solution.sponsor,
@@ -152,7 +162,8 @@ def _play(
                 carry_out=solution.carry_out,
                 aid=solution.aids[0],
                 fee=solution.fees[0],
+                cut=solution.cut,
             )
         )
         carry = solution.carry_out
-    return Played(tuple(rounds), charges, carry, {})
+    return tuple(rounds), charges

@@ -78,6 +78,11 @@ class Solution:
         """Seats that share at least one case."""
         return sum(group.seats for group in self.groups)
 
+    @property
+    def share(self) -> int:
+        """The most a seat pays (under `exact` without odd units)."""
+        return max((group.charge for group in self.groups), default=0)
+
     @cached_property
     def odd_units(self) -> dict[tuple[int, int], int]:
         """Odd units by (class, tier), only where there are any."""

@@ -14,6 +14,7 @@ from engine.apportion.charge import charge, offsets
 from engine.apportion.errors import PoolTooLarge, TooManyDraws
 from engine.apportion.histogram import Histogram, collect
 from engine.apportion.measure import measure
+from engine.apportion.outcome import Outcome
 from engine.apportion.rate import Rate
 from engine.apportion.rounds import play, play_seats
 from engine.apportion.seats import UNLIMITED, Seats, class_of
@@ -180,10 +181,14 @@ def _members(world: World) -> dict[str, Any]:
     seats, terms, seed = _seats(world.members or ()), world.rules.terms(), bytes.fromhex(world.seed_hex)
     cases = [Case(case.aid, case.gate, case.cap) for case in world.cases]
     if world.least is not None:
-        played = play_seats(seats, cases, terms, world.carry_in, floor=world.least, seed=seed, pointers=world.pointer)
-        amounts, pointer = played.charges, played.pointer
-        sponsor, carry_out = played.sponsor, played.carry_out
-        aids, fees = played.by_case("aid"), played.by_case("fee")
+        rounds, charges = play_seats(
+            seats, cases, terms, world.carry_in, floor=world.least, seed=seed, pointers=world.pointer
+        )
+        amounts, pointer = charges.amounts, charges.pointer
+        sponsor = sum(each.sponsor for each in rounds)
+        carry_out = rounds[-1].carry_out if rounds else world.carry_in
+        by_case = sorted(rounds, key=lambda each: each.case)
+        aids, fees = [each.aid for each in by_case], [each.fee for each in by_case]
     else:
         gates = _gates(cases)
         histogram = measure(seats, gates, clip=None, pointers=world.pointer)
@@ -211,26 +216,24 @@ def _groups(world: World, groups: Sequence[SeatGroup]) -> dict[str, Any]:
     gates = _gates(cases)
     histogram = _histogram(groups, len(gates))
     shares: dict[int, int] = defaultdict(int)
+    outcome: Outcome
     if world.least is not None:
-        played = play(histogram, gates, cases, terms, world.carry_in, floor=world.least)
+        outcome = played = play(histogram, gates, cases, terms, world.carry_in, floor=world.least)
         for tier, amount in zip(histogram.tiers.tolist(), played.charges.tolist(), strict=True):
             shares[tier] = max(shares[tier], amount)
-        charged, sponsor, carry_out = sum(each.charged for each in played.rounds), played.sponsor, played.carry_out
-        fees = played.by_case("fee")
     else:
-        solution = solve(histogram, gates, cases, terms, world.carry_in, seed=bytes.fromhex(world.seed_hex))
+        seed = bytes.fromhex(world.seed_hex)
+        outcome = solution = solve(histogram, gates, cases, terms, world.carry_in, seed=seed)
         for group in solution.groups:
             odd = group.open and (group.class_, group.tier) in solution.odd_units
             shares[group.tier] = max(shares[group.tier], group.charge + odd)
-        charged, sponsor, carry_out = solution.charged, solution.sponsor, solution.carry_out
-        fees = list(solution.fees)
     return {
         "name": world.name,
         "share_by_tier": [shares[tier] for tier in range(max((group.tier for group in groups), default=-1) + 1)],
-        "charges_total": charged,
-        "sponsor": sponsor,
-        "carry_out": carry_out,
-        "fees_total": sum(fees),
+        "charges_total": outcome.charged,
+        "sponsor": outcome.sponsor,
+        "carry_out": outcome.carry_out,
+        "fees_total": sum(outcome.fees),
     }
 
 

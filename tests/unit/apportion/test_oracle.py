@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import random
-from dataclasses import replace
-from itertools import pairwise
 from typing import Any
 
-import numpy as np
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
@@ -16,7 +13,6 @@ from engine.apportion import (
     ClipTooSmall,
     Histogram,
     PoolTooLarge,
-    Seats,
     Solution,
     advance,
     charge,
@@ -28,6 +24,7 @@ from engine.apportion import (
 from engine.apportion.terms import Case
 from engine.apportion.worlds import World, _gates, _seats, apportion_world
 from tests.unit.apportion import oracle
+from tests.unit.apportion.shards import shards_of
 from tests.unit.apportion.strategies import worlds
 
 EXAMPLES = settings(max_examples=150, deadline=None)
@@ -40,26 +37,6 @@ def fits(world: dict[str, Any]) -> bool:
     except PoolTooLarge:
         return False
     return True
-
-
-def shards_of(seats: Seats, cuts: list[int]) -> list[Seats]:
-    edges = [0, *sorted(cut % (len(seats) + 1) for cut in cuts), len(seats)]
-    assert isinstance(seats.allowance, np.ndarray)
-    assert seats.frozen_from is not None
-    assert seats.frozen_to is not None
-    return [
-        replace(
-            seats,
-            shares_from=seats.shares_from[a:b],
-            ended_on=seats.ended_on[a:b],
-            tier=seats.tier[a:b],
-            frozen_from=seats.frozen_from[a:b],
-            frozen_to=seats.frozen_to[a:b],
-            allowance=seats.allowance[a:b],
-            first_seat=a,
-        )
-        for a, b in pairwise(edges)
-    ]
 
 
 def run_in_shards(world: World, cuts: list[int], clip: int, shuffle: random.Random) -> dict[str, Any]:
