@@ -7,6 +7,7 @@ from engine.claims.decisions import Cover, file, pass_, pass_due, publish, rejec
 from engine.claims.history import Decision, history
 from engine.claims.objections import Objection, object_to, objections_to, resolve
 from engine.claims.sharing import Passed, claims_in, passed_claims, release, share, shared
+from engine.claims.stages import bill
 from engine.claims.states import ClaimRefused, Event, State
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "Objection",
     "Passed",
     "State",
+    "bill",
     "claim_of",
     "claims_in",
     "claims_of",

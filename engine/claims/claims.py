@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import date
 from typing import NamedTuple
 
@@ -25,7 +25,12 @@ class Notice(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """One claim. `number` is dense inside the plan, in filing order; `run_id` is the run that carries it."""
+    """One claim; amounts in minor units. `number` is dense inside the plan, in filing order.
+
+    `run_id` is the run that carries it. Of the whole aid, `due_minor` is due so far (all of it, unless it is paid in
+    stages), and of that `shared_minor` went into sealed runs. `stage_on`: the notice day whose 00:00 is the gate of a
+    later stage; None: that of the notice. `recovered_minor` was paid wrongly and came back.
+    """
 
     claim_id: int
     plan_id: int
@@ -36,9 +41,24 @@ class Claim:
     diagnosed_on: date
     filed_on: date
     aid_minor: int
+    severity: str | None
+    due_minor: int
+    stage_on: date | None
+    shared_minor: int
+    recovered_minor: int
     state: State
     run_id: int | None
     notice: Notice | None
+
+    @property
+    def next_minor(self) -> int:
+        """What its next run carries, or the run it is in; 0 when nothing waits."""
+        return self.due_minor - self.shared_minor
+
+    @property
+    def unbilled_minor(self) -> int:
+        """What may still come in as bills."""
+        return self.aid_minor - self.due_minor
 
     def noticed(self) -> Notice:
         """Its notice. Raises ClaimRefused when it was never published."""
@@ -66,6 +86,11 @@ def _claim(row: Row[tuple[object, ...]]) -> Claim:
         diagnosed_on=row.diagnosed_on,
         filed_on=row.filed_on,
         aid_minor=row.aid_minor,
+        severity=row.severity,
+        due_minor=row.aid_minor if row.due_minor is None else row.due_minor,
+        stage_on=row.stage_on,
+        shared_minor=row.shared_minor,
+        recovered_minor=row.recovered_minor,
         state=State(row.state),
         run_id=row.run_id,
         notice=Notice(row.notice_on, row.ends_on) if row.notice_on else None,
@@ -102,17 +127,28 @@ async def locked(connection: AsyncConnection, claim_id: int, event: Event) -> Cl
 
 
 async def decide(
-    connection: AsyncConnection, claim: Claim, event: Event, *, on: date, actor: str, detail: Detail
+    connection: AsyncConnection,
+    claim: Claim,
+    event: Event,
+    *,
+    on: date,
+    actor: str,
+    detail: Detail,
+    run_id: int | None = None,
+    **values: object,
 ) -> Claim:
-    """Move a `locked` claim by `event`, out of any run, and record it; the claim as it is now."""
+    """Move a `locked` claim by `event` and record it; the claim as it is now.
+
+    It is in no run then, unless `run_id` says in which; `values` are written with it.
+    """
     state = after(claim.state, event)
     moved = await connection.execute(
         update(claims)
         .where(claims.c.claim_id == claim.claim_id, claims.c.state == claim.state)
-        .values(state=state, run_id=None)
+        .values(state=state, run_id=run_id, **values)
         .returning(claims.c.claim_id)
     )
     if moved.first() is None:
         raise ClaimRefused(f"claim {claim.claim_id} is no longer {claim.state}; lock it before deciding")
     await record(connection, [claim.claim_id], event, on=on, actor=actor, detail=detail)
-    return replace(claim, state=state, run_id=None)
+    return await claim_of(connection, claim.claim_id)

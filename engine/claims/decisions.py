@@ -2,18 +2,32 @@
 
 from __future__ import annotations
 
-from datetime import date
+from collections.abc import Sequence
+from datetime import date, timedelta
 from typing import Protocol
 
 from sqlalchemy import exists, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from engine.claims.claims import Claim, claim_of, decide, locked
-from engine.claims.history import record
+from engine.claims.history import Detail, record
+from engine.claims.stages import first_stage, take_back
 from engine.claims.states import INITIAL, ClaimRefused, Event, State, after
 from engine.errors import InvalidInput
-from engine.money import grouped, to_major
-from engine.plans import PlanRules, aid_for, date_of, day_number, is_notice_day, notice_end
+from engine.money import to_major
+from engine.plans import (
+    NEVER,
+    Accident,
+    Application,
+    Deduction,
+    PlanRules,
+    aid_of,
+    date_of,
+    day_number,
+    is_notice_day,
+    notice_end,
+)
+from engine.plans.member_rules import Funding
 from engine.store.tables import claims, notices, objections, plans, share_runs
 
 
@@ -44,6 +58,18 @@ class Cover(Protocol):
     def ended_on(self) -> int:
         """The first day no longer covered, or NEVER."""
 
+    @property
+    def frozen_from(self) -> int:
+        """The first day of the latest freeze; 0 when there was none."""
+
+    @property
+    def frozen_to(self) -> int:
+        """The first day after it, NEVER while the member has not returned; 0 when there was none."""
+
+    @property
+    def tier(self) -> int:
+        """The tier that claims go by on the day of diagnosis."""
+
 
 async def file(
     connection: AsyncConnection,
@@ -55,22 +81,29 @@ async def file(
     on: date,
     actor: str,
     aid_minor: int | None = None,
+    severity: str | None = None,
+    accident: Accident | None = None,
+    deductions: Sequence[Deduction] = (),
 ) -> Claim:
-    """File a claim: the plan's aid for the age at diagnosis, or a given part of it (a milder case), in minor units.
+    """File a claim: the aid is the plan's (`aid_of`), or `aid_minor`, a part of it (a milder case), less deductions.
 
-    Raises ClaimRefused when at diagnosis the seat was not covered or still waiting or the plan had ended, or when the
-    seat has a live claim for the same diagnosis; InvalidInput when the diagnosis is later than the filing or the aid is
-    not above 0 and at most the plan's.
+    Raises ClaimRefused when at diagnosis the seat was not covered, still waiting or frozen or the plan had ended, when
+    the plan takes no more claims, or when the seat has a live claim for the same diagnosis; InvalidInput when the
+    diagnosis is later than the filing or the application does not fit the plan.
     """
-    if diagnosed_on > on:
-        raise InvalidInput(f"diagnosed on {diagnosed_on}, after the filing on {on}; correct one of the dates")
-    if rules.ends_on is not None and diagnosed_on > rules.ends_on:
-        raise ClaimRefused(f"diagnosed on {diagnosed_on}; {rules.code} takes diagnoses made by {rules.ends_on}")
-    _check_cover(cover, diagnosed_on)
-    band_minor = aid_for(rules, cover.born_on, diagnosed_on)
-    aid_minor = band_minor if aid_minor is None else aid_minor
-    if not 0 < aid_minor <= band_minor:
-        raise InvalidInput(f"aid {grouped(aid_minor)}: give more than 0 and at most the plan's {grouped(band_minor)}")
+    _check_days(rules, diagnosed_on, on)
+    _check_cover(rules, cover, diagnosed_on)
+    application = Application(
+        born_on=cover.born_on,
+        member_from=date_of(cover.shares_from),
+        diagnosed_on=diagnosed_on,
+        tier=cover.tier,
+        severity=severity,
+        accident=accident,
+        part_minor=aid_minor,
+        deductions=tuple(deductions),
+    )
+    aid = aid_of(rules, application)
     # Numbers are dense: whoever files next in this plan waits for this one.
     await connection.execute(select(plans.c.plan_id).where(plans.c.plan_id == plan_id).with_for_update(key_share=True))
     await _refuse_second(connection, cover, diagnosed_on)
@@ -84,16 +117,32 @@ async def file(
             seat=cover.seat,
             diagnosed_on=diagnosed_on,
             filed_on=on,
-            aid_minor=aid_minor,
+            aid_minor=aid.amount_minor,
+            severity=severity,
+            due_minor=first_stage(rules, aid.amount_minor),
             state=INITIAL,
         )
         .returning(claims.c.claim_id)
     )
-    await record(connection, [claim_id], Event.FILE, on=on, actor=actor, detail={"aid": to_major(aid_minor)})
+    detail: Detail = {"aid": to_major(aid.amount_minor), "steps": list(aid.steps)}
+    await record(connection, [claim_id], Event.FILE, on=on, actor=actor, detail=detail)
     return await claim_of(connection, claim_id)
 
 
-def _check_cover(cover: Cover, diagnosed_on: date) -> None:
+def _check_days(rules: PlanRules, diagnosed_on: date, on: date) -> None:
+    if diagnosed_on > on:
+        raise InvalidInput(f"diagnosed on {diagnosed_on}, after the filing on {on}; correct one of the dates")
+    if rules.ends_on is None:
+        return
+    if diagnosed_on > rules.ends_on:
+        raise ClaimRefused(f"diagnosed on {diagnosed_on}; {rules.code} takes diagnoses made by {rules.ends_on}")
+    if rules.wind_down is not None:
+        last = rules.ends_on + timedelta(days=rules.wind_down.claims_within_days)
+        if on > last:
+            raise ClaimRefused(f"filed on {on}; {rules.code} ended on {rules.ends_on} and took claims until {last}")
+
+
+def _check_cover(rules: PlanRules, cover: Cover, diagnosed_on: date) -> None:
     day = day_number(diagnosed_on)
     if day < cover.shares_from:
         raise ClaimRefused(f"not covered on {diagnosed_on}: the membership begins on {date_of(cover.shares_from)}")
@@ -102,6 +151,12 @@ def _check_cover(cover: Cover, diagnosed_on: date) -> None:
     if day < cover.claims_from:
         raise ClaimRefused(
             f"diagnosed on {diagnosed_on}, inside the waiting time: claims begin on {date_of(cover.claims_from)}"
+        )
+    if rules.funding is Funding.PREPAID and cover.frozen_from <= day and cover.frozen_to == NEVER:
+        # SCHEMES: waterdrop, the prepaid convention.
+        raise ClaimRefused(
+            f"frozen since {date_of(cover.frozen_from)}: a claim that arises while frozen stands only if the member "
+            "returns; file it again after that"
         )
 
 
@@ -131,8 +186,7 @@ async def publish(connection: AsyncConnection, claim_id: int, rules: PlanRules, 
     _not_before_filing(claim, on)
     ends_on = notice_end(rules, on)
     await connection.execute(insert(notices).values(claim_id=claim_id, notice_on=on, ends_on=ends_on))
-    await decide(connection, claim, Event.PUBLISH, on=on, actor=actor, detail={"ends_on": ends_on.isoformat()})
-    return await claim_of(connection, claim_id)
+    return await decide(connection, claim, Event.PUBLISH, on=on, actor=actor, detail={"ends_on": ends_on.isoformat()})
 
 
 async def pass_(connection: AsyncConnection, claim_id: int, *, on: date, actor: str) -> Claim:
@@ -179,7 +233,8 @@ async def reject(connection: AsyncConnection, claim_id: int, *, reason: str, on:
 async def withdraw(connection: AsyncConnection, claim_id: int, *, reason: str, on: date, actor: str) -> Claim:
     """Withdraw a claim, for a stated reason; from a run too, until the run is approved. Final.
 
-    Raises ClaimRefused when its run is approved: the run must be voided first.
+    Of a claim that was shared in part only the stage that waits is taken back; what was shared stays so. Raises
+    ClaimRefused when its run is approved: the run must be voided first.
     """
     claim = await locked(connection, claim_id, Event.WITHDRAW)
     _not_before_filing(claim, on)
@@ -190,6 +245,8 @@ async def withdraw(connection: AsyncConnection, claim_id: int, *, reason: str, o
         run = select(share_runs.c.approved_by).where(share_runs.c.run_id == claim.run_id)
         if await connection.scalar(run) is not None:
             raise ClaimRefused(f"claim {claim_id}: its run {claim.run_id} is approved; void the run first")
+    if claim.shared_minor:
+        return await take_back(connection, claim, on=on, actor=actor, detail=detail)
     return await decide(connection, claim, Event.WITHDRAW, on=on, actor=actor, detail=detail)
 
 

@@ -12,8 +12,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from engine.claims.states import Event
 from engine.store.tables import claim_events
 
-Detail = Mapping[str, str | int]
-"""What a decision rests on: ids, days, amounts in minor units, a stated reason; never a name or a medical detail."""
+Detail = Mapping[str, str | int | list[str]]
+"""What a decision rests on: ids, days, amounts as text in major units, steps of arithmetic, a stated reason; never a
+name or a medical detail."""
 
 
 @dataclass(frozen=True, slots=True)

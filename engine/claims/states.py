@@ -1,4 +1,9 @@
-"""The life of a claim: which event leads from which state to which (DESIGN §1)."""
+"""The life of a claim: which event leads from which state to which (DESIGN §1).
+
+A claim that is paid in stages (SCHEMES: meituan) goes round: passed, sharing, shared, and with the next bill passed
+again, until all of its aid was shared. What was shared in sealed runs stays, whatever becomes of the rest: of such a
+claim only the stage that waits can be taken back.
+"""
 
 from __future__ import annotations
 
@@ -38,6 +43,9 @@ class Event(StrEnum):
     SHARE = "share"
     SEAL = "seal"
     RELEASE = "release"
+    BILL = "bill"
+    TAKE_BACK = "take back"
+    RECOVER = "recover"
 
 
 INITIAL = State.FILED
@@ -60,6 +68,15 @@ NEXT: Mapping[tuple[State, Event], State] = MappingProxyType(
         (State.SHARING, Event.WITHDRAW): State.WITHDRAWN,
         # A sealed run can still be voided (DESIGN §6); its claims must then find another run.
         (State.SHARED, Event.RELEASE): State.PASSED,
+        # The next stage; one that comes while another waits is added to it.
+        (State.SHARED, Event.BILL): State.PASSED,
+        (State.PASSED, Event.BILL): State.PASSED,
+        (State.PASSED, Event.TAKE_BACK): State.SHARED,
+        (State.SHARING, Event.TAKE_BACK): State.SHARED,
+        # Wrongly paid aid comes back, also while a later stage is under way.
+        (State.SHARED, Event.RECOVER): State.SHARED,
+        (State.PASSED, Event.RECOVER): State.PASSED,
+        (State.SHARING, Event.RECOVER): State.SHARING,
     }
 )
 """(state, event) → state. What is not here is refused."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from engine.plans.aid import Accident, Aid, Application, Deduction, aid_of
 from engine.plans.answers import (
-    aid_for,
     case_cap,
     completed_years,
     run_cap,
@@ -21,6 +21,10 @@ from engine.plans.rules import Gate, NoSharers, PlanRules, ShareKey, TierBy, Wai
 
 __all__ = [
     "NEVER",
+    "Accident",
+    "Aid",
+    "Application",
+    "Deduction",
     "Gate",
     "NoSharers",
     "PlanRules",
@@ -28,7 +32,7 @@ __all__ = [
     "Slot",
     "TierBy",
     "Waiver",
-    "aid_for",
+    "aid_of",
     "case_cap",
     "completed_years",
     "date_of",

@@ -7,8 +7,6 @@ from fractions import Fraction
 from math import lcm
 
 from engine.apportion.terms import Terms
-from engine.errors import InvalidInput
-from engine.plans.days import day_number
 from engine.plans.rules import PlanRules, ShareKey, Waiver
 
 
@@ -57,25 +55,6 @@ def tier_at(rules: PlanRules, age_years: int) -> int | None:
         if tier.from_age is not None and tier.to_age is not None and tier.from_age <= age_years <= tier.to_age
     )
     return next(found, None)
-
-
-def aid_for(rules: PlanRules, born_on: date, diagnosed_on: date) -> int:
-    """The aid in minor units for someone of this age at first diagnosis. Raises InvalidInput where there is none."""
-    age_days = day_number(diagnosed_on) - day_number(born_on)
-    age_years = completed_years(born_on, diagnosed_on)
-    youngest, oldest = rules.claims.minimum_age_days, rules.claims.maximum_age_years
-    if age_days < youngest:
-        raise InvalidInput(f"{age_days} days old at diagnosis; {rules.code} takes claims from {youngest} days on")
-    if age_years < rules.claims.minimum_age_years:
-        raise InvalidInput(
-            f"{age_years} years old at diagnosis; {rules.code} takes claims from {rules.claims.minimum_age_years} on"
-        )
-    if age_years > oldest:
-        raise InvalidInput(f"{age_years} years old at diagnosis; {rules.code} takes claims to the age of {oldest}")
-    for band in rules.aid:
-        if band.from_age <= age_years <= band.to_age:
-            return band.amount or 0
-    raise InvalidInput(f"{age_years} years old at diagnosis; {rules.code} has no aid band for that age")
 
 
 def completed_years(born_on: date, on: date) -> int:

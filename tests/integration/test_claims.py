@@ -37,6 +37,9 @@ class Membership:
     shares_from: int = day_number(JOINED)
     claims_from: int = day_number(WAITED)
     ended_on: int = NEVER
+    frozen_from: int = 0
+    frozen_to: int = 0
+    tier: int = 0
 
 
 ANNA = Membership()
@@ -187,7 +190,10 @@ async def test_a_diagnosis_has_one_live_claim(connection: AsyncConnection, plan_
 @pytest.mark.parametrize(
     ("on", "message"),
     [
-        (date(2019, 7, 8), "not a notice day of xianghubao; these are days 7, 21 of the month"),
+        (
+            date(2019, 7, 8),
+            "2019-07-08 is not a notice day of xianghubao; `fentan calendar xianghubao --year 2019` prints",
+        ),
         (date(2019, 6, 21), "was filed on 2019-07-01, which is after 2019-06-21"),
     ],
 )
@@ -252,7 +258,10 @@ async def test_every_decision_is_taken_once(connection: AsyncConnection, plan_id
         claims.reject(connection, claim.claim_id, reason="late", on=ENDS, actor="bo"),
     ]
     for again in refused:
-        with pytest.raises(ClaimRefused, match=r"a claim that is passed cannot .*; possible now: withdraw, share"):
+        with pytest.raises(
+            ClaimRefused,
+            match=r"a claim that is passed cannot .*; possible now: withdraw, share, bill, take back, recover",
+        ):
             await again
     assert await claims.pass_due(connection, plan_id, on=ENDS, actor="bo") == []
     await claims.withdraw(connection, claim.claim_id, reason="recovered", on=ENDS, actor="anna")

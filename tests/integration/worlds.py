@@ -32,6 +32,7 @@ from engine.runs.planning import plan_run
 from engine.runs.preview import approve
 from engine.runs.report import totals_of
 from engine.runs.run import Run, load_run
+from engine.runs.slots import SlotState, skip, slots_due
 from engine.runs.states import RunState
 from engine.runs.voiding import void
 from engine.store.arrays import copy_in
@@ -89,6 +90,9 @@ class Claimant:
     shares_from: int = JOINED
     claims_from: int = JOINED
     ended_on: int = NEVER
+    frozen_from: int = 0
+    frozen_to: int = 0
+    tier: int = 0
 
 
 @dataclass(frozen=True)
@@ -124,7 +128,13 @@ class World:
         return claim.claim_id
 
     async def planned(self, debit_on: date = DEBIT) -> Run:
+        """A run of what waits; slots missed before it are skipped."""
         async with self.engine.begin() as connection:
+            for slot in await slots_due(connection, self.plan, self.rules, on=debit_on):
+                if slot.state is SlotState.MISSED:
+                    await skip(
+                        connection, self.plan, self.rules, slot.debit_on, reason="a test", actor=PLANNER, on=debit_on
+                    )
             return await plan_run(connection, self.plan, debit_on, actor=PLANNER)
 
     async def worked(self, run: Run, rules: WorkRules = ONE) -> Run:

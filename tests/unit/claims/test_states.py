@@ -11,21 +11,23 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from engine.claims.states import INITIAL, NEXT, ClaimRefused, Event, State, after, possible, sources
 
 LIFE = """
-           file publish   object    resolve   pass   reject   withdraw  share   seal   release
-filed      -    published -         -         -      rejected withdrawn -       -      -
-published  -    -         published published passed rejected withdrawn -       -      -
-passed     -    -         -         -         -      -        withdrawn sharing -      -
-sharing    -    -         -         -         -      -        withdrawn -       shared passed
-shared     -    -         -         -         -      -        -         -       -      passed
-rejected   -    -         -         -         -      -        -         -       -      -
-withdrawn  -    -         -         -         -      -        -         -       -      -
+           file publish   object    resolve   pass   reject   withdraw  share   seal   release bill   take_back recover
+filed      -    published -         -         -      rejected withdrawn -       -      -       -      -         -
+published  -    -         published published passed rejected withdrawn -       -      -       -      -         -
+passed     -    -         -         -         -      -        withdrawn sharing -      -       passed shared    passed
+sharing    -    -         -         -         -      -        withdrawn -       shared passed  -      shared    sharing
+shared     -    -         -         -         -      -        -         -       -      passed  passed -         shared
+rejected   -    -         -         -         -      -        -         -       -      -       -      -         -
+withdrawn  -    -         -         -         -      -        -         -       -      -       -      -         -
 """
 
 
 def pairs() -> list[tuple[State, Event, str]]:
     header, *lines = (line.split() for line in LIFE.strip().splitlines())
     return [
-        (State(state), Event(event), then) for state, *row in lines for event, then in zip(header, row, strict=True)
+        (State(state), Event(event.replace("_", " ")), then)
+        for state, *row in lines
+        for event, then in zip(header, row, strict=True)
     ]
 
 
@@ -47,7 +49,7 @@ def test_the_table_above_leaves_no_pair_out() -> None:
     [
         (State.FILED, "publish, reject, withdraw"),
         (State.PUBLISHED, "object, resolve, pass, reject, withdraw"),
-        (State.SHARED, "release"),
+        (State.SHARED, "release, bill, recover"),
         (State.REJECTED, "nothing, it is final"),
     ],
 )
@@ -69,7 +71,7 @@ def test_every_state_can_be_reached() -> None:
 
 
 class ALife(RuleBasedStateMachine):
-    """A claim told by facts (is it noticed, decided, carried) beside the claim told by its state."""
+    """A claim told by facts (is it noticed, decided, carried, is a stage due) beside the claim told by its state."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -122,6 +124,24 @@ class ALife(RuleBasedStateMachine):
         self.happens(Event.RELEASE, allowed=allowed)
         if allowed:
             self.carried = self.sealed = False
+
+    @rule()
+    def is_billed(self) -> None:
+        allowed = self.alive and self.passed and (self.sealed or not self.carried)
+        self.happens(Event.BILL, allowed=allowed)
+        if allowed:
+            self.carried = self.sealed = False
+
+    @rule()
+    def a_stage_is_taken_back(self) -> None:
+        allowed = self.alive and self.passed and not self.sealed
+        self.happens(Event.TAKE_BACK, allowed=allowed)
+        if allowed:
+            self.carried = self.sealed = True
+
+    @rule()
+    def aid_comes_back(self) -> None:
+        self.happens(Event.RECOVER, allowed=self.alive and self.passed)
 
     @rule()
     def is_rejected(self) -> None:

@@ -14,7 +14,6 @@ from engine.plans import (
     NEVER,
     NoSharers,
     PlanRules,
-    aid_for,
     case_cap,
     completed_years,
     date_of,
@@ -70,36 +69,6 @@ def test_a_preset_says_what_the_schemes_say(code: str, fee: Fraction, year_caps:
     assert {year: year_cap(rules, year) for year in year_caps} == year_caps
     assert (rules.notice.length_days, rules.notice.days_of_month, rules.debit.days_of_month) == (3, (7, 21), (14, 28))
     assert rules.claims.waiting_days == 90
-
-
-BORN = date(1980, 3, 15)
-
-
-@pytest.mark.parametrize(
-    ("born_on", "diagnosed_on", "aid"),
-    [
-        pytest.param(date(2019, 1, 1), date(2019, 1, 31), 30_000_000, id="30 days old"),
-        pytest.param(BORN, date(2020, 3, 14), 30_000_000, id="the last day of 39"),
-        pytest.param(BORN, date(2020, 3, 15), 10_000_000, id="the 40th birthday"),
-        pytest.param(BORN, date(2040, 3, 14), 10_000_000, id="the last day of 59"),
-        pytest.param(date(1980, 2, 29), date(2019, 2, 28), 30_000_000, id="born on 29 February"),
-    ],
-)
-def test_aid_goes_by_age_at_first_diagnosis(born_on: date, diagnosed_on: date, aid: int) -> None:
-    assert aid_for(preset("xianghubao"), born_on, diagnosed_on) == aid
-
-
-@pytest.mark.parametrize(
-    ("born_on", "diagnosed_on", "why"),
-    [
-        (date(2019, 1, 1), date(2019, 1, 30), "29 days old at diagnosis; xianghubao takes claims from 30 days on"),
-        (BORN, date(2040, 3, 15), "60 years old at diagnosis; xianghubao takes claims to the age of 59"),
-        (BORN, date(1979, 1, 1), "days old at diagnosis"),
-    ],
-)
-def test_aid_outside_the_ages_is_refused(born_on: date, diagnosed_on: date, why: str) -> None:
-    with pytest.raises(InvalidInput, match=why):
-        aid_for(preset("xianghubao"), born_on, diagnosed_on)
 
 
 def test_years_are_completed_on_the_birthday() -> None:
@@ -241,12 +210,6 @@ def test_tiers_that_do_not_fit_are_refused(old: str, new: str, said: str) -> Non
     with pytest.raises(InvalidInput) as refused:
         parse(text.replace(old, new, 1), "plan.toml")
     assert said in str(refused.value)
-
-
-def test_a_plan_may_begin_at_an_age() -> None:
-    rules = parse(text_of("xianghubao").replace("waiting_days", "minimum_age_years = 18\nwaiting_days"), "plan.toml")
-    with pytest.raises(InvalidInput, match="17 years old at diagnosis; xianghubao takes claims from 18 on"):
-        aid_for(rules, date(2000, 3, 2), date(2018, 3, 1))
 
 
 @pytest.mark.parametrize(
