@@ -112,11 +112,15 @@ async def decision_of(connection: AsyncConnection, decision_id: int) -> Decision
     return _decision(row)
 
 
-async def list_decisions(connection: AsyncConnection, plan_id: int | None = None) -> list[Decision]:
-    """Every decision, of one plan where given, newest first."""
+async def list_decisions(
+    connection: AsyncConnection, plan_id: int | None = None, *, subject: str | None = None
+) -> list[Decision]:
+    """Every decision, of one plan and about one subject (`run:7`) where given, newest first."""
     query = _JOINED.order_by(decisions.c.decision_id.desc())
     if plan_id is not None:
         query = query.where(decisions.c.plan_id == plan_id)
+    if subject is not None:
+        query = query.where(decisions.c.subject == subject)
     return [_decision(row) for row in await connection.execute(query)]
 
 
@@ -135,6 +139,12 @@ def check_four_eyes(decision: Decision, actor: str) -> None:
     """Raises FourEyes when the one who proposed would approve."""
     if actor.casefold() == decision.proposed_by.casefold():
         raise FourEyes(f"{FourEyes.__doc__} ({decision.name} was proposed by {actor})")
+
+
+async def refuse(connection: AsyncConnection, decision_id: int, *, reason: str, actor: str) -> Decision:
+    """Refuse a decision, for a stated reason; anybody may, who proposed it too. Raises InvalidInput, NotOpen."""
+    decision = await open_decision(connection, decision_id)
+    return await close(connection, decision, DecisionState.REFUSED, {"reason": reason}, actor=actor)
 
 
 async def close(

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from datetime import date
 from typing import NamedTuple
 
-from sqlalchemy import BigInteger, ColumnElement, cast, func, select, update
+from sqlalchemy import BigInteger, ColumnElement, cast, exists, func, select, update
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from engine.claims.history import record
 from engine.claims.states import ClaimRefused, Event, State, after, sources
-from engine.store.tables import claim_events, claims, notices, run_cases
+from engine.store.tables import claim_events, claims, notices, objections, run_cases
 
 _DUE = func.coalesce(claims.c.due_minor, claims.c.aid_minor)
 """What is due of a claim so far, shared or not."""
@@ -27,20 +27,42 @@ class Passed(NamedTuple):
     notice_on: date
 
 
-async def passed_claims(connection: AsyncConnection, plan_id: int) -> list[Passed]:
-    """The plan's passed claims that no run carries, in filing order: all of the aid, or the stage that is due."""
-    rows = await connection.execute(
-        select(
-            claims.c.claim_id,
-            claims.c.number,
-            (_DUE - claims.c.shared_minor).label("aid_minor"),
-            func.coalesce(claims.c.stage_on, notices.c.notice_on).label("notice_on"),
-        )
-        .join(notices, notices.c.claim_id == claims.c.claim_id)
-        .where(claims.c.plan_id == plan_id, claims.c.state == State.PASSED)
-        .order_by(claims.c.number)
+_NEXT = (
+    select(
+        claims.c.claim_id,
+        claims.c.number,
+        (_DUE - claims.c.shared_minor).label("aid_minor"),
+        func.coalesce(claims.c.stage_on, notices.c.notice_on).label("notice_on"),
     )
+    .join(notices, notices.c.claim_id == claims.c.claim_id)
+    .order_by(claims.c.number)
+)
+"""What the next run carries of each claim: all of the aid, or the stage that is due."""
+
+
+async def passed_claims(connection: AsyncConnection, plan_id: int) -> list[Passed]:
+    """The plan's passed claims that no run carries, in filing order."""
+    rows = await connection.execute(_NEXT.where(claims.c.plan_id == plan_id, claims.c.state == State.PASSED))
     return [Passed(*row) for row in rows]
+
+
+class Expected(NamedTuple):
+    """Claims that a coming run could carry, each in filing order; `objected`: under notice with an open objection."""
+
+    passed: list[Passed]
+    under_notice: list[Passed]
+    objected: list[Passed]
+
+
+async def expected_claims(connection: AsyncConnection, plan_id: int, *, by: date) -> Expected:
+    """The plan's passed claims that no run carries, and those whose notice has ended `by` a day unless they fail."""
+    objected = exists().where(objections.c.claim_id == claims.c.claim_id, objections.c.resolved_on.is_(None))
+    published = _NEXT.where(
+        claims.c.plan_id == plan_id, claims.c.state == State.PUBLISHED, notices.c.ends_on <= by
+    ).add_columns(objected)
+    rows = (await connection.execute(published)).all()
+    under_notice, barred = ([Passed(*row[:4]) for row in rows if row[4] == is_barred] for is_barred in (False, True))
+    return Expected(await passed_claims(connection, plan_id), under_notice, barred)
 
 
 async def claims_in(connection: AsyncConnection, run_id: int) -> list[int]:
