@@ -37,7 +37,8 @@ def aid_in_words(rules: PlanRules) -> Iterator[tuple[str, str]]:
         yield "aid by years of membership", listed(steps)
     if (stages := rules.aid_stages) is not None:
         yield "aid in stages", f"{percent(stages.first)} at once, the rest as bills come, each in a run of its own"
-    yield "recovered aid", _RECOVERED_TO[rules.recovered_to].format(sponsor=rules.share.sponsor)
+    if rules.aid or rules.fault_share:
+        yield "recovered aid", _RECOVERED_TO[rules.recovered_to].format(sponsor=rules.share.sponsor)
 
 
 def waivers_in_words(rules: PlanRules) -> Iterator[tuple[str, str]]:

@@ -14,8 +14,8 @@ _FUNDINGS = {
 }
 
 _LEVIED_FROM = {
-    LevyOn.JOINING: "once, from each who joins at {ages}",
-    LevyOn.DORMANT_QUARTER: "from each who was covered through a calendar quarter without any share, joined at {ages}",
+    LevyOn.JOINING: "once, from each who joins",
+    LevyOn.DORMANT_QUARTER: "from each who was covered through a calendar quarter without any share, having joined",
 }
 
 _REFUNDS = {
@@ -85,5 +85,11 @@ def _exits(rules: PlanRules) -> Iterator[str]:
 
 
 def _levy(rules: PlanRules, levy: Levy) -> str:
-    owed = _LEVIED_FROM[levy.on].format(ages=ages(levy.from_age, levy.to_age))
-    return f"{amount(rules, levy.amount)} {owed}; no cap counts it"
+    owed = _LEVIED_FROM[levy.on]
+    # The last word of each is for the ages; at any age it goes without.
+    whom = (
+        owed.removesuffix(", having joined")
+        if levy.from_age is None
+        else f"{owed} at {ages(levy.from_age, levy.to_age)}"
+    )
+    return f"{amount(rules, levy.amount)} {whom}; no cap counts it"

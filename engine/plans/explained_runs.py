@@ -17,7 +17,7 @@ _TRIGGERS = {
 
 _GATES = {
     Gate.NOTICE_DAY: "who is covered at 00:00 of the day a claim's notice begins; who leaves later still owes",
-    Gate.SETTLEMENT_DAY: "who is covered at 00:00 of the day members are {charged}",
+    Gate.SETTLEMENT_DAY: "who is covered at 00:00 of the day members are debited",
     Gate.KEPT_FROM_LAST_PERIOD: "who is covered at 00:00 of the day a claim's notice begins, "
     "and was covered on the debit day before it already",
 }
@@ -52,10 +52,13 @@ _CAP_YEARS = {CapYear.CALENDAR: "per calendar year", CapYear.MEMBERSHIP: "per ye
 
 def calendar_in_words(rules: PlanRules) -> Iterator[tuple[str, str]]:
     """The topics of the calendar."""
-    yield "notice", f"claims are published {month_days(rules.notice)}, for {rules.notice.length_days} days"
-    is_credit = rules.direction is Direction.CREDIT
-    charged = "get their part of a surplus" if is_credit else "are debited"
-    yield "debit", f"members {charged} {month_days(rules.debit)}{business(rules.debit.business_days)}"
+    what, charged = "claims are published", "members are debited"
+    if rules.direction is Direction.CREDIT:
+        what, charged = "a surplus is published", "members get their part of it"
+    elif rules.funding is Funding.PREPAID:
+        charged = "balances pay"
+    yield "notice", f"{what} {month_days(rules.notice)}, for {rules.notice.length_days} days"
+    yield "debit", f"{charged} {month_days(rules.debit)}{business(rules.debit.business_days)}"
 
 
 def sharing_in_words(rules: PlanRules) -> Iterator[tuple[str, str]]:
@@ -63,7 +66,7 @@ def sharing_in_words(rules: PlanRules) -> Iterator[tuple[str, str]]:
     share = rules.share
     is_credit = rules.direction is Direction.CREDIT
     yield "shared", _surplus(rules) if is_credit else _TRIGGERS[share.trigger]
-    yield "who shares", _GATES[share.gate].format(charged="credited" if is_credit else "debited")
+    yield "who shares", _GATES[share.gate].replace("debited", "credited") if is_credit else _GATES[share.gate]
     yield "shared by", _key(rules)
     if len(rules.tiers) > 1:
         yield "tier by", _TIERS_BY[rules.tier_by]

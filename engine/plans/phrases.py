@@ -58,9 +58,9 @@ def business(days: BusinessDays | None) -> str:
     return f", or on the {days.roll} business day{kept}{open_}"
 
 
-def ages(from_age: int | None, to_age: int | None) -> str:
-    """`the age of 30 to 34`, or `any age`."""
-    return "any age" if from_age is None else f"the age of {from_age} to {to_age}"
+def ages(from_age: int, to_age: int | None) -> str:
+    """`the age of 30 to 34`."""
+    return f"the age of {from_age} to {to_age}"
 
 
 def rest(rules: PlanRules) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import tomllib
 from collections.abc import Sequence
 from typing import Any, get_args
@@ -29,10 +30,10 @@ def from_json(text: str, source: str) -> PlanRules:
     try:
         return PlanRules.model_validate_json(text)
     except ValidationError as error:
-        lines = [
-            f"{source}: {line}" for each in error.errors(include_url=False) for line in _explained(each).splitlines()
-        ]
-        raise InvalidInput("\n".join(lines)) from None
+        wrong = error.errors(include_url=False)
+        lines = [line for each in wrong for line in _explained(each).splitlines()]
+        lines += _contradictions(text, [each["loc"] for each in wrong])
+        raise InvalidInput("\n".join(f"{source}: {line}" for line in lines)) from None
 
 
 def to_json(rules: PlanRules) -> str:
@@ -43,6 +44,38 @@ def to_json(rules: PlanRules) -> str:
 def digest(rules: PlanRules) -> bytes:
     """SHA-256 of the canonical JSON: what a version of a plan's rules is known by."""
     return hashlib.sha256(to_json(rules).encode()).digest()
+
+
+def _contradictions(text: str, places: Sequence[tuple[int | str, ...]]) -> list[str]:
+    """What contradicts in the rest of a file once its wrong keys are left out; nothing where the rest needs them.
+
+    Rules are held against each other only when each is right by itself, so this takes a second look.
+    """
+    if not all(places):
+        return []
+    tables = json.loads(text)
+    for place in reversed(places):
+        _leave_out(tables, place)
+    try:
+        PlanRules.model_validate_json(json.dumps(tables))
+    except ValidationError as error:
+        found = error.errors(include_url=False)
+        if any(each["loc"] for each in found):
+            return []
+        left_out = {part for place in places for part in place[-1:] if isinstance(part, str)}
+        lines = [line for each in found for line in _explained(each).splitlines()]
+        return [line for line in lines if left_out.isdisjoint(re.findall(r"\w+", line))]
+    return []
+
+
+def _leave_out(tables: Any, place: Sequence[int | str]) -> None:
+    *way, last = place
+    try:
+        for part in way:
+            tables = tables[part]
+        del tables[last]
+    except (KeyError, IndexError, TypeError):
+        return  # a missing key, or one inside of what is left out already
 
 
 def _explained(error: Any) -> str:

@@ -161,7 +161,7 @@ def test_for_eyes_the_same_numbers_stand_in_a_table() -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ("--plan waterfall --members 1 --aid 1", "no plan 'waterfall'; known are jd-hubao, meituan, xianghubao,"),
+        ("--plan waterfall --members 1 --aid 1", "no plan 'waterfall'; known are jd-hubao, meituan, qingsong, quark, q"),
         ("--plan xianghubao --members 1 --aid lots", "--aid lots: write an amount above 0, or amount x count"),
         ("--plan xianghubao --members 1 --aid 0.001", "'0.001' has more than 2 decimal places"),
         ("--plan xianghubao --members 1 --aid 1x999999999", "more than 100,000 cases"),
