@@ -2,12 +2,28 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
 from datetime import date
 
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from engine.plans.rules import PlanRules
+from engine.claims.states import State
+from engine.ledger.accounts import Account
+from engine.ledger.journals import Journal, Segment, post
+from engine.members.due import Due, birthdays, exits, freezes, lapses, refundable
+from engine.members.holds import holding_run
+from engine.members.shards import Amounts, Shard, births_of, deposits_of, shards_of
+from engine.plans import NEVER, Gate, PlanRules, day_number
+from engine.plans.answers import members_share
+from engine.plans.member_rules import Prepaid
+from engine.roster.changes import Kind, current_columns, record_by_rule
+from engine.roster.columns import Columns
+from engine.store.tables import claims, notices, run_cases, share_runs
 
 
 @dataclass(frozen=True)
@@ -21,8 +37,159 @@ class Swept:
     refunded: int = 0
     refunded_minor: int = 0
 
+    def __add__(self, other: Swept) -> Swept:
+        return Swept(*(getattr(self, each.name) + getattr(other, each.name) for each in fields(self)))
+
+
+@dataclass(frozen=True)
+class _Facts:
+    """What is the same for all shards. Days are day numbers.
+
+    `aided`: by shard, the seat and the day from which it leaves. `freeze_from`: the day after the last run's debit.
+    `open_gates`: int32, sorted: gates of claims not yet shared. `held`: a run holds the plan, so balances wait.
+    """
+
+    rules: PlanRules
+    on: date
+    held: bool
+    aided: Mapping[int, list[tuple[int, int]]]
+    freeze_from: int
+    open_gates: NDArray[np.int32]
+
+    @property
+    def day(self) -> int:
+        return day_number(self.on)
+
 
 async def sweep(connection: AsyncConnection, plan_id: int, rules: PlanRules, *, on: date) -> Swept:
-    """Apply every exit, freeze and refund rule due by `on`; the caller holds the plan's lock (`lock_roster`)."""
-    del connection, plan_id, rules, on
-    return Swept()
+    """Apply every exit, freeze and refund rule due by `on`; the caller holds the plan's lock (`lock_roster`).
+
+    Who reaches the age leaves on that birthday, who received aid on the day after its run's debit (SCHEMES:
+    xianghubao). Prepaid (SCHEMES: waterdrop): below the floor a seat freezes from the day after the last debit; who
+    does not return in time leaves; the balance of who left is owed back, once every case is shared whose gate it
+    covered. Freezes and refunds wait while a run holds the plan. The same again changes nothing.
+    """
+    if rules.prepaid is None and rules.exits.at_age is None and not rules.exits.after_aid:
+        return Swept()
+    facts = _Facts(
+        rules,
+        on,
+        await holding_run(connection, plan_id) is not None,
+        await _aided(connection, plan_id) if rules.exits.after_aid else {},
+        await _freeze_from(connection, plan_id, on),
+        await _open_gates(connection, plan_id, rules, on),
+    )
+    swept = Swept()
+    for shard in await shards_of(connection, plan_id):
+        swept += await _sweep_shard(connection, shard, facts)
+    return swept
+
+
+async def _sweep_shard(connection: AsyncConnection, shard: Shard, facts: _Facts) -> Swept:
+    _, _, columns = await current_columns(connection, shard.shard_id)
+    columns = replace(columns, ended_on=columns.ended_on.copy())
+    prepaid, aged, aided, lapsed = facts.rules.prepaid, 0, 0, 0
+    if (age := facts.rules.exits.at_age) is not None:
+        reached = birthdays(await births_of(connection, shard.shard_id), age)
+        aged = await _end(connection, shard, columns, reached, facts, "age")
+    if received := facts.aided.get(shard.shard_id):
+        seats, from_days = np.array(received).T
+        leaves = np.full(len(columns), NEVER, dtype=np.int32)
+        leaves[seats - shard.first_seat] = from_days
+        aided = await _end(connection, shard, columns, leaves, facts, "aid")
+    if prepaid is None:
+        return Swept(aged, aided)
+    lapsed = await _end(connection, shard, columns, lapses(columns, prepaid.return_days), facts, "not returned")
+    swept = Swept(aged, aided, lapsed=lapsed)
+    return swept if facts.held else swept + await _settle(connection, shard, columns, prepaid, facts)
+
+
+async def _end(
+    connection: AsyncConnection,
+    shard: Shard,
+    columns: Columns,
+    from_days: NDArray[np.int32],
+    facts: _Facts,
+    reason: str,
+) -> int:
+    """Record who leaves, and write it into `columns.ended_on`, which is the caller's own; how many they are."""
+    due = exits(columns, from_days, facts.day)
+    columns.ended_on[due.positions] = due.from_days
+    seats = shard.first_seat + due.positions
+    await record_by_rule(connection, shard.shard_id, Kind.EXIT, seats, due.from_days, reason=reason)
+    return len(due)
+
+
+async def _settle(
+    connection: AsyncConnection, shard: Shard, columns: Columns, prepaid: Prepaid, facts: _Facts
+) -> Swept:
+    """Freeze who is below the floor, owe back what who left has paid in."""
+    balances = await deposits_of(connection, shard)
+    due = freezes(columns, balances, prepaid.floor, facts.freeze_from, facts.day)
+    await _freeze(connection, shard, due)
+    back = np.where(refundable(columns, balances, facts.day, facts.open_gates), balances, 0)
+    if not back.any():
+        return Swept(frozen=len(due))
+    await post(connection, _refund(shard, back, facts.on))
+    return Swept(frozen=len(due), refunded=int(np.count_nonzero(back)), refunded_minor=int(back.sum()))
+
+
+async def _freeze(connection: AsyncConnection, shard: Shard, due: Due) -> None:
+    seats, without_end = shard.first_seat + due.positions, np.full(len(due), NEVER, dtype=np.int32)
+    await record_by_rule(connection, shard.shard_id, Kind.FREEZE, seats, due.from_days, without_end, reason="floor")
+
+
+def _refund(shard: Shard, back: Amounts, on: date) -> Journal:
+    """Named by the posting whose balances it gives back: a later one on the same day gives back what came since."""
+    segments = (
+        Segment.of(shard.account(Account.MEMBER_DEPOSITS), back),
+        Segment.of(shard.account(Account.REFUNDS_PAYABLE), -back),
+    )
+    return Journal(
+        shard_id=shard.shard_id,
+        key=f"refund:{on}:{shard.seq}",
+        kind="refund",
+        effective_on=on,
+        lines={segment.account_id: segment.total for segment in segments},
+        segments=segments,
+    )
+
+
+async def _aided(connection: AsyncConnection, plan_id: int) -> dict[int, list[tuple[int, int]]]:
+    """By shard: each seat whose claim a sealed run shared, and the day after the debit day of the first such run."""
+    found = await connection.execute(
+        select(claims.c.shard_id, claims.c.seat, func.min(share_runs.c.debit_on).label("debit_on"))
+        .join(run_cases, run_cases.c.claim_id == claims.c.claim_id)
+        .join(share_runs, share_runs.c.run_id == run_cases.c.run_id)
+        .where(claims.c.plan_id == plan_id, share_runs.c.state == "sealed")
+        .group_by(claims.c.shard_id, claims.c.seat)
+    )
+    aided = defaultdict(list)
+    for row in found:
+        aided[row.shard_id].append((row.seat, day_number(row.debit_on) + 1))
+    return aided
+
+
+async def _freeze_from(connection: AsyncConnection, plan_id: int, on: date) -> int:
+    """The day number after the debit day of the plan's last sealed run; that of `on` when there is none."""
+    last = await connection.scalar(
+        select(func.max(share_runs.c.debit_on)).where(share_runs.c.plan_id == plan_id, share_runs.c.state == "sealed")
+    )
+    return day_number(on) if last is None else day_number(last) + 1
+
+
+async def _open_gates(connection: AsyncConnection, plan_id: int, rules: PlanRules, on: date) -> NDArray[np.int32]:
+    """int32 day numbers, sorted: gates in the past at which cases stand that members still have to share.
+
+    None where the gate is the day of the debit itself: who left before does not share.
+    """
+    if rules.share.gate is Gate.SETTLEMENT_DAY or not members_share(rules, on):
+        return np.empty(0, dtype=np.int32)
+    gate = func.coalesce(claims.c.stage_on, notices.c.notice_on)
+    found = await connection.scalars(
+        select(gate)
+        .distinct()
+        .select_from(claims.join(notices, notices.c.claim_id == claims.c.claim_id))
+        .where(claims.c.plan_id == plan_id, claims.c.state.in_([State.PUBLISHED, State.PASSED, State.SHARING]))
+    )
+    return np.array(sorted(day_number(each) for each in found), dtype=np.int32)

@@ -1,0 +1,188 @@
+"""A frozen member comes back: pays every share missed meanwhile, and ends at the floor or more (SCHEMES: waterdrop)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date, timedelta
+
+import numpy as np
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from engine.apportion.outcome import unpack
+from engine.errors import InvalidInput
+from engine.ledger.accounts import Account, account_id, plan_shard
+from engine.ledger.journals import Journal, Segment, post
+from engine.ledger.statement import Statement, read_statement
+from engine.members.deposits import deposit_journal, prepaid_of
+from engine.members.holds import refuse_while_held
+from engine.members.missed import missed_minor
+from engine.members.shards import shard_of
+from engine.money import grouped
+from engine.plans import PlanRules, date_of, day_number
+from engine.roster.changes import Kind, current_columns, record_by_rule
+from engine.roster.columns import Membership, membership_on
+from engine.roster.plan import Plan, lock_roster
+from engine.store.audit import record
+from engine.store.tables import SHARD_SEATS, run_cases, share_runs
+
+
+@dataclass(frozen=True)
+class Owed:
+    """What a return costs, in minor units. `missed`: by run, what the seat would have been charged.
+
+    `needed_minor`: the least to pay in, so that the shares missed are paid and the floor is left.
+    """
+
+    seat: int
+    frozen_from: date
+    return_by: date
+    balance_minor: int
+    floor_minor: int
+    missed: dict[int, int]
+
+    @property
+    def missed_minor(self) -> int:
+        """All shares missed together."""
+        return sum(self.missed.values())
+
+    @property
+    def needed_minor(self) -> int:
+        """The least to pay in."""
+        return max(0, self.floor_minor + self.missed_minor - self.balance_minor)
+
+
+@dataclass(frozen=True)
+class Returned:
+    """A return that was made: paid in, paid for what was missed, and left, in minor units."""
+
+    seat: int
+    paid_minor: int
+    missed_minor: int
+    balance_minor: int
+
+
+async def owed(connection: AsyncConnection, plan: Plan, rules: PlanRules, member_ref: str, *, on: date) -> Owed:
+    """What coming back on a day costs a frozen member.
+
+    Raises InvalidInput for who is not frozen on that day, or has been for longer than the plan lets return.
+    """
+    prepaid = prepaid_of(rules)
+    cover = await membership_on(connection, plan.plan_id, member_ref, on)
+    if cover is None:
+        raise InvalidInput(f"there is no member {member_ref} of {plan.code}; check the reference")
+    day = day_number(on)
+    if cover.ended_on <= day:
+        raise InvalidInput(f"{member_ref} left {plan.code} on {date_of(cover.ended_on)}; they can only join again")
+    if not cover.frozen_from <= day < cover.frozen_to:
+        raise InvalidInput(f"{member_ref} is not frozen on {on}; `fentan member top-up` takes what they pay in")
+    frozen_from = date_of(cover.frozen_from)
+    return_by = frozen_from + timedelta(days=prepaid.return_days)
+    if on > return_by:
+        raise InvalidInput(
+            f"{member_ref} is frozen since {frozen_from}; the {prepaid.return_days} days to return ended on {return_by}"
+        )
+    statement = await read_statement(connection, cover.shard_id, cover.seat)
+    return Owed(
+        cover.seat,
+        frozen_from,
+        return_by,
+        -statement.balance(Account.MEMBER_DEPOSITS),
+        prepaid.floor,
+        await _missed(connection, plan, cover, statement, on),
+    )
+
+
+async def _missed(
+    connection: AsyncConnection, plan: Plan, cover: Membership, statement: Statement, on: date
+) -> dict[int, int]:
+    """By sealed run debited since the freeze: what the seat would have been charged where it was not counted.
+
+    Those are the cases at whose gates it was frozen; and those with earlier gates too where the run charged it nothing,
+    because its balance was below the floor by then.
+    """
+    _, _, columns = await current_columns(connection, cover.shard_id)
+    position = cover.seat % SHARD_SEATS
+    tier, chosen, chosen_from = (
+        int(columns.filled(name)[position]) for name in ("tier", "next_tier", "next_tier_from")
+    )
+    charged = {entry.run_id for entry in statement.entries if entry.run_id is not None}
+    runs = await connection.execute(
+        select(share_runs.c.run_id, share_runs.c.debit_on, share_runs.c.solution)
+        .where(share_runs.c.plan_id == plan.plan_id, share_runs.c.state == "sealed", share_runs.c.kind == "share")
+        .where(share_runs.c.debit_on.between(date_of(cover.frozen_from), on))
+        .order_by(share_runs.c.run_id)
+    )
+    missed = {}
+    for run in runs.all():
+        gates = list(
+            await connection.scalars(
+                select(run_cases.c.gate_day).where(run_cases.c.run_id == run.run_id).order_by(run_cases.c.number)
+            )
+        )
+        since = max(cover.shares_from, cover.frozen_from if run.run_id in charged else cover.shares_from)
+        cases = [case for case, gate in enumerate(gates) if since <= gate < min(cover.frozen_to, cover.ended_on)]
+        in_force = chosen if 0 < chosen_from <= day_number(run.debit_on) else tier
+        if amount := missed_minor(unpack(run.solution), gates, cases, in_force):
+            missed[run.run_id] = amount
+    return missed
+
+
+async def come_back(
+    connection: AsyncConnection,
+    plan: Plan,
+    rules: PlanRules,
+    member_ref: str,
+    amount_minor: int,
+    *,
+    on: date,
+    actor: str,
+) -> Returned:
+    """Take what a frozen member pays in, pay the shares missed from it into the carry, and end the freeze.
+
+    Raises InvalidInput as `owed` does, when the amount does not suffice, and while a run holds the plan.
+    """
+    if amount_minor < 0:
+        raise InvalidInput("the amount is below zero; give what the member pays in")
+    await lock_roster(connection, plan.plan_id)
+    await refuse_while_held(connection, plan.plan_id, "a member returns")
+    cost = await owed(connection, plan, rules, member_ref, on=on)
+    if amount_minor < cost.needed_minor:
+        raise InvalidInput(
+            f"{member_ref} needs to pay in {grouped(cost.needed_minor)} to return: "
+            f"{grouped(cost.missed_minor)} for shares missed, and to be left with {grouped(cost.floor_minor)} "
+            f"or more; the balance is {grouped(cost.balance_minor)}"
+        )
+    seat = np.array([cost.seat])
+    shard_id = plan_shard(plan.plan_id) + 1 + cost.seat // SHARD_SEATS
+    await _post(connection, shard_id, cost, amount_minor, on)
+    from_day, until_day = np.array([day_number(cost.frozen_from)]), np.array([day_number(on)])
+    await record_by_rule(connection, shard_id, Kind.FREEZE, seat, from_day, until_day, reason="returned")
+    returned = Returned(
+        cost.seat, amount_minor, cost.missed_minor, cost.balance_minor + amount_minor - cost.missed_minor
+    )
+    detail = {"seat": cost.seat, "on": str(on), "paid_minor": amount_minor, "missed_minor": cost.missed_minor}
+    await record(connection, actor, "member returns", f"plan:{plan.code}", detail)
+    return returned
+
+
+async def _post(connection: AsyncConnection, shard_id: int, cost: Owed, amount_minor: int, on: date) -> None:
+    """The deposit; then the shares missed to the carry, which lies on another shard: by way of suspense."""
+    shard = await shard_of(connection, shard_id)
+    positions, key = np.array([cost.seat - shard.first_seat], dtype=np.int32), f"return:{cost.seat}:{on}"
+    if amount_minor:
+        paid_in = np.array([amount_minor], dtype=np.int64)
+        await post(
+            connection,
+            deposit_journal(shard, Account.CUSTODIAN_CASH, paid_in, positions, key=f"{key}:deposit", on=on),
+        )
+    if not cost.missed_minor:
+        return
+    missed = np.array([cost.missed_minor], dtype=np.int64)
+    segment = Segment(shard.account(Account.MEMBER_DEPOSITS), missed, positions)
+    suspense, carry = (account_id(shard.plan_id, code) for code in (Account.SUSPENSE, Account.CARRY))
+    for at, lines, segments in (
+        (shard_id, {segment.account_id: segment.total, suspense: -segment.total}, (segment,)),
+        (plan_shard(shard.plan_id), {suspense: segment.total, carry: -segment.total}, ()),
+    ):
+        await post(connection, Journal(at, key, "return", on, lines, segments))
