@@ -8,6 +8,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from engine.errors import InvalidInput
+from engine.money import to_major, to_minor
 from engine.plans import NEVER, PlanRules, TierBy, day_number, tier_at
 from engine.roster.files import Problems, days_of, is_null
 from engine.roster.members import REF_RULE, wrong_refs
@@ -18,8 +20,10 @@ _MONTHS_PER_YEAR = 12
 
 
 def check_refs(batch: pa.RecordBatch, problems: Problems) -> None:
-    """`member_ref` follows REF_RULE."""
-    problems.add_where(batch, "member_ref", wrong_refs(batch["member_ref"]), f"must be {REF_RULE}")
+    """Every reference follows REF_RULE."""
+    for name in ("member_ref", "payer_ref"):
+        if name in batch.schema.names:
+            problems.add_where(batch, name, wrong_refs(batch[name]), f"must be {REF_RULE}")
 
 
 def check_spells(batch: pa.RecordBatch, rules: PlanRules, problems: Problems) -> None:
@@ -67,6 +71,29 @@ def check_tiers(batch: pa.RecordBatch, joined: str, rules: PlanRules, problems: 
     known = ~(is_null(batch["tier"]) | is_null(batch["born_on"]) | is_null(batch[joined]))
     other = known & ~outside & (stated != tiers_of(batch, joined, rules))
     problems.add_where(batch, "tier", other, f"is not the tier of the age on {joined}; leave it empty, the plan knows")
+
+
+def check_deposits(batch: pa.RecordBatch, rules: PlanRules, problems: Problems) -> None:
+    """`deposit` is an amount, and no less than a member begins with; empty: nothing was paid in yet."""
+    entry = 0 if rules.prepaid is None else rules.prepaid.entry
+    encoded = batch["deposit"].dictionary_encode()
+    codes = encoded.indices.fill_null(-1).to_numpy()
+    for code, text in enumerate(encoded.dictionary.to_pylist()):
+        try:
+            wrong = "" if to_minor(text) >= entry else f"is less than {to_major(entry)}, with which a member begins"
+        except InvalidInput as error:
+            wrong = str(error)
+        if wrong:
+            problems.add_where(batch, "deposit", codes == code, wrong)
+
+
+def deposits_of(batch: pa.RecordBatch) -> NDArray[np.int64]:
+    """int64[n] minor units of the column `deposit`, which `check_deposits` found right; 0 where nothing stands."""
+    encoded = batch["deposit"].dictionary_encode()
+    # Each distinct text is read once, however many rows have it.
+    distinct = np.array([*map(to_minor, encoded.dictionary.to_pylist()), 0], np.int64)
+    amounts: NDArray[np.int64] = distinct[encoded.indices.fill_null(-1).to_numpy()]
+    return amounts
 
 
 def tiers_of(batch: pa.RecordBatch, joined: str, rules: PlanRules) -> NDArray[np.int16]:

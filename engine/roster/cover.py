@@ -13,17 +13,21 @@ def size_of(rules: PlanRules, tier: int) -> tuple[int, int]:
     return weights(rules)[tier], rules.tiers[tier].cover or 0
 
 
-def choice_days(rules: PlanRules, before: int, chosen: int, asked: int) -> tuple[int, int]:
-    """Day numbers from which another tier weighs, and from which claims go by it, chosen on the day `asked`.
+def claims_from(rules: PlanRules, before: int, chosen: int, asked: int) -> int:
+    """The day number from which claims go by another tier, chosen on the day number `asked`.
 
-    It weighs from the next debit day on, or from that very day when it is one. Claims go by a lower tier at once, by
-    a higher one after the plan's wait. Raises InvalidInput where the plan has no `cover_change`.
+    At once by a lower tier, after the plan's wait by a higher one. Raises InvalidInput where the plan has no
+    `cover_change`.
     """
     if rules.cover_change is None:
         raise InvalidInput(f"{rules.code} has no cover_change: the tier of joining stays")
     is_raise = size_of(rules, chosen) > size_of(rules, before)
-    wait = rules.cover_change.raise_waiting_days if is_raise else 0
-    return day_number(next_debit_day(rules, date_of(asked))), asked + wait
+    return asked + rules.cover_change.raise_waiting_days if is_raise else asked
+
+
+def weighs_from(rules: PlanRules, asked: int) -> int:
+    """The day number from which another tier weighs that was chosen on `asked`: the next debit day, or this one."""
+    return day_number(next_debit_day(rules, date_of(asked)))
 
 
 def tier_on(rules: PlanRules, joined: int, chosen: Iterable[tuple[int, int]], day: int) -> int:

@@ -6,21 +6,24 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
 from contextlib import aclosing
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 from sqlalchemy import insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from engine.errors import InvalidInput
-from engine.plans import NEVER, PlanRules
+from engine.plans import NEVER, PlanRules, date_of
 from engine.roster.changes import current_columns
-from engine.roster.checks import check_refs, check_spells, tiers_of
+from engine.roster.checks import check_deposits, check_refs, check_spells, deposits_of, tiers_of
 from engine.roster.columns import Columns, Version, write_columns
 from engine.roster.files import CODE, DAY, TEXT, Column, PeopleFile, Problems, days_of
 from engine.roster.members import AlreadyMember, Newcomers, Place, enrol, newcomers, next_place
+from engine.roster.payers import Payers
 from engine.roster.plan import Plan, lock_roster, rules_of
 from engine.store.tables import SHARD_SEATS, imports
 
@@ -30,11 +33,31 @@ COLUMNS = {
     "joined_on": Column(DAY),
     "ended_on": Column(DAY, required=False, filled=False),
     "tier": Column(CODE, required=False, filled=False),
+    "payer_ref": Column(TEXT, required=False, filled=False),
+    "deposit": Column(TEXT, required=False, filled=False),
 }
 """What a roster file holds; `ended_on` is the first day no longer covered, `tier` counts the plan's tiers from 0.
 
-Where the plan gives tiers by the age at joining, `tier` may be left out, or must agree.
+Where the plan gives tiers by the age at joining, `tier` may be left out, or must agree. `payer_ref` is for plans with
+family payers: who pays, another member of the file or of the plan; empty, the member. `deposit` is for prepaid plans:
+what the member begins with, in major units; empty, nothing was paid in yet.
 """
+
+
+def columns_of(rules: PlanRules) -> dict[str, Column]:
+    """The columns that a roster file of this plan may have."""
+    foreign = {"payer_ref": not rules.family_payers, "deposit": rules.prepaid is None}
+    return {name: column for name, column in COLUMNS.items() if not foreign.get(name, False)}
+
+
+class TakeDeposits(Protocol):
+    """Posts the first deposits of a shard: int64[n] minor units, from its first seat on (`engine.members.deposits`)."""
+
+    async def __call__(
+        self, connection: AsyncConnection, plan: Plan, shard_id: int, amounts: NDArray[np.int64], *, on: date, key: str
+    ) -> object:
+        """Under the key `key` at most once, on the day the last of them joined."""
+
 
 Progress = Callable[[int], None]
 """Told how many members came in since it was told last."""
@@ -49,8 +72,12 @@ class Imported(NamedTuple):
 
 @dataclass(frozen=True)
 class _Shardful:
+    """`payer_refs`: string[n], `deposits`: int64[n] minor units; None where the file may not have any."""
+
     people: Newcomers
     columns: Columns
+    payer_refs: pa.StringArray | None
+    deposits: NDArray[np.int64] | None
 
 
 async def import_roster(
@@ -60,30 +87,35 @@ async def import_roster(
     *,
     tag_key: bytes,
     progress: Progress = lambda _count: None,
+    take_deposits: TakeDeposits | None = None,
 ) -> Imported:
     """Enrol every member of a Parquet or CSV file, in its order, after those the plan has.
 
     One transaction, the caller's: raises InvalidInput, with up to 20 wrong values by line and field, and then
-    nothing may be committed. The same bytes again change nothing. Memory is bounded by a shard or two.
+    nothing may be committed, and where there are deposits that nobody takes. The same bytes again change nothing.
+    Memory is bounded by a shard or two, and by the payers who sit in another shard than those they pay for.
     """
     await lock_roster(connection, plan.plan_id)
     rules = await rules_of(connection, plan.plan_id, plan.version)
-    with PeopleFile(path, COLUMNS) as file:
+    with PeopleFile(path, columns_of(rules)) as file:
         sha256 = await asyncio.to_thread(file.sha256)
         known = await imported_rows(connection, plan.plan_id, "roster", sha256)
         if known is not None:
             return Imported(known, repeated=True)
         place = await next_place(connection, plan.plan_id)
-        rows = 0
+        rows, payers, key = 0, Payers(plan.plan_id, file.problems), f"roster:{sha256.hex()[:16]}:deposits"
         async with aclosing(_ahead(_shardfuls(file, rules, plan.plan_id, place, tag_key))) as shardfuls:
             async for shardful in shardfuls:
-                await _bring_in(connection, shardful, file.problems)
+                await _bring_in(connection, shardful, payers, file.problems)
+                await _deposit(connection, plan, shardful, take_deposits, key)
                 rows += len(shardful.people)
                 progress(len(shardful.people))
         file.problems.refuse()
         if rows == 0:
             raise InvalidInput(f"{path.name}: holds no members; nothing was changed")
-    await note_import(connection, plan.plan_id, "roster", sha256, rows)
+        import_id = await note_import(connection, plan.plan_id, "roster", sha256, rows)
+        await payers.settle(connection, import_id)
+        file.problems.refuse()
     return Imported(rows, repeated=False)
 
 
@@ -123,7 +155,9 @@ def _shardfuls(file: PeopleFile, rules: PlanRules, plan_id: int, place: Place, k
             ended_on=days_of(batch["ended_on"], NEVER),
             tier=tiers_of(batch, "joined_on", rules),
         )
-        yield _Shardful(people, columns)
+        payer_refs = batch["payer_ref"] if rules.family_payers else None
+        deposits = None if rules.prepaid is None else deposits_of(batch)
+        yield _Shardful(people, columns, payer_refs, deposits)
         place = place.after(batch.num_rows)
 
 
@@ -131,6 +165,8 @@ def _sound(file: PeopleFile, rules: PlanRules) -> Iterator[pa.RecordBatch]:
     for batch in file.batches():
         check_refs(batch, file.problems)
         check_spells(batch, rules, file.problems)
+        if rules.prepaid is not None:
+            check_deposits(batch, rules, file.problems)
         if file.problems.full:
             return
         if not file.problems.found:
@@ -163,7 +199,7 @@ async def _ahead(items: Iterator[_Shardful]) -> AsyncGenerator[_Shardful, None]:
         await asyncio.gather(coming, return_exceptions=True)
 
 
-async def _bring_in(connection: AsyncConnection, shardful: _Shardful, problems: Problems) -> None:
+async def _bring_in(connection: AsyncConnection, shardful: _Shardful, payers: Payers, problems: Problems) -> None:
     people, shard_id = shardful.people, shardful.people.shard_id
     # In a shard begun before, seats given by changes since its last fold come before these.
     newest, through, columns = await current_columns(connection, shard_id)
@@ -175,4 +211,20 @@ async def _bring_in(connection: AsyncConnection, shardful: _Shardful, problems: 
             problems.add(line, "member_ref", known.member_ref, wrong)
         problems.refuse()
         raise
-    await write_columns(connection, shard_id, Version(newest.version + 1, through), columns.extended(shardful.columns))
+    joined = shardful.columns
+    if shardful.payer_refs is not None:
+        joined = await payers.seated(connection, people, shardful.payer_refs, joined)
+    await write_columns(connection, shard_id, Version(newest.version + 1, through), columns.extended(joined))
+
+
+async def _deposit(
+    connection: AsyncConnection, plan: Plan, shardful: _Shardful, take: TakeDeposits | None, key: str
+) -> None:
+    people, deposits = shardful.people, shardful.deposits
+    if deposits is None or not deposits.any():
+        return
+    if take is None:
+        raise InvalidInput("the roster has deposits, and nobody who would take them; nothing was changed")
+    amounts = np.concatenate([np.zeros(people.place.seats, np.int64), deposits])
+    on = date_of(int(shardful.columns.shares_from.max()))
+    await take(connection, plan, people.shard_id, amounts, on=on, key=key)

@@ -15,7 +15,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 from numpy.typing import NDArray
-from sqlalchemy import insert, select, text, update
+from sqlalchemy import Text, any_, func, insert, literal, select, text, update
+from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from engine.errors import InvalidInput
@@ -198,3 +199,23 @@ async def find_seats(connection: AsyncConnection, plan_id: int, member_ref: str)
         .order_by(members.c.spell)
     )
     return [(row.shard_id, row.seat) for row in found]
+
+
+async def last_seats(connection: AsyncConnection, plan_id: int, refs: pa.StringArray) -> NDArray[np.int64]:
+    """int64[n]: the seat of the last spell of each of the members, -1 for who is none; no reference may be null."""
+    if not len(refs):
+        return np.empty(0, np.int64)
+    last = (
+        select(members.c.member_ref, members.c.seat)
+        .distinct(members.c.member_ref)
+        .where(members.c.plan_id == plan_id)
+        .where(members.c.member_ref == any_(literal(refs.unique().to_pylist(), ARRAY(Text))))
+        .order_by(members.c.member_ref, members.c.spell.desc())
+        .subquery()
+    )
+    # Two arrays instead of a row for each: they are read several times faster.
+    found = (await connection.execute(select(func.array_agg(last.c.member_ref), func.array_agg(last.c.seat)))).one()
+    known, seats = found[0] or [], found[1] or []
+    places = pc.index_in(refs, value_set=pa.array(known, pa.string())).fill_null(-1).to_numpy()
+    found_seats: NDArray[np.int64] = np.array([*seats, -1], np.int64)[places]
+    return found_seats

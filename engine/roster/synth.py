@@ -14,24 +14,31 @@ import pyarrow.parquet
 from numpy.typing import NDArray
 
 from engine.errors import InvalidInput
+from engine.money import to_major
 from engine.plans import PlanRules, TierBy, day_number
 from engine.roster.checks import completed_years, tiers_at
+from engine.roster.imports import columns_of
 
 MEMBERS_MAX = 1_000_000_000
 
-SCHEMA = pa.schema(
-    [
-        ("member_ref", pa.string()),
-        ("born_on", pa.date32()),
-        ("joined_on", pa.date32()),
-        ("ended_on", pa.date32()),
-        ("tier", pa.int16()),
-    ]
-)
+_FIELDS = {
+    "member_ref": pa.string(),
+    "born_on": pa.date32(),
+    "joined_on": pa.date32(),
+    "ended_on": pa.date32(),
+    "tier": pa.int16(),
+    "payer_ref": pa.string(),
+    "deposit": pa.string(),
+}
 """The columns of a roster file (`engine.roster.imports.COLUMNS`)."""
 
 _BATCH_ROWS = 1 << 18
 _LEAVERS = 0.03
+_PAID_FOR = 0.1
+"""By the member before them who pays alone, so that families join together."""
+_ENTRIES_MAX = 10
+_MORE_THAN_THE_ENTRY = 0.4
+"""How many paid in more than a member begins with, up to _ENTRIES_MAX times as much."""
 _STEEPNESS = 10.0
 _DAYS_PER_YEAR = 365.2425
 _JULIAN_DAYS_PER_YEAR = 365.25
@@ -40,10 +47,15 @@ _PYRAMID = ((5, 6.0), (18, 4.0), (25, 9.0), (40, 16.0), (50, 11.0), (60, 8.0), (
 """Members per year of age, up to before the age named: young parents and their children, few of the old."""
 
 
+def schema_of(rules: PlanRules) -> pa.Schema:
+    """The columns of a made-up roster file: those that the plan's may have."""
+    return pa.schema([(name, _FIELDS[name]) for name in columns_of(rules)])
+
+
 def synth(
     members: int, seed: int, rules: PlanRules, *, joined_from: date, joined_until: date
 ) -> Iterator[pa.RecordBatch]:
-    """`members` rows of SCHEMA in the order they joined, between two days; their references rise.
+    """`members` rows of `schema_of` in the order they joined, between two days; their references rise.
 
     A pure function of its arguments. Raises InvalidInput when `members` is not 1 to MEMBERS_MAX, `seed` is negative or
     the days are not in order.
@@ -70,7 +82,7 @@ def write_synthetic(
     if writer is None:
         raise InvalidInput(f"{path.name}: name the file .parquet or .csv, so that its format is known")
     try:
-        with writer(path, SCHEMA) as file:
+        with writer(path, schema_of(rules)) as file:
             for batch in batches:
                 file.write_batch(batch)
     except OSError as error:
@@ -79,6 +91,9 @@ def write_synthetic(
 
 def _batches(members: int, seed: int, rules: PlanRules, first: int, last: int) -> Iterator[pa.RecordBatch]:
     random = np.random.Generator(np.random.PCG64(seed))
+    # A source of its own, so that a plan's rules about payers and deposits change nothing else.
+    belongings = np.random.Generator(np.random.PCG64([seed, 1]))
+    schema = schema_of(rules)
     number = 10**10 + int(random.integers(10**8))
     for start in range(0, members, _BATCH_ROWS):
         rank = np.arange(start, min(start + _BATCH_ROWS, members))
@@ -88,15 +103,36 @@ def _batches(members: int, seed: int, rules: PlanRules, first: int, last: int) -
         number = int(numbers[-1])
         chosen = random.integers(len(rules.tiers), size=len(rank), dtype=np.int16)
         born_on = joined_on - _ages(random, len(rank), rules)
-        columns = [
-            # Ten digits: the leading one of eleven becomes the letter.
-            pc.utf8_replace_slice(pa.array(numbers).cast(pa.string()), 0, 1, "M"),
-            _dates(born_on),
-            _dates(joined_on),
-            _dates(ended_on, mask=~leaves),
-            pa.array(chosen if rules.tier_by is TierBy.CHOICE else tiers_at(rules, _completed(born_on, joined_on))),
-        ]
-        yield pa.RecordBatch.from_arrays(columns, schema=SCHEMA)
+        # Ten digits: the leading one of eleven becomes the letter.
+        refs = pc.utf8_replace_slice(pa.array(numbers).cast(pa.string()), 0, 1, "M")
+        columns = {
+            "member_ref": refs,
+            "born_on": _dates(born_on),
+            "joined_on": _dates(joined_on),
+            "ended_on": _dates(ended_on, mask=~leaves),
+            "tier": pa.array(
+                chosen if rules.tier_by is TierBy.CHOICE else tiers_at(rules, _completed(born_on, joined_on))
+            ),
+        }
+        if rules.family_payers:
+            columns["payer_ref"] = refs.take(_payers(belongings, leaves))
+        if rules.prepaid is not None:
+            columns["deposit"] = _deposits(belongings, len(rank), rules.prepaid.entry)
+        yield pa.RecordBatch.from_pydict(columns, schema=schema)
+
+
+def _payers(random: np.random.Generator, leaves: NDArray[np.bool_]) -> pa.Array:
+    """int64[n] rows of who pays, null for who pays alone: the last before who neither is paid for nor leaves."""
+    paid_for = random.random(len(leaves)) < _PAID_FOR
+    rows = np.where(paid_for | leaves, -1, np.arange(len(leaves)))
+    payers = np.maximum.accumulate(rows)
+    return pa.array(payers, mask=~paid_for | (payers < 0))
+
+
+def _deposits(random: np.random.Generator, count: int, entry: int) -> pa.Array:
+    """string[n]: what each paid in, in major units; most what a member begins with."""
+    times = np.where(random.random(count) < _MORE_THAN_THE_ENTRY, random.integers(2, _ENTRIES_MAX + 1, size=count), 1)
+    return pa.array([to_major(number * entry) for number in range(_ENTRIES_MAX + 1)]).take(pa.array(times))
 
 
 def _joined(rank: NDArray[np.int64], members: int, first: int, last: int) -> NDArray[np.int64]:

@@ -181,7 +181,7 @@ async def test_every_problem_is_told_at_once_wherever_it_lies(
     write_synthetic(path, count, 1, rules, joined_from=date(2018, 12, 1), joined_until=date(2019, 1, 1))
     lines = path.read_text("utf-8").splitlines()
     lines[1] = lines[1].replace('"M', '"M ')
-    lines[-1] = "M1,never,2019-01-01,,0"
+    lines[-1] = "M1,never,2019-01-01,,0,"
     path.write_text("\n".join(lines), "utf-8")
     with pytest.raises(InvalidInput) as refused:
         async with engine.begin() as connection:

@@ -55,7 +55,7 @@ def rows_of(path: Path) -> list[dict[str, Any]]:
 def test_csv_and_parquet_read_alike(tmp_path: Path) -> None:
     member = {"member_ref": "M1", "born_on": date(1990, 5, 5), "joined_on": date(2019, 1, 1)}
     pyarrow.parquet.write_table(pa.Table.from_pylist([member]), tmp_path / "roster.parquet")
-    expected = member | {"ended_on": None, "tier": None}
+    expected = member | {"ended_on": None, "tier": None, "payer_ref": None, "deposit": None}
     assert rows_of(tmp_path / "roster.parquet") == [{"line": 1} | expected]
     assert rows_of(written(tmp_path, "joined_on,member_ref,born_on\n2019-01-01,M1,1990-05-05\n")) == [
         {"line": 2} | expected

@@ -16,8 +16,8 @@ from engine.plans import PlanRules, completed_years, parse, tier_at
 from engine.resources import config_dir
 from engine.roster.checks import check_refs, check_spells
 from engine.roster.files import PeopleFile
-from engine.roster.imports import COLUMNS
-from engine.roster.synth import SCHEMA, synth, write_synthetic
+from engine.roster.imports import columns_of
+from engine.roster.synth import schema_of, synth, write_synthetic
 from engine.roster.tags import TAG_BYTES, tags_of
 
 FIRST, LAST = date(2018, 11, 27), date(2019, 1, 21)
@@ -30,7 +30,7 @@ def rules() -> PlanRules:
 
 
 def made(members: int, seed: int, rules: PlanRules) -> pa.Table:
-    return pa.Table.from_batches(synth(members, seed, rules, joined_from=FIRST, joined_until=LAST), SCHEMA)
+    return pa.Table.from_batches(synth(members, seed, rules, joined_from=FIRST, joined_until=LAST), schema_of(rules))
 
 
 def test_the_same_seed_makes_the_same_members(rules: PlanRules) -> None:
@@ -43,7 +43,7 @@ def test_what_is_made_up_can_be_imported(tmp_path: Path, rules: PlanRules, membe
     path = tmp_path / "roster.parquet"
     write_synthetic(path, members, 1, rules, joined_from=FIRST, joined_until=LAST)
     rows = 0
-    with PeopleFile(path, COLUMNS) as file:
+    with PeopleFile(path, columns_of(rules)) as file:
         for batch in file.batches():
             check_refs(batch, file.problems)
             check_spells(batch, rules, file.problems)
