@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import date, timedelta
 
-from sqlalchemy import case, func, insert, literal, select, update
+from sqlalchemy import Date, case, cast, func, insert, literal, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -12,9 +12,11 @@ from engine.apportion import CapBasis
 from engine.claims.sharing import passed_claims, share
 from engine.errors import InvalidInput
 from engine.ledger.accounts import Account, account_id, plan_shard
+from engine.members.sweep import sweep
 from engine.plans.answers import case_cap
 from engine.plans.calendar import gate_day, is_debit_day
 from engine.plans.days import day_number
+from engine.plans.rules import Gate, PlanRules
 from engine.roster.changes import fold, shards_with_changes
 from engine.roster.plan import Plan, lock_roster, rules_of
 from engine.runs.run import Run, frozen_at, load_run, move, note_moment
@@ -79,10 +81,14 @@ async def plan_run(connection: AsyncConnection, plan: Plan, debit_on: date, *, a
 
 
 async def freeze(connection: AsyncConnection, run: Run, *, freeze_hours: float) -> bool:
-    """Fix the shards, the roster versions, the carry and the pointers of a locked run; False while another run waits.
+    """Fix the shards, the roster versions, the carry and the pointers of a locked run; False while it has to wait.
 
-    Changes to the roster fold into at most one new version per shard first.
+    It waits for its settlement day (`waits_for`) and for the plan's other run. Every rule that ends or freezes
+    memberships by the debit day comes first, and changes to the roster fold into at most one new version per shard.
     """
+    rules = await rules_of(connection, run.plan_id, run.rules_version)
+    if waits_for(rules, run.debit_on, await today_in(connection, rules.time_zone)):
+        return False
     await lock_roster(connection, run.plan_id)
     holder = await connection.scalar(
         select(share_runs.c.run_id).where(share_runs.c.plan_id == run.plan_id, share_runs.c.state.in_(HOLDS_THE_PLAN))
@@ -90,6 +96,7 @@ async def freeze(connection: AsyncConnection, run: Run, *, freeze_hours: float) 
     if holder is not None:
         return False
     await note_moment(connection, run, "freezing")
+    await sweep(connection, run.plan_id, rules, on=run.debit_on)
     for shard_id in await shards_with_changes(connection, run.plan_id):
         await fold(connection, shard_id)
     members = await _pin_shards(connection, run)
@@ -112,6 +119,22 @@ async def freeze(connection: AsyncConnection, run: Run, *, freeze_hours: float) 
         freeze_expires_at=func.clock_timestamp() + timedelta(hours=freeze_hours),
     )
     return True
+
+
+def waits_for(rules: PlanRules, debit_on: date, today: date) -> str | None:
+    """The day in the plan's zone that a planned run waits for, in words; None when it can be frozen on `today`.
+
+    Who is in force on the settlement day shares, so that nothing can be fixed before it has begun.
+    """
+    if rules.share.gate is not Gate.SETTLEMENT_DAY or debit_on <= today:
+        return None
+    return f"{debit_on}, 00:00 in {rules.time_zone}: who is covered then shares"
+
+
+async def today_in(connection: AsyncConnection, time_zone: str) -> date:
+    """The day it is in a time zone, by the database's clock."""
+    now = func.timezone(time_zone, func.clock_timestamp())
+    return (await connection.execute(select(cast(now, Date)))).scalar_one()
 
 
 async def carry_of(connection: AsyncConnection, plan_id: int) -> int:
