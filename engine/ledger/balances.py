@@ -10,16 +10,28 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Boolean, Table, delete
+from sqlalchemy import Boolean, Integer, Table, delete
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from engine.ledger.accounts import Account, account_id
+from engine.ledger.accounts import Account, account_id, account_of
 from engine.ledger.journals import Segment
 from engine.store.arrays import copy_in, copy_out
 from engine.store.tables import PLAN_STRIDE, balances, posting_segments, year_usage
 
 _AMOUNTS = posting_segments.c.amounts.type
 _POSITIONS = posting_segments.c.positions.type
+
+_SHARES_ON = (Account.CONTRIBUTIONS_RECEIVABLE, Account.MEMBER_DEPOSITS)
+_SHARED_BY = ("charge", "void", "correction")
+
+
+def is_usage(kind: str, account: int) -> bool:
+    """Whether a segment of this account in a journal of this kind uses up its seats' yearly caps (DESIGN §5).
+
+    What members are charged for, owed or drawn from what they paid in, and what takes it back; neither what the sponsor
+    paid for them nor levies and deposits.
+    """
+    return kind in _SHARED_BY and account_of(account) in _SHARES_ON
 
 
 class Balance(NamedTuple):
@@ -85,13 +97,39 @@ async def write_balance(connection: AsyncConnection, shard_id: int, account: int
 async def read_year_usage(
     connection: AsyncConnection, shard_id: int, year: int, *, through_seq: int, seats: int
 ) -> Balance:
-    """What each seat was charged by runs whose debit day lies in `year`, waived shares left out (DESIGN §5)."""
-    receivable = account_id(shard_id // PLAN_STRIDE, Account.CONTRIBUTIONS_RECEIVABLE)
-    where = (
-        f"segment.account_id = {receivable} AND journals.kind IN ('charge', 'void')"
-        " AND journals.effective_on BETWEEN make_date($2, 1, 1) AND make_date($2, 12, 31)"
-    )
+    """What each seat was charged for debit days of the calendar year `year` (see is_usage)."""
+    where = f"{_is_usage(shard_id)} AND journals.effective_on BETWEEN make_date($2, 1, 1) AND make_date($2, 12, 31)"
     return await _read(connection, year_usage, (shard_id, year), where, through_seq, seats)
+
+
+class Used(NamedTuple):
+    """A segment that used up yearly caps, and the debit day it did so for, as a day number."""
+
+    day: int
+    segment: Segment
+
+
+async def read_usage(
+    connection: AsyncConnection, shard_id: int, first_day: int, last_day: int, *, through_seq: int
+) -> list[Used]:
+    """What each seat was charged for debit days from `first_day` to `last_day` (day numbers; see is_usage)."""
+    rows = await copy_out(
+        connection,
+        "SELECT day, packed(segment.positions), packed(segment.amounts)"  # noqa: S608  # the names are our tables' own
+        " FROM posting_segments AS segment JOIN journals USING (shard_id, seq),"
+        " LATERAL (SELECT journals.effective_on - date '1970-01-01' AS day) AS charged"
+        f" WHERE segment.shard_id = $1 AND segment.seq <= $2 AND day BETWEEN $3 AND $4 AND {_is_usage(shard_id)}",
+        [shard_id, through_seq, first_day, last_day],
+        [Integer(), _POSITIONS, _AMOUNTS],
+    )
+    return [Used(day, Segment(0, amounts, positions)) for day, positions, amounts in rows]
+
+
+def _is_usage(shard_id: int) -> str:
+    """is_usage in SQL."""
+    accounts = ", ".join(str(account_id(shard_id // PLAN_STRIDE, code)) for code in _SHARES_ON)
+    kinds = ", ".join(f"'{kind}'" for kind in _SHARED_BY)
+    return f"segment.account_id IN ({accounts}) AND journals.kind IN ({kinds})"
 
 
 async def write_year_usage(connection: AsyncConnection, shard_id: int, year: int, balance: Balance) -> None:

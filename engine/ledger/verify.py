@@ -19,6 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from engine.errors import FentanError
 from engine.ledger.accounts import Account, account_id, account_of, plan_shard
+from engine.ledger.balances import is_usage
 from engine.ledger.journals import Segment
 from engine.ledger.proof import CHARGED_ACCOUNTS, read_tags
 from engine.ledger.seal import TAG_BYTES, leaf_hashes, sealed_root, tree_root
@@ -192,7 +193,7 @@ class _Shard:
 
     def _add_to_checkpoints(self, stored: StoredJournal, segment: Segment) -> None:
         keys = [(balances.name, segment.account_id)]
-        if account_of(segment.account_id) is Account.CONTRIBUTIONS_RECEIVABLE and stored.kind in ("charge", "void"):
+        if is_usage(stored.kind, segment.account_id):
             keys.append((year_usage.name, stored.effective_on.year))
         for key in keys:
             if key in self.checkpoints:

@@ -1,50 +1,148 @@
-"""Allowances and waivers: what a seat can be charged at most in this run, and whose share the sponsor pays."""
+"""Who can share a run and with how much: the seats at its gates, their allowances, and whose share the sponsor pays."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from engine.apportion import UNLIMITED, Seats
-from engine.ledger.balances import Balance, read_year_usage
-from engine.plans.answers import run_cap, waiver_for, year_caps
-from engine.plans.days import date_of, day_number
-from engine.roster.columns import read_seats
+from engine.apportion import Seats
+from engine.apportion.seats import Int32s, Int64s
+from engine.ledger.accounts import Account, account_id
+from engine.ledger.balances import Balance, read_balance, read_usage, read_year_usage
+from engine.plans.answers import floor_minor, members_share, run_cap, waiver_for, year_caps
+from engine.plans.calendar import period_before
+from engine.plans.days import NEVER, date_of, day_number
+from engine.plans.rules import CapYear, Gate
+from engine.roster.columns import latest_version, read_seats
+from engine.runs.caps import (
+    YEAR_DAYS,
+    anniversaries,
+    cap_years,
+    least_of,
+    left_of,
+    standing_caps,
+    used_in_membership_year,
+)
 from engine.runs.run import Inputs
 from engine.runs.shards import ShardClaim
 from engine.store.tables import PLAN_STRIDE, SHARD_SEATS
 
 
-async def seats_of(connection: AsyncConnection, inputs: Inputs, claim: ShardClaim) -> tuple[Seats, Balance | None]:
-    """The shard's seats at the pinned roster version with their allowances, and the year's usage behind these.
+@dataclass(frozen=True)
+class Seated:
+    """A shard's seats as a run sees them: their `allowance` is the least of `caps`.
 
-    The allowance is the least of the run's cap and what the year's cap leaves (DESIGN §5); no usage is read
-    where no yearly cap stands.
+    `caps`: what each standing cap leaves a seat by its name (per_run, per_year, balance), in minor units: int64[n], or
+    one amount for all. `usage`: the calendar year's, where it was read.
     """
-    first_seat = (claim.shard_id % PLAN_STRIDE - 1) * SHARD_SEATS
-    on_day = day_number(inputs.run.debit_on)
-    seats = await read_seats(connection, claim.shard_id, claim.roster_version, first_seat, on_day=on_day)
-    year = inputs.run.debit_on.year
-    least, yearly = run_cap(inputs.rules), year_caps(inputs.rules, year)
-    if not any(cap is not None for cap in yearly):
-        return replace(seats, allowance=least), None
-    usage = await read_year_usage(connection, claim.shard_id, year, through_seq=claim.ledger_seq, seats=len(seats))
-    return replace(seats, allowance=_left(yearly, seats, usage, UNLIMITED if least is None else least)), usage
+
+    seats: Seats
+    usage: Balance | None = None
+    caps: Mapping[str, Int64s | int] = field(default_factory=dict)
 
 
-def _left(yearly: tuple[int | None, ...], seats: Seats, usage: Balance, least: int) -> NDArray[np.int64] | int:
-    """The least of `least` and what the yearly caps, by tier, leave: int64[n], or one amount where all are alike."""
-    caps = np.array([UNLIMITED if cap is None else cap for cap in yearly], dtype=np.int64)
-    alike = bool((caps == caps[0]).all())
-    if alike and not usage.amounts.any():
-        return min(int(caps[0]), least)
-    cap = caps[0] if alike else caps.take(seats.tier)
-    # A seat without a cap has no limit, whatever it used.
-    left = np.where(cap == UNLIMITED, UNLIMITED, np.maximum(cap - usage.amounts, 0))
-    return np.minimum(left, least, out=left)
+class _Stand(NamedTuple):
+    """Where a shard's roster and books are to be read, and of how many places its segments may tell."""
+
+    shard_id: int
+    roster_version: int
+    ledger_seq: int
+    places: int
+
+
+async def seats_of(connection: AsyncConnection, inputs: Inputs, claim: ShardClaim) -> Seated:
+    """The shard's seats at the pinned roster version and tiers of the debit day, with what the pinned books leave them.
+
+    Seats below the plan's floor cover no gate, nor does any in a run that members do not share. Only what a standing
+    cap asks for is read.
+    """
+    stand = _Stand(claim.shard_id, claim.roster_version, claim.ledger_seq, claim.seats)
+    return await _seats_at(connection, inputs, stand)
+
+
+async def seats_now(connection: AsyncConnection, inputs: Inputs, shard_id: int, *, through_seq: int) -> Seated:
+    """Like seats_of, at the newest roster version and after the posting `through_seq`."""
+    version = (await latest_version(connection, shard_id)).version
+    return await _seats_at(connection, inputs, _Stand(shard_id, version, through_seq, SHARD_SEATS))
+
+
+async def _seats_at(connection: AsyncConnection, inputs: Inputs, stand: _Stand) -> Seated:
+    rules, debit_on = inputs.rules, inputs.run.debit_on
+    first_seat = (stand.shard_id % PLAN_STRIDE - 1) * SHARD_SEATS
+    on_day = day_number(debit_on)
+    roster = await read_seats(connection, stand.shard_id, stand.roster_version, first_seat, on_day=on_day)
+    if not members_share(rules, debit_on):
+        return Seated(_without(roster, np.ones(len(roster), dtype=np.bool_), inputs.gates))
+    seats = kept_from_last_period(roster, inputs) if rules.share.gate is Gate.KEPT_FROM_LAST_PERIOD else roster
+    caps: dict[str, Int64s | int] = {}
+    usage = None
+    for name in standing_caps(rules, debit_on):
+        match name:
+            case "per_run":
+                caps[name] = run_cap(rules) or 0
+            case "per_year" if rules.caps.year is CapYear.MEMBERSHIP:
+                caps[name] = await _left_of_membership_year(connection, inputs, stand, roster)
+            case "per_year":
+                usage = await read_year_usage(
+                    connection, stand.shard_id, debit_on.year, through_seq=stand.ledger_seq, seats=stand.places
+                )
+                caps[name] = left_of(year_caps(rules, debit_on.year), roster.tier, usage.amounts[: len(roster)])
+            case "balance":
+                balance = (await _balances(connection, inputs, stand))[: len(roster)]
+                caps[name] = balance
+                seats = _without(seats, balance < floor_minor(rules), inputs.gates)
+    return Seated(replace(seats, allowance=least_of(caps.values())), usage, caps)
+
+
+async def _left_of_membership_year(
+    connection: AsyncConnection, inputs: Inputs, stand: _Stand, seats: Seats
+) -> Int64s | int:
+    debit_on, day = inputs.run.debit_on, day_number(inputs.run.debit_on)
+    used = await read_usage(connection, stand.shard_id, day - YEAR_DAYS, day + YEAR_DAYS, through_seq=stand.ledger_seq)
+    began = anniversaries(seats.shares_from, debit_on)
+    before, this = cap_years(inputs.rules, debit_on)
+    caps = (*year_caps(inputs.rules, before), *year_caps(inputs.rules, this))
+    is_this = began >= day_number(debit_on.replace(month=1, day=1))
+    row = seats.tier + is_this * np.int32(len(inputs.rules.tiers))
+    return left_of(caps, row, used_in_membership_year(seats.shares_from, began, debit_on, used))
+
+
+async def _balances(connection: AsyncConnection, inputs: Inputs, stand: _Stand) -> Int64s:
+    """What each seat has paid in and not used: int64[places] minor units."""
+    deposits = account_id(inputs.run.plan_id, Account.MEMBER_DEPOSITS)
+    found = await read_balance(connection, stand.shard_id, deposits, through_seq=stand.ledger_seq, seats=stand.places)
+    return np.maximum(-found.amounts, 0)
+
+
+def _without(seats: Seats, chosen: NDArray[np.bool_], gates: tuple[int, ...]) -> Seats:
+    """The seats, those chosen covering none of the gates."""
+    return replace(seats, ended_on=np.where(chosen, np.int32(gates[0]), seats.ended_on))
+
+
+def kept_from_last_period(seats: Seats, inputs: Inputs) -> Seats:
+    """The seats with the gates they share by having been there a period before already (SCHEMES: kangai).
+
+    A gate counts for who was covered on the debit day before it too. So a seat begins at the first gate whose debit day
+    before it covered, and what froze it on such a day holds up to the first gate with a later one.
+    """
+    gates = np.array([*inputs.gates, NEVER], dtype=np.int32)
+    before = np.array([day_number(period_before(inputs.rules, date_of(gate))) for gate in inputs.gates], dtype=np.int32)
+
+    def gate_after(days: Int32s) -> NDArray[np.intp]:
+        return np.searchsorted(before, days)
+
+    shares_from = gates.take(gate_after(seats.shares_from))
+    if seats.frozen_from is None or seats.frozen_to is None:
+        return replace(seats, shares_from=shares_from)
+    first, last = gate_after(seats.frozen_from), gate_after(seats.frozen_to)
+    # A freeze that no debit day saw was not there a period before.
+    frozen_to = np.where(first < last, gates.take(last), seats.frozen_to)
+    return replace(seats, shares_from=shares_from, frozen_to=frozen_to)
 
 
 def waived_seats(inputs: Inputs, seats: Seats) -> NDArray[np.bool_] | None:

@@ -12,7 +12,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from engine.apportion import Histogram, Rounding, Seats, measure
 from engine.ledger.balances import write_year_usage
 from engine.plans.answers import terms
-from engine.runs.allowance import seats_of, waived_seats
+from engine.runs.allowance import Seated, seats_of, waived_seats
+from engine.runs.caps import histograms_of
 from engine.runs.run import Inputs
 from engine.runs.shards import ShardClaim, finish
 
@@ -21,28 +22,35 @@ USAGE_SEGMENTS = 8
 
 
 async def measure_shard(engine: AsyncEngine, inputs: Inputs, claim: ShardClaim) -> None:
-    """Count the shard's sharers into a histogram; a second one counts those whose share is waived."""
+    """Count the shard's sharers into a histogram.
+
+    A second one counts those whose share is waived; where several caps stand, one for each tells them apart.
+    """
     async with engine.begin() as connection:
-        seats, usage = await seats_of(connection, inputs, claim)
-        counted, waived = await asyncio.to_thread(_measure, inputs, seats)
+        seated = await seats_of(connection, inputs, claim)
+        counted, waived, by_cap = await asyncio.to_thread(_measure, inputs, seated)
         await finish(
             connection,
             claim,
             histogram=counted.to_bytes(),
             waived_histogram=None if waived is None else waived.to_bytes(),
+            cap_histograms=by_cap,
             sharers=int(counted.seats.sum()),
         )
+        usage = seated.usage
         if usage is not None and usage.segments >= USAGE_SEGMENTS:
             await write_year_usage(connection, claim.shard_id, inputs.run.debit_on.year, usage)
 
 
-def _measure(inputs: Inputs, seats: Seats) -> tuple[Histogram, Histogram | None]:
+def _measure(inputs: Inputs, seated: Seated) -> tuple[Histogram, Histogram | None, bytes | None]:
+    seats, gates, clip = seated.seats, inputs.gates, inputs.run.clip
     pointers = inputs.pointers if terms(inputs.rules).rounding is Rounding.EXACT else None
-    counted = measure(seats, inputs.gates, clip=inputs.run.clip, pointers=pointers)
+    counted = measure(seats, gates, clip=clip, pointers=pointers)
     waived = waived_seats(inputs, seats)
-    if waived is None:
-        return counted, None
-    return counted, measure(_only(seats, waived), inputs.gates, clip=inputs.run.clip)
+    of_waived = None if waived is None else measure(_only(seats, waived), gates, clip=clip)
+    # Where one cap stands, it is the allowance, and the first histogram says all there is to know of it.
+    by_cap = histograms_of(seats, seated.caps, gates, clip) if len(seated.caps) > 1 else None
+    return counted, of_waived, by_cap
 
 
 def _only(seats: Seats, chosen: NDArray[np.bool_]) -> Seats:

@@ -58,7 +58,7 @@ async def post_shard(engine: AsyncEngine, inputs: Inputs, claim: ShardClaim, *, 
     await renew(engine, claim, lease_seconds=lease.seconds)
     async with engine.begin() as connection:
         await begin_storing(connection, inputs, claim, RunState.POSTING, lease)
-        seats, _ = await seats_of(connection, inputs, claim)
+        seats = (await seats_of(connection, inputs, claim)).seats
         tags = await read_tags(connection, claim.shard_id, len(seats))
         before = await read_balance(
             connection, claim.shard_id, receivable, through_seq=claim.ledger_seq, seats=len(seats)

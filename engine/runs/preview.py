@@ -15,9 +15,10 @@ from engine.claims.sharing import claims_in
 from engine.decisions import FourEyes
 from engine.errors import FentanError
 from engine.money import decimal_text, to_major
-from engine.plans.answers import run_cap, terms, year_caps
+from engine.plans.answers import terms
 from engine.plans.days import date_of
 from engine.plans.rules import NoSharers
+from engine.runs.caps import caps_hit
 from engine.runs.planning import carry_of, measure_again
 from engine.runs.run import (
     Inputs,
@@ -46,12 +47,14 @@ async def preview(connection: AsyncConnection, run: Run) -> None:
     measured = replace(run, state=await move(connection, run, RunEvent.MEASURE))
     inputs = await inputs_of(connection, measured)
     rows = await connection.execute(
-        select(run_shards.c.histogram, run_shards.c.waived_histogram).where(run_shards.c.run_id == run.run_id)
+        select(run_shards.c.histogram, run_shards.c.waived_histogram, run_shards.c.cap_histograms).where(
+            run_shards.c.run_id == run.run_id
+        )
     )
     histograms = list(rows.all())
     try:
         solution = solve(
-            merge(Histogram.from_bytes(counted) for counted, _ in histograms),
+            merge(Histogram.from_bytes(row.histogram) for row in histograms),
             inputs.gates,
             inputs.cases,
             terms(inputs.rules),
@@ -66,10 +69,11 @@ async def preview(connection: AsyncConnection, run: Run) -> None:
         held = ", ".join(str(inputs.claims[case]) for case in solution.no_sharers)
         raise NobodyShares(f"{NobodyShares.__doc__} Claims: {held}")
     await _store_cases(connection, run, solution)
-    waived = merge(Histogram.from_bytes(waived) for _, waived in histograms if waived is not None)
+    waived = merge(Histogram.from_bytes(row.waived_histogram) for row in histograms if row.waived_histogram is not None)
     packed = pack_solution(solution)
     digest = await digest_of(connection, replace(inputs, run=measured, solution=solution))
-    shown = _preview(inputs, solution, *_waived(waived, solution))
+    hit = caps_hit(inputs, solution, (row.cap_histograms for row in histograms))
+    shown = _preview(inputs, solution, *_waived(waived, solution), hit)
     await move(connection, measured, RunEvent.PREVIEW, solution=packed, preview=shown, preview_digest=digest)
 
 
@@ -96,7 +100,9 @@ def _waived(histogram: Histogram, solution: Solution) -> tuple[int, int]:
     return seats, total
 
 
-def _preview(inputs: Inputs, solution: Solution, waived_seats: int, waived_minor: int) -> dict[str, Any]:
+def _preview(
+    inputs: Inputs, solution: Solution, waived_seats: int, waived_minor: int, hit: dict[str, int]
+) -> dict[str, Any]:
     """What finance reads before it approves; money as text in major units, counts as numbers."""
     run = inputs.run
     return {
@@ -114,7 +120,7 @@ def _preview(inputs: Inputs, solution: Solution, waived_seats: int, waived_minor
         "waived_seats": waived_seats,
         "waived": to_major(waived_minor),
         "share": to_major(max((group.charge for group in solution.groups), default=0)),
-        "caps_hit": _caps_hit(inputs, solution),
+        "caps_hit": hit,
         "classes": [_class(inputs, group) for group in solution.groups],
     }
 
@@ -129,23 +135,6 @@ def _class(inputs: Inputs, group: Group) -> dict[str, Any]:
         "exact": decimal_text(group.taken),
         "charge": to_major(group.charge),
     }
-
-
-def _caps_hit(inputs: Inputs, solution: Solution) -> dict[str, int]:
-    """How many seats each cap stopped, by the cap's name; a seat may be stopped by two."""
-    hit: dict[str, int] = {}
-    if inputs.cases and any(case.cap is not None for case in inputs.cases):
-        hit["per_case"] = sum(group.seats for group in solution.groups if group.case_capped)
-    per_run = run_cap(inputs.rules)
-    yearly = any(cap is not None for cap in year_caps(inputs.rules, inputs.run.debit_on.year))
-    for name, stands in (("per_run", per_run is not None), ("per_year", yearly)):
-        if stands:
-            hit[name] = sum(
-                group.seats
-                for group in solution.groups
-                if group.allowance_capped and (group.allowance == per_run) == (name == "per_run")
-            )
-    return hit
 
 
 async def check_unchanged(connection: AsyncConnection, inputs: Inputs) -> None:

@@ -398,7 +398,7 @@ async def recomputed(world: World, run: Run) -> tuple[Solution, list[list[int]],
             ShardClaim(run.run_id, row.shard_id, Phase.POST, "anyone", 1, row.seats, row.roster_version, row.ledger_seq)
             for row in rows
         ]
-        seats = [(await seats_of(connection, pinned, claim))[0] for claim in held]
+        seats = [(await seats_of(connection, pinned, claim)).seats for claim in held]
         tags = [await read_tags(connection, claim.shard_id, claim.seats) for claim in held]
     money = terms(pinned.rules)
     pointers = pinned.pointers if money.rounding == "exact" else None

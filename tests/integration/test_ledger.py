@@ -33,7 +33,7 @@ SUBLEDGERS = (Account.CONTRIBUTIONS_RECEIVABLE, Account.SPONSOR_WAIVERS, Account
 entry = st.tuples(st.sampled_from(SUBLEDGERS), st.integers(0, 8), st.integers(-(10**15), 10**15))
 step = st.tuples(
     st.sampled_from([0, 1]),  # shard
-    st.sampled_from(["charge", "void", "top-up"]),
+    st.sampled_from(["charge", "void", "correction", "top-up", "levy"]),
     st.sampled_from([date(2018, 12, 31), date(2019, 1, 1), date(2019, 12, 31)]),
     st.lists(entry, max_size=12),
     st.booleans(),  # checkpoint afterwards
@@ -85,10 +85,14 @@ async def test_balances_are_those_of_a_dict_at_any_seq(
                 expected = sum_of(posted[shard][:through], account, seats)
                 found = await read_balance(connection, shard, account, through_seq=through, seats=seats)
                 assert found.amounts.tolist() == expected
-            receivable = account_id(plan_id, Account.CONTRIBUTIONS_RECEIVABLE)
-            charges = [j for j in posted[shard] if j.kind != "top-up" and j.effective_on.year == 2019]
+            kinds = ("charge", "void", "correction")
+            charges = [j for j in posted[shard] if j.kind in kinds and j.effective_on.year == 2019]
             usage = await read_year_usage(connection, shard, 2019, through_seq=len(posted[shard]), seats=seats)
-            assert usage.amounts.tolist() == sum_of(charges, receivable, seats)
+            owed, drawn = (
+                sum_of(charges, account_id(plan_id, code), seats)
+                for code in (Account.CONTRIBUTIONS_RECEIVABLE, Account.MEMBER_DEPOSITS)
+            )
+            assert usage.amounts.tolist() == [a + b for a, b in zip(owed, drawn, strict=True)]
             seat = data.draw(st.integers(0, seats - 1)) + (SHARD_SEATS if shard == shards[1] else 0)
             statement = await read_statement(connection, shard, seat)
             assert [(e.seq, e.account_id, e.amount) for e in statement.entries] == [
