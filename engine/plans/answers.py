@@ -7,6 +7,7 @@ from fractions import Fraction
 from math import lcm
 
 from engine.apportion.terms import Terms
+from engine.plans.member_rules import Direction
 from engine.plans.rules import PlanRules, ShareKey, Waiver
 
 
@@ -73,9 +74,9 @@ def run_cap(rules: PlanRules) -> int | None:
 
 
 def year_cap(rules: PlanRules, year: int, tier: int = 0) -> int | None:
-    """The most a seat of a tier pays for debit days of the calendar year `year`, in minor units; None: no cap.
+    """The most a seat of a tier pays for debit days of the cap year `year`, in minor units; None: no cap.
 
-    The least of the plan's cap and the tier's own. A cap by membership year is taken as one by calendar year.
+    The least of the plan's cap and the tier's own. A membership year is of the calendar year that it begins in.
     """
     of_plan = next((cap.amount for cap in rules.caps.per_year if cap.holds_in(year)), None)
     return min((cap for cap in (of_plan, rules.tiers[tier].per_year) if cap is not None), default=None)
@@ -87,8 +88,12 @@ def year_caps(rules: PlanRules, year: int) -> tuple[int | None, ...]:
 
 
 def members_share(rules: PlanRules, debit_on: date) -> bool:
-    """Whether members pay a run debited on that day; from the notice of the wind-down on the sponsor does."""
-    return rules.wind_down is None or debit_on < rules.wind_down.announced_on
+    """Whether members pay a run debited on that day; from the notice of the wind-down on the sponsor does.
+
+    What a credit run gives goes to the members up to the end.
+    """
+    ends = rules.wind_down is not None and debit_on >= rules.wind_down.announced_on
+    return not ends or rules.direction is Direction.CREDIT
 
 
 def floor_minor(rules: PlanRules) -> int:
