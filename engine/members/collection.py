@@ -7,6 +7,7 @@ from datetime import date, timedelta
 
 import numpy as np
 from numpy.typing import NDArray
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from engine.errors import InvalidInput
@@ -14,9 +15,11 @@ from engine.ledger.accounts import Account
 from engine.ledger.journals import Journal, Segment
 from engine.members.due import exits
 from engine.members.shards import Amounts, Shard, amounts_under, post_in_bulk, shard_of
-from engine.plans import PlanRules, day_number
+from engine.plans import NEVER, PlanRules, day_number
 from engine.plans.calendar import next_debit_day
 from engine.roster.changes import Kind, current_columns, record_by_rule
+from engine.roster.plan import rules_of
+from engine.store.tables import share_runs
 
 
 @dataclass(frozen=True)
@@ -64,37 +67,26 @@ async def collect_levy(
     return await _settle(connection, shard, f"levy:{name}", "collection", Account.CUSTODIAN_CASH, positions, on)
 
 
-async def exit_unpaid(
-    connection: AsyncConnection,
-    rules: PlanRules,
-    run_id: int,
-    shard_id: int,
-    positions: NDArray[np.int32],
-    *,
-    debit_on: date,
-    on: date,
-) -> Unpaid:
-    """Who did not pay a run by its last retry leaves the day after it; what they owe for the run is a bad debt.
+async def exit_unpaid(connection: AsyncConnection, run_id: int, shard_id: int, positions: NDArray[np.int32]) -> Unpaid:
+    """Who did not pay a run by its last retry leaves the day after; what they owe for it is then a bad debt.
 
     `positions`: int32 places in the shard. The caller holds the plan's lock (`lock_roster`). Once per seat and run:
-    who owes nothing for it any more is let be. Raises InvalidInput before the last retry, and where the plan ends
-    nobody for not paying.
+    who owes nothing for it any more is let be. Raises InvalidInput where the plan ends nobody for not paying.
     """
-    leaves_on = leaving_day(rules, debit_on)
-    if on < leaves_on:
-        raise InvalidInput(f"run {run_id} is tried again until {leaves_on - timedelta(days=1)}; nobody leaves before")
+    run = (await connection.execute(select(share_runs).where(share_runs.c.run_id == run_id))).one()
+    leaves_on = leaving_day(await rules_of(connection, run.plan_id, run.rules_version), run.debit_on)
     shard = await shard_of(connection, shard_id)
-    owing = np.intersect1d(positions, np.flatnonzero(await _owed(connection, shard, f"run:{run_id}") > 0))
+    owing = np.intersect1d(positions, np.flatnonzero(await _owed(connection, shard, f"run:{run_id}") > 0)).astype(
+        np.int32
+    )
     _, _, columns = await current_columns(connection, shard_id)
-    from_days = np.full(len(columns), np.iinfo(np.int32).max, dtype=np.int32)
+    from_days = np.full(len(columns), NEVER, dtype=np.int32)
     from_days[owing] = day_number(leaves_on)
-    due = exits(columns, from_days, day_number(on))
+    due = exits(columns, from_days, day_number(leaves_on))
     seats = shard.first_seat + due.positions
     await record_by_rule(connection, shard_id, Kind.EXIT, seats, due.from_days, reason="unpaid")
-    written_off = await _settle(
-        connection, shard, f"run:{run_id}", "write-off", Account.BAD_DEBT, owing.astype(np.int32), on
-    )
-    return Unpaid(len(due), written_off)
+    cause, against = f"run:{run_id}", Account.BAD_DEBT
+    return Unpaid(len(due), await _settle(connection, shard, cause, "write-off", against, owing, leaves_on))
 
 
 def leaving_day(rules: PlanRules, debit_on: date) -> date:
