@@ -1,4 +1,4 @@
-"""`fentan roster`: import a roster, make one up, bring in joins, exits and freezes."""
+"""`fentan roster`: import a roster, make one up, bring in what happens to members."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from engine.cli.plan import enter_plan
 from engine.cli.quote import load_plan, preset_codes
 from engine.cli.shell import in_database
 from engine.errors import InvalidInput
+from engine.members.deposits import open_deposits
 from engine.plans import PlanRules
 from engine.roster import imports, synth
 from engine.roster.change_files import change_roster
@@ -39,7 +40,10 @@ PlanOrOnly = Annotated[
 
 @app.command("import")
 def import_file(file: File, plan: PlanCode) -> None:
-    """Enrol the members of a file: member_ref, born_on, joined_on, and if you like ended_on, tier."""
+    """Enrol the members of a file: member_ref, born_on, joined_on, and if you like ended_on, tier.
+
+    Of plans with family payers also payer_ref (who pays), of prepaid plans deposit (what a member begins with).
+    """
 
     async def imported(engine: AsyncEngine, settings: Settings) -> imports.Imported:
         async with engine.begin() as connection:
@@ -61,7 +65,11 @@ async def import_with_progress(
 
 @app.command("change")
 def change_file(file: File, plan: PlanOrOnly = None) -> None:
-    """Bring in joins, exits and freezes: kind, member_ref, from, and until (freeze), born_on and tier (join)."""
+    """Bring in what happens to members: kind, member_ref, from, and until (freeze), born_on and tier (join).
+
+    The kinds are join, exit, freeze; where the plan allows it tier (another tier, asked on the day in from) and payer
+    (payer_ref pays from now on, or the member where it is empty).
+    """
 
     async def changed(engine: AsyncEngine, settings: Settings) -> tuple[str, imports.Imported]:
         key = settings.member_tag_key.get_secret_value().encode()
@@ -118,7 +126,9 @@ async def _imported(
 ) -> imports.Imported:
     key = settings.member_tag_key.get_secret_value().encode()
     with _progress(console, f"members of {plan.code}", _rows(path)) as advance:
-        return await imports.import_roster(connection, plan, path, tag_key=key, progress=advance)
+        return await imports.import_roster(
+            connection, plan, path, tag_key=key, progress=advance, take_deposits=open_deposits
+        )
 
 
 def _last_day(rules: PlanRules) -> date:
