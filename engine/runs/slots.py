@@ -178,7 +178,7 @@ async def skip(
 
 
 def _final_debit(rules: PlanRules) -> date | None:
-    """The debit day of the last notice in the plan's life; None: no end is in sight."""
+    """The debit day of a notice that begins on the last day there is for one; None: no end is in sight."""
     last = last_notice_day(rules)
     return None if last is None else next_debit_day(rules, notice_end(rules, last))
 
