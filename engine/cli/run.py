@@ -15,6 +15,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from rich.table import Column, Table
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from engine.cli import slots
 from engine.cli.options import As
 from engine.cli.shell import in_database, notify
 from engine.errors import InvalidInput
@@ -31,6 +32,8 @@ from engine.runs.voiding import void as void_run
 from engine.settings import Settings
 
 app = typer.Typer(no_args_is_help=True, help="Share runs: plan, preview, approve by another, watch, void.")
+app.command()(slots.slots)
+app.command()(slots.skip)
 console = Console(markup=False)
 
 RunId = Annotated[int, typer.Argument(metavar="RUN", min=1, max=BIGINT_MAX, help="The run's number.")]

@@ -64,6 +64,11 @@ def account_of(account: int) -> Account:
     return Account(account % UNIT_STRIDE)
 
 
+def unit_of(account: int) -> int:
+    """The unit inside an account id: CURRENCY or COVER."""
+    return account % PLAN_STRIDE // UNIT_STRIDE
+
+
 def share_account(rules: PlanRules) -> Account:
     """Where a seat's shares are posted: on what the member owes or, prepaid, on what the member paid in."""
     return Account.MEMBER_DEPOSITS if rules.funding is Funding.PREPAID else Account.CONTRIBUTIONS_RECEIVABLE

@@ -21,6 +21,7 @@ from engine.roster.changes import fold, shards_with_changes
 from engine.roster.plan import Plan, lock_roster, rules_of
 from engine.runs.run import Run, frozen_at, load_run, move, note_moment
 from engine.runs.shards import Phase, ShardState
+from engine.runs.slots import refuse_past_missed
 from engine.runs.states import HOLDS_THE_PLAN, RunEvent, RunState
 from engine.store.audit import record
 from engine.store.tables import journal_lines, roster, run_cases, run_shards, shards, share_runs
@@ -29,7 +30,8 @@ from engine.store.tables import journal_lines, roster, run_cases, run_shards, sh
 async def plan_run(connection: AsyncConnection, plan: Plan, debit_on: date, *, actor: str) -> Run:
     """A run of all passed claims of the plan, each at its own gate, debited on `debit_on`.
 
-    Raises InvalidInput when no claim has passed, the day is no debit day, or the period has a run already.
+    Raises InvalidInput when no claim has passed, the day is no debit day, an earlier slot was missed, or the period has
+    a run already.
     """
     rules = await rules_of(connection, plan.plan_id, plan.version)
     if not is_debit_day(rules, debit_on):
@@ -43,6 +45,7 @@ async def plan_run(connection: AsyncConnection, plan: Plan, debit_on: date, *, a
             f"no passed claim of {plan.code} waits for a run; "
             f"`fentan claim list --plan {plan.code}` shows where they stand"
         )
+    await refuse_past_missed(connection, plan, rules, debit_on)
     try:
         async with connection.begin_nested():
             run_id = await connection.scalar(
