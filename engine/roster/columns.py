@@ -25,6 +25,7 @@ from engine.store.tables import PLAN_STRIDE, SHARD_SEATS, member_columns, roster
 _TAGS = select(member_columns.c.tags).where(member_columns.c.shard_id == bindparam("of_shard"))
 
 Days = NDArray[np.int32]
+Tiers = NDArray[np.int16]
 
 DAY, TIER = np.dtype("<i4"), np.dtype("<i2")
 """How a day (or a seat) and a tier are stored; a column is one after the other, in seat order."""
@@ -71,6 +72,19 @@ class Columns:
         if column is None:
             return np.full(len(self), ALONE if name == "payer" else 0, _type_of(name))
         return column
+
+    def seats(self, first_seat: int, *, on_day: int) -> Seats:
+        """What a run debited on `on_day` needs of these seats; no allowances."""
+        tier = self.tier
+        if self.next_tier is not None and self.next_tier_from is not None:
+            tier = _weighing(tier, self.next_tier, self.next_tier_from, on_day)
+        return Seats(self.shares_from, self.ended_on, tier, self.frozen_from, self.frozen_to, first_seat=first_seat)
+
+
+def _weighing(tier: Tiers, chosen: Tiers, chosen_from: Days, on_day: int) -> Tiers:
+    """The tiers that weigh on a day: one that was chosen from its day on."""
+    weighing: Tiers = np.where((chosen_from > 0) & (chosen_from <= on_day), chosen, tier)
+    return weighing
 
 
 _NO_DAYS = np.empty(0, np.int32)
@@ -125,8 +139,24 @@ async def read_seats(
     found = await _read(connection, shard_id, version, names)
     chosen, chosen_from = found.pop("next_tier"), found.pop("next_tier_from")
     if chosen is not None:
-        found["tier"] = np.where((chosen_from > 0) & (chosen_from <= on_day), chosen, found["tier"])
+        found["tier"] = _weighing(found["tier"], chosen, chosen_from, on_day)
     return Seats(**found, first_seat=first_seat)
+
+
+class Paying(NamedTuple):
+    """Who pays at one version of a shard: int32[n] seats (ALONE for the member), and int32[n] day numbers."""
+
+    payer: NDArray[np.int32]
+    shares_from: Days
+    ended_on: Days
+
+
+async def read_paying(connection: AsyncConnection, shard_id: int, version: int) -> Paying:
+    """The payers of a shard's seats at one version. Raises InvalidInput when there is no such version."""
+    found = await _read(connection, shard_id, version, Paying._fields)
+    if found["payer"] is None:
+        found["payer"] = np.full(len(found["shares_from"]), ALONE, np.int32)
+    return Paying(**found)
 
 
 async def _read(connection: AsyncConnection, shard_id: int, version: int, names: tuple[str, ...]) -> dict[str, Any]:
@@ -199,7 +229,7 @@ async def membership_on(connection: AsyncConnection, plan_id: int, member_ref: s
 async def _spell(connection: AsyncConnection, shard_id: int, seat: int, day: int) -> Membership:
     position = seat % SHARD_SEATS
     newest = await connection.execute(
-        select(*(_value_at(roster.c[name], position).label(name) for name in NAMES), roster.c.folded_through)
+        select(*(value_at(roster.c[name], position).label(name) for name in NAMES), roster.c.folded_through)
         .where(roster.c.shard_id == shard_id)
         .order_by(roster.c.version.desc())
         .limit(1)
@@ -207,7 +237,7 @@ async def _spell(connection: AsyncConnection, shard_id: int, seat: int, day: int
     row = newest.first()
     # A seat given since the last fold lies beyond its columns; its own change says all there is to know.
     known = {} if row is None else {name: stored for name in NAMES if (stored := getattr(row, name))}
-    values = {"ended_on": NEVER, "payer": ALONE} | {name: _value_in(stored) for name, stored in known.items()}
+    values = {"ended_on": NEVER, "payer": ALONE} | {name: value_in(stored) for name, stored in known.items()}
     through = 0 if row is None else row.folded_through
     for change in await _changes_of(connection, shard_id, seat, after=through):
         match change.kind:
@@ -223,7 +253,7 @@ async def _spell(connection: AsyncConnection, shard_id: int, seat: int, day: int
             case "payer":
                 values["payer"] = ALONE if change.payer is None else change.payer
     born_on = await connection.scalar(
-        select(_value_at(member_columns.c.born_on, position)).where(member_columns.c.shard_id == shard_id)
+        select(value_at(member_columns.c.born_on, position)).where(member_columns.c.shard_id == shard_id)
     )
     assert born_on, "every seat has a birth"
     tier = values["tier"]
@@ -232,7 +262,7 @@ async def _spell(connection: AsyncConnection, shard_id: int, seat: int, day: int
     return Membership(
         shard_id,
         seat,
-        date_of(_value_in(born_on)),
+        date_of(value_in(born_on)),
         values["shares_from"],
         values["claims_from"],
         values["ended_on"],
@@ -250,13 +280,13 @@ async def _tier_on(connection: AsyncConnection, shard_id: int, seat: int, day: i
     if joined is None:  # it came in a roster file, and the first version that has it says how
         position = seat % SHARD_SEATS
         first = await connection.scalar(
-            select(_value_at(roster.c.tier, position))
+            select(value_at(roster.c.tier, position))
             .where(roster.c.shard_id == shard_id, func.octet_length(roster.c.tier) > position * TIER.itemsize)
             .order_by(roster.c.version)
             .limit(1)
         )
         assert first, "the seat stands in a version of its shard"
-        joined = _value_in(first)
+        joined = value_in(first)
     rules = await newest_rules(connection, shard_id // PLAN_STRIDE)
     chosen = [(change.tier, change.until_day) for change in changes if change.kind == "tier"]
     return tier_on(rules, joined, chosen, day)
@@ -278,11 +308,12 @@ async def _changes_of(connection: AsyncConnection, shard_id: int, seat: int, *, 
     return changes.all()
 
 
-def _value_at(column: Column[Any], position: int) -> ColumnElement[Any]:
-    """The bytes of one seat; the server fetches only the page they lie on."""
+def value_at(column: Column[Any], position: int) -> ColumnElement[Any]:
+    """The bytes of one seat in a stored column, empty beyond its end; the server fetches only the page they lie on."""
     size = _type_of(column.name).itemsize
     return func.substring(column, position * size + 1, size)
 
 
-def _value_in(stored: bytes) -> int:
+def value_in(stored: bytes) -> int:
+    """What the bytes of one seat say."""
     return int.from_bytes(stored, "little", signed=True)

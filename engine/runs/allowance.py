@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from datetime import date
 from typing import NamedTuple
 
 import numpy as np
@@ -17,8 +18,9 @@ from engine.ledger.balances import Balance, read_balance, read_usage, read_year_
 from engine.plans.answers import floor_minor, members_share, run_cap, waiver_for, year_caps
 from engine.plans.calendar import period_before
 from engine.plans.days import NEVER, date_of, day_number
-from engine.plans.rules import CapYear, Gate
-from engine.roster.columns import latest_version, read_seats
+from engine.plans.rules import CapYear, Gate, PlanRules
+from engine.roster.changes import current_columns
+from engine.roster.columns import read_seats
 from engine.runs.caps import (
     YEAR_DAYS,
     anniversaries,
@@ -47,10 +49,9 @@ class Seated:
 
 
 class _Stand(NamedTuple):
-    """Where a shard's roster and books are to be read, and of how many places its segments may tell."""
+    """After which posting a shard's books are read, and of how many places its segments may tell."""
 
     shard_id: int
-    roster_version: int
     ledger_seq: int
     places: int
 
@@ -61,24 +62,28 @@ async def seats_of(connection: AsyncConnection, inputs: Inputs, claim: ShardClai
     Seats below the plan's floor cover no gate, nor does any in a run that members do not share. Only what a standing
     cap asks for is read.
     """
-    stand = _Stand(claim.shard_id, claim.roster_version, claim.ledger_seq, claim.seats)
-    return await _seats_at(connection, inputs, stand)
+    first_seat, on_day = _first_seat(claim.shard_id), day_number(inputs.run.debit_on)
+    roster = await read_seats(connection, claim.shard_id, claim.roster_version, first_seat, on_day=on_day)
+    return await _seated(connection, inputs, _Stand(claim.shard_id, claim.ledger_seq, claim.seats), roster)
 
 
 async def seats_now(connection: AsyncConnection, inputs: Inputs, shard_id: int, *, through_seq: int) -> Seated:
-    """Like seats_of, at the newest roster version and after the posting `through_seq`."""
-    version = (await latest_version(connection, shard_id)).version
-    return await _seats_at(connection, inputs, _Stand(shard_id, version, through_seq, SHARD_SEATS))
+    """Like seats_of, with every change to the roster in it, folded or not, and after the posting `through_seq`."""
+    _, _, columns = await current_columns(connection, shard_id)
+    roster = columns.seats(_first_seat(shard_id), on_day=day_number(inputs.run.debit_on))
+    return await _seated(connection, inputs, _Stand(shard_id, through_seq, len(roster)), roster)
 
 
-async def _seats_at(connection: AsyncConnection, inputs: Inputs, stand: _Stand) -> Seated:
+def _first_seat(shard_id: int) -> int:
+    return (shard_id % PLAN_STRIDE - 1) * SHARD_SEATS
+
+
+async def _seated(connection: AsyncConnection, inputs: Inputs, stand: _Stand, roster: Seats) -> Seated:
     rules, debit_on = inputs.rules, inputs.run.debit_on
-    first_seat = (stand.shard_id % PLAN_STRIDE - 1) * SHARD_SEATS
-    on_day = day_number(debit_on)
-    roster = await read_seats(connection, stand.shard_id, stand.roster_version, first_seat, on_day=on_day)
     if not members_share(rules, debit_on):
         return Seated(_without(roster, np.ones(len(roster), dtype=np.bool_), inputs.gates))
-    seats = kept_from_last_period(roster, inputs) if rules.share.gate is Gate.KEPT_FROM_LAST_PERIOD else roster
+    is_kept = rules.share.gate is Gate.KEPT_FROM_LAST_PERIOD
+    seats = kept_from_last_period(roster, rules, inputs.gates) if is_kept else roster
     caps: dict[str, Int64s | int] = {}
     usage = None
     for name in standing_caps(rules, debit_on):
@@ -124,25 +129,30 @@ def _without(seats: Seats, chosen: NDArray[np.bool_], gates: tuple[int, ...]) ->
     return replace(seats, ended_on=np.where(chosen, np.int32(gates[0]), seats.ended_on))
 
 
-def kept_from_last_period(seats: Seats, inputs: Inputs) -> Seats:
+def kept_from_last_period(seats: Seats, rules: PlanRules, gates: tuple[int, ...]) -> Seats:
     """The seats with the gates they share by having been there a period before already (SCHEMES: kangai).
 
-    A gate counts for who was covered on the debit day before it too. So a seat begins at the first gate whose debit day
-    before it covered, and what froze it on such a day holds up to the first gate with a later one.
+    A gate counts for who was covered on the debit day before it too, in the plan's first period on its first day. So a
+    seat begins at the first gate whose debit day before it covered, and what froze it on such a day holds up to the
+    first gate with a later one.
     """
-    gates = np.array([*inputs.gates, NEVER], dtype=np.int32)
-    before = np.array([day_number(period_before(inputs.rules, date_of(gate))) for gate in inputs.gates], dtype=np.int32)
+    before = np.array([_kept_since(rules, date_of(gate)) for gate in gates], dtype=np.int32)
+    gates_then_never = np.array([*gates, NEVER], dtype=np.int32)
 
     def gate_after(days: Int32s) -> NDArray[np.intp]:
         return np.searchsorted(before, days)
 
-    shares_from = gates.take(gate_after(seats.shares_from))
+    shares_from = gates_then_never.take(gate_after(seats.shares_from))
     if seats.frozen_from is None or seats.frozen_to is None:
         return replace(seats, shares_from=shares_from)
     first, last = gate_after(seats.frozen_from), gate_after(seats.frozen_to)
     # A freeze that no debit day saw was not there a period before.
-    frozen_to = np.where(first < last, gates.take(last), seats.frozen_to)
+    frozen_to = np.where(first < last, gates_then_never.take(last), seats.frozen_to)
     return replace(seats, shares_from=shares_from, frozen_to=frozen_to)
+
+
+def _kept_since(rules: PlanRules, gate_on: date) -> int:
+    return day_number(max(period_before(rules, gate_on), rules.starts_on))
 
 
 def waived_seats(inputs: Inputs, seats: Seats) -> NDArray[np.bool_] | None:
