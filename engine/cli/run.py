@@ -1,4 +1,4 @@
-"""`fentan run`: plan, preview, approve, watch, pause, resume, retry, void, show, list."""
+"""`fentan run`: plan, preview, approve, watch, pause, resume, retry, void, correct, show, list."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import asyncio
 import json
 from collections.abc import Callable, Mapping
 from datetime import datetime
+from pathlib import Path
 from time import monotonic
 from typing import Annotated, Any
+from zoneinfo import ZoneInfo
 
 import typer
 from rich.console import Console
@@ -18,10 +20,12 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from engine.cli import slots
 from engine.cli.options import As
 from engine.cli.shell import in_database, notify
+from engine.decisions import Decision, DecisionState
 from engine.errors import InvalidInput
 from engine.money import BIGINT_MAX, grouped, to_minor
-from engine.roster.plan import plan_of
+from engine.roster.plan import plan_of, rules_of
 from engine.runs import control
+from engine.runs.corrections import Against, propose_correction
 from engine.runs.planning import plan_run
 from engine.runs.preview import approve as approve_run
 from engine.runs.report import cases_of, failed_shards, phase_seconds, phase_table, totals_of
@@ -223,6 +227,49 @@ def void(
         return state
 
     console.print(f"run {run_id} is {in_database(voided)}")
+
+
+@app.command()
+def correct(
+    run_id: RunId,
+    file: Annotated[Path, typer.Option(metavar="FILE", help="CSV of member_ref and amount: + more, − given back.")],
+    reason: Annotated[str, typer.Option(metavar="TEXT", help="Why, for the record: no names.")],
+    actor: As,
+    against: Annotated[
+        Against, typer.Option(help="Who bears what is given back, and keeps what is charged more.")
+    ] = Against.SPONSOR,
+    on: Annotated[
+        datetime | None,
+        typer.Option(
+            metavar="DATE",
+            formats=["%Y-%m-%d"],
+            help="The day it takes effect, whose year's cap it counts in; today in the plan's zone unless given.",
+        ),
+    ] = None,
+) -> None:
+    """Propose to correct what a sealed run charged a few members; it is posted once somebody else approves."""
+
+    async def proposed(engine: AsyncEngine, _: Settings) -> Decision:
+        async with engine.begin() as connection:
+            run = await load_run(connection, run_id)
+            zone = (await rules_of(connection, run.plan_id, run.rules_version)).time_zone
+            day = on.date() if on else datetime.now(ZoneInfo(zone)).date()
+            return await propose_correction(
+                connection, run_id, file, reason=reason, against=against, on=day, actor=actor
+            )
+
+    decision = in_database(proposed)
+    number, detail = decision.decision_id, decision.detail
+    console.print(
+        f"decision {number}, effective on {decision.effective_on}: {detail['members']:,} members of run {run_id} are "
+        f"charged {grouped(detail['charged_more_minor'])} more and given {grouped(detail['given_back_minor'])} back, "
+        f"against the {detail['against']}",
+        soft_wrap=True,
+    )
+    if decision.state is DecisionState.PROPOSED:
+        console.print(f"it waits for somebody else: `fentan decision approve {number} --as NAME`", soft_wrap=True)
+    else:
+        console.print(f"it is {decision.state} already, by {decision.decided_by}", soft_wrap=True)
 
 
 @app.command()
