@@ -1,13 +1,14 @@
 """Apportionment: measure → solve → charge, exact and pure (DESIGN §5).
 
 `measure` counts one shard into a histogram, `solve` shares the pool out over the merged histogram, `charge`
-says what each seat of a shard pays; `play` solves an event plan round after round instead. The same inputs give
-the same amounts whatever the order of the shards.
+says what each seat of a shard pays; `play` solves an event plan round after round instead, `give` shares a surplus
+out. The same inputs give the same amounts whatever the order of the shards.
 """
 
 from __future__ import annotations
 
 from engine.apportion.charge import Charges, Offset, advance, charge, offsets
+from engine.apportion.credit import give
 from engine.apportion.errors import ClipTooSmall, DoesNotAddUp, OverCharged, PoolTooLarge, TooManyDraws
 from engine.apportion.histogram import Histogram, merge
 from engine.apportion.measure import measure
@@ -43,6 +44,7 @@ __all__ = [
     "TooManyDraws",
     "advance",
     "charge",
+    "give",
     "measure",
     "merge",
     "offsets",

@@ -8,7 +8,8 @@ from engine.apportion.played import Played, is_played
 from engine.apportion.solution import Solution
 
 Outcome = Solution | Played
-"""Both know charged, sponsor, carry_in, carry_out, cut, aids, fees, sharers, no_sharers, share and digest()."""
+"""Both know charged, sponsor, carry_in, carry_out, cut, aids, fees, sharers, no_sharers, case_capped, allowance_capped,
+share and digest()."""
 
 
 def pack(outcome: Outcome) -> bytes:

@@ -53,12 +53,15 @@ class Played:
     """A run of rounds, in the order played, with the reading of a Solution; amounts in minor units.
 
     `histogram`: the seats it was played on, their allowances at most `clip` (None: as they are); `charges`:
-    int64[rows], what a seat of each row pays over all rounds. `sharers`: seats counted in at least one round.
+    int64[rows], what a seat of each row pays over all rounds. Seats in at least one round: `sharers` were counted,
+    `case_capped` stopped by a per-case cap, `allowance_capped` by their balance.
     """
 
     rounds: tuple[Round, ...]
     carry_in: int
     sharers: int
+    case_capped: int
+    allowance_capped: int
     clip: int | None
     histogram: Histogram
     charges: Int64s
@@ -144,7 +147,7 @@ class Played:
         head = {
             "rounds": [asdict(each) for each in self.rounds],
             "carry_in": self.carry_in,
-            "sharers": self.sharers,
+            "seats": [self.sharers, self.case_capped, self.allowance_capped],
             "clip": self.clip,
             "rows": len(self.histogram),
         }
@@ -167,7 +170,8 @@ class Played:
         )
         charges = np.frombuffer(data, "<i8", offset=end).astype(np.int64)
         histogram = Histogram.from_bytes(data[middle:end])
-        return cls(rounds, head["carry_in"], head["sharers"], head["clip"], histogram, charges)
+        sharers, case_capped, allowance_capped = head["seats"]
+        return cls(rounds, head["carry_in"], sharers, case_capped, allowance_capped, head["clip"], histogram, charges)
 
     def digest(self) -> bytes:
         """SHA-256 of the canonical bytes: what an approval pins."""

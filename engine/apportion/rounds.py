@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from engine.apportion.charge import Charges, advance, charge, offsets
 from engine.apportion.errors import ClipTooSmall, DoesNotAddUp, PoolTooLarge
@@ -41,36 +42,63 @@ def play(
     """
     if terms.rounding is Rounding.EXACT:
         raise InvalidInput("rounding exact deals odd units to single seats; play them seat by seat")
-    reach = {gate: _covering(histogram.classes, number) for number, gate in enumerate(gates)}
-    weighs = np.array([weight > 0 for weight in terms.weights]).take(histogram.tiers, mode="clip")
-    counted = np.zeros(len(histogram), dtype=bool)
-    largest = _CLIP_START
-
-    def ask(case: Case, balances: Int64s, carry: int) -> tuple[Solution, Int64s]:
-        nonlocal largest
-        counts = reach[case.gate] & (balances >= floor)
-        live = np.flatnonzero(counts)
-        np.logical_or(counted, counts & weighs, out=counted)
-        tiers, room = histogram.tiers[live], balances[live]
-        while True:
-            current = _clipped(tiers, room, histogram.seats[live], largest)
-            try:
-                solution = solve(current, (case.gate,), [case], terms, carry, clip=largest)
-                break
-            except ClipTooSmall as error:
-                largest = min(2 * error.needed, UNLIMITED)
-        table = np.zeros(len(terms.weights), dtype=np.int64)
-        _, solved, charges = solution.charge_table
-        table[solved] = charges
-        amounts = np.zeros(len(balances), dtype=np.int64)
-        amounts[live] = np.minimum(table[tiers], room)
-        return solution, amounts
-
-    rounds, charges = _play(cases, histogram.allowances, terms, carry_in, ask)
-    sharers = int(histogram.seats[counted].sum())
-    played = Played(rounds, carry_in, sharers, clip, histogram, charges)
+    rows = _Rows(histogram, gates, terms, floor)
+    rounds, charges = _play(cases, histogram.allowances, terms, carry_in, rows.ask)
+    played = Played(
+        rounds=rounds,
+        carry_in=carry_in,
+        sharers=rows.seats_of(rows.counted),
+        case_capped=rows.seats_of(rows.case_capped),
+        allowance_capped=rows.seats_of(rows.allowance_capped),
+        clip=clip,
+        histogram=histogram,
+        charges=charges,
+    )
     _assert_sound(played)
     return played
+
+
+class _Rows:
+    """The rows of a histogram, and which of them a round counted, a per-case cap stopped, their balance stopped."""
+
+    def __init__(self, histogram: Histogram, gates: tuple[int, ...], terms: Terms, floor: int) -> None:
+        self.histogram, self.terms, self.floor = histogram, terms, floor
+        self.reach = {gate: _covering(histogram.classes, number) for number, gate in enumerate(gates)}
+        weighs = np.array([weight > 0 for weight in terms.weights])
+        self.weighs = weighs.take(histogram.tiers, mode="clip")
+        self.counted, self.case_capped, self.allowance_capped = np.zeros((3, len(histogram)), dtype=bool)
+        self.largest = _CLIP_START
+
+    def seats_of(self, rows: NDArray[np.bool_]) -> int:
+        """How many seats the chosen rows have."""
+        return int(self.histogram.seats[rows].sum())
+
+    def ask(self, case: Case, balances: Int64s, carry: int) -> tuple[Solution, Int64s]:
+        """One round: its solution, and what a seat of each row pays."""
+        counts = self.reach[case.gate] & (balances >= self.floor)
+        self.counted |= counts & self.weighs
+        live = np.flatnonzero(counts)
+        tiers, room = self.histogram.tiers[live], balances[live]
+        solution = self._solve(case, carry, tiers, room, self.histogram.seats[live])
+        share, stopped_below = np.zeros((2, len(self.terms.weights)), dtype=np.int64)
+        _, solved, charges = solution.charge_table
+        share[solved] = charges
+        for group in solution.groups:
+            if group.allowance is not None and group.allowance_capped:
+                stopped_below[group.tier] = max(int(stopped_below[group.tier]), group.allowance + 1)
+        self.allowance_capped[live] |= room < stopped_below[tiers]
+        self.case_capped[live] |= np.isin(tiers, [group.tier for group in solution.groups if group.case_capped])
+        amounts = np.zeros(len(balances), dtype=np.int64)
+        amounts[live] = np.minimum(share[tiers], room)
+        return solution, amounts
+
+    def _solve(self, case: Case, carry: int, tiers: Int64s, room: Int64s, seats: Int64s) -> Solution:
+        while True:
+            current = _clipped(tiers, room, seats, self.largest)
+            try:
+                return solve(current, (case.gate,), [case], self.terms, carry, clip=self.largest)
+            except ClipTooSmall as error:
+                self.largest = min(2 * error.needed, UNLIMITED)
 
 
 def _clipped(tiers: Int64s, room: Int64s, seats: Int64s, largest: int) -> Histogram:
@@ -101,7 +129,7 @@ def _assert_sound(played: Played) -> None:
         )
 
 
-def _covering(classes: Int64s, number: int) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+def _covering(classes: Int64s, number: int) -> NDArray[np.bool_]:
     return np.array([any(a <= number < b for a, b in spans(class_)) for class_ in classes.tolist()], dtype=bool)
 
 

@@ -79,6 +79,16 @@ class Solution:
         return sum(group.seats for group in self.groups)
 
     @property
+    def case_capped(self) -> int:
+        """Seats that a per-case cap stopped."""
+        return sum(group.seats for group in self.groups if group.case_capped)
+
+    @property
+    def allowance_capped(self) -> int:
+        """Seats that their allowance stopped."""
+        return sum(group.seats for group in self.groups if group.allowance_capped)
+
+    @property
     def share(self) -> int:
         """The most a seat pays (under `exact` without odd units)."""
         return max((group.charge for group in self.groups), default=0)

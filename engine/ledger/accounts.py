@@ -8,7 +8,7 @@ from enum import IntEnum
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from engine.plans.member_rules import Funding
+from engine.plans.member_rules import Benefit, Funding
 from engine.plans.rules import PlanRules
 from engine.store import tables
 from engine.store.tables import PLAN_STRIDE
@@ -70,8 +70,18 @@ def unit_of(account: int) -> int:
 
 
 def share_account(rules: PlanRules) -> Account:
-    """Where a seat's shares are posted: on what the member owes or, prepaid, on what the member paid in."""
+    """Where a seat's shares are posted: on what the member owes or, prepaid, paid in.
+
+    A credit run's are what is owed to the member: refunds or, in its own unit, cover.
+    """
+    if rules.surplus is not None:
+        return Account.MEMBER_COVER if rules.surplus.benefit is Benefit.COVER else Account.REFUNDS_PAYABLE
     return Account.MEMBER_DEPOSITS if rules.funding is Funding.PREPAID else Account.CONTRIBUTIONS_RECEIVABLE
+
+
+def share_unit(rules: PlanRules) -> int:
+    """The unit a run is kept in, its carry too: the plan's currency or, where members are given cover, cover."""
+    return COVER if share_account(rules) is Account.MEMBER_COVER else CURRENCY
 
 
 def plan_shard(plan_id: int) -> int:

@@ -6,6 +6,7 @@ What a reader needs to check it by hand is SHA-256: hash the leaf, climb the ste
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,13 +16,28 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from engine.errors import InvalidInput
 from engine.ledger import seal
-from engine.ledger.accounts import Account, account_id
+from engine.ledger.accounts import Account, account_of
 from engine.ledger.journals import Segment
 from engine.store.arrays import copy_out
 from engine.store.tables import PLAN_STRIDE, SHARD_SEATS, member_columns, posting_segments, run_shards, share_runs
 
-CHARGED_ACCOUNTS = (Account.CONTRIBUTIONS_RECEIVABLE, Account.SPONSOR_WAIVERS)
-"""A seat's share in a run stands on one of these two: it is owed by the member or waived, and the sponsor's."""
+_SIGNS = {
+    Account.CONTRIBUTIONS_RECEIVABLE: 1,
+    Account.MEMBER_DEPOSITS: 1,
+    Account.SPONSOR_WAIVERS: 1,
+    Account.REFUNDS_PAYABLE: -1,
+    Account.MEMBER_COVER: -1,
+}
+"""A seat's share in a run stands on one of these: owed by the member or drawn from what was paid in, or waived and the
+sponsor's; of a credit run given, in money or cover, which is a credit."""
+
+
+def charged_in(segments: Iterable[Segment], places: int) -> NDArray[np.int64]:
+    """int64[places]: what a run's journal of kind charge (or void, then negative) comes to seat by seat."""
+    charged = np.zeros(places, dtype=np.int64)
+    for segment in segments:
+        charged += _SIGNS.get(account_of(segment.account_id), 0) * segment.dense(places)
+    return charged
 
 
 @dataclass(frozen=True)
@@ -63,19 +79,17 @@ async def read_tags(connection: AsyncConnection, shard_id: int, seats: int) -> b
 
 
 async def read_charges(connection: AsyncConnection, shard_id: int, run_id: int, seats: int) -> NDArray[np.int64]:
-    """int64[seats]: what the run charged each seat of the shard, waived shares in."""
-    plan_id = shard_id // PLAN_STRIDE
-    charged = np.zeros(seats, dtype=np.int64)
+    """int64[seats]: what the run charged (or gave) each seat of the shard, waived shares in."""
+    columns = (posting_segments.c.account_id, posting_segments.c.amounts, posting_segments.c.positions)
     segments = await copy_out(
         connection,
-        "SELECT segment.positions, segment.amounts FROM posting_segments AS segment JOIN journals USING (shard_id, seq)"
-        " WHERE shard_id = $1 AND run_id = $2 AND kind = 'charge' AND account_id IN ($3, $4)",
-        [shard_id, run_id, *(account_id(plan_id, code) for code in CHARGED_ACCOUNTS)],
-        [posting_segments.c.positions.type, posting_segments.c.amounts.type],
+        "SELECT segment.account_id, segment.amounts, segment.positions"
+        " FROM posting_segments AS segment JOIN journals USING (shard_id, seq)"
+        " WHERE shard_id = $1 AND run_id = $2 AND kind = 'charge'",
+        [shard_id, run_id],
+        [column.type for column in columns],
     )
-    for positions, amounts in segments:
-        charged += Segment(0, amounts, positions).dense(seats)
-    return charged
+    return charged_in((Segment(*segment) for segment in segments), seats)
 
 
 async def prove(connection: AsyncConnection, run_id: int, shard_id: int, seat: int) -> Proof:

@@ -60,6 +60,21 @@ class Statement:
         return self.balance(Account.CONTRIBUTIONS_RECEIVABLE)
 
     @property
+    def deposit(self) -> int:
+        """What the member paid in beforehand and no run drew, in minor units."""
+        return -self.balance(Account.MEMBER_DEPOSITS)
+
+    @property
+    def due_back(self) -> int:
+        """What is owed to the member, refunds and parts of a surplus, in minor units."""
+        return -self.balance(Account.REFUNDS_PAYABLE)
+
+    @property
+    def cover(self) -> int:
+        """The cover that parts of surpluses bought for the member, in minor units of cover."""
+        return -self.balance(Account.MEMBER_COVER)
+
+    @property
     def waived(self) -> int:
         """The member's shares that the sponsor paid, in minor units."""
         return self.balance(Account.SPONSOR_WAIVERS)

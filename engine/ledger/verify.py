@@ -18,10 +18,10 @@ from sqlalchemy import Row, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from engine.errors import FentanError
-from engine.ledger.accounts import Account, account_id, account_of, plan_shard
+from engine.ledger.accounts import CURRENCY, UNIT_STRIDE, Account, plan_shard, unit_of
 from engine.ledger.balances import is_usage
 from engine.ledger.journals import Segment
-from engine.ledger.proof import CHARGED_ACCOUNTS, read_tags
+from engine.ledger.proof import charged_in, read_tags
 from engine.ledger.seal import TAG_BYTES, leaf_hashes, sealed_root, tree_root
 from engine.ledger.stored import StoredJournal, exact_sum, read_stored
 from engine.store.arrays import copy_out
@@ -58,15 +58,15 @@ class Verification:
 
 @dataclass
 class PlanSums:
-    """What a plan's shards come to together: lines by account, clearing by run, shard roots by run and kind.
+    """What a plan's shards come to together: lines by account, clearing by run and unit, shard roots by run and kind.
 
-    `carry`: what the carry account held after each journal of the plan's shard 0, and before the first, by `seq`.
+    `carry`: what the carry account of each unit held after each journal of the plan's shard 0, and before the first.
     """
 
     accounts: Counter[int] = field(default_factory=Counter)
-    clearing: Counter[int | None] = field(default_factory=Counter)
+    clearing: Counter[tuple[int | None, int]] = field(default_factory=Counter)
     roots: dict[tuple[int, str], list[bytes]] = field(default_factory=dict)
-    carry: dict[int, int] = field(default_factory=lambda: {0: 0})
+    carry: dict[int, Counter[int]] = field(default_factory=lambda: {0: Counter()})
 
 
 async def verify(
@@ -111,8 +111,7 @@ class _Shard:
         self.connection, self.shard, self.found, self.plan = connection, shard, found, sums
         self.name = f"shard {shard.shard_id}"
         self.places = shard.seats if shard.number else MOST_CLAIMS
-        self.clearing = account_id(shard.plan_id, Account.RUN_CLEARING)
-        self.carry_account, self.carry = account_id(shard.plan_id, Account.CARRY), 0
+        self.carry: Counter[int] = Counter()
         self.checkpoints: dict[tuple[str, int], NDArray[np.int64]] = {}
         self.due: dict[int, list[tuple[str, int]]] = {}
         self.control: Counter[int] = Counter()
@@ -172,10 +171,11 @@ class _Shard:
         for account, amount in stored.lines:
             self.plan.accounts[account] += amount
             self.control[account] += amount if account % 10 == 0 else 0
-            self.plan.clearing[stored.run_id] += amount if account == self.clearing else 0
-            self.carry -= amount if account == self.carry_account else 0
+            unit, code = unit_of(account), account % UNIT_STRIDE
+            self.plan.clearing[stored.run_id, unit] += amount if code == Account.RUN_CLEARING else 0
+            self.carry[unit] -= amount if code == Account.CARRY else 0
         if self.shard.number == 0:
-            self.plan.carry[stored.seq] = self.carry
+            self.plan.carry[stored.seq] = self.carry.copy()
         try:
             journal = stored.rebuilt(self.places)
         except FentanError as error:
@@ -221,10 +221,7 @@ class _Shard:
         """Grow the tree over what the run charged, or gave back, on this shard."""
         assert stored.run_id is not None
         seats = self.rooted[stored.run_id].seats
-        charged = np.zeros(self.places, dtype=np.int64)
-        for segment in segments:
-            if account_of(segment.account_id) in CHARGED_ACCOUNTS:
-                charged += segment.dense(self.places)
+        charged = charged_in(segments, self.places)
         if charged[seats:].any():
             self.found.report("I7", f"{self.name} journal {stored.seq}", f"charges more than the {seats} frozen seats")
         self.roots[stored.run_id, stored.kind] = self._tree(charged[:seats])
@@ -265,7 +262,8 @@ def _verify_carry(runs: Iterable[Row[Any]], sums: PlanSums, found: Verification)
         if run.root is None:
             continue
         found.checked["carries"] += 1
-        held = sums.carry.get(run.ledger_seq)
+        then = sums.carry.get(run.ledger_seq)
+        held = None if then is None else then[(run.surplus or {}).get("unit", CURRENCY)]
         if held is None:
             found.report("I5", f"run {run.run_id}", f"was frozen at journal {run.ledger_seq}, which is not there")
         elif run.carry_in != held:
@@ -277,8 +275,9 @@ def _verify_seals(runs: Iterable[Row[Any]], plan: Row[Any], sums: PlanSums, foun
     seals: list[tuple[str, bytes, bytes, Iterable[bytes | None]]] = []
     roots = [root for run in runs for root in (run.root, run.void_root) if root is not None]
     for run in runs:
-        if run.state in ("sealed", "voided") and sums.clearing[run.run_id]:
-            found.report("I5", f"run {run.run_id}", f"its clearing stands at {sums.clearing[run.run_id]}, not 0")
+        for (run_id, _), left in sums.clearing.items():
+            if left and run_id == run.run_id and run.state in ("sealed", "voided"):
+                found.report("I5", f"run {run.run_id}", f"its clearing stands at {left}, not 0")
         sealed: list[tuple[str, bytes | None, Iterable[bytes | None]]] = [
             ("charge", run.root, [run.previous_root]),
             ("void", run.void_root, [None, *roots]),  # which seal a void followed is not stored

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.apportion import UNLIMITED, Histogram, Seats, Solution, measure, merge
+from engine.apportion import UNLIMITED, Histogram, Outcome, Seats, Solution, measure, merge
 from engine.apportion.seats import Int32s, Int64s
 from engine.ledger.balances import Used
 from engine.money import ceiling, floor
@@ -124,21 +124,21 @@ def unpack_histograms(packed: bytes) -> dict[str, Histogram]:
     return found
 
 
-def caps_hit(inputs: Inputs, solution: Solution, packed: Iterable[bytes | None]) -> dict[str, int]:
+def caps_hit(inputs: Inputs, outcome: Outcome, packed: Iterable[bytes | None]) -> dict[str, int]:
     """How many seats each cap stopped, by its name; a seat that two stop counts in both.
 
     `packed`: the `cap_histograms` of the run's shards, which are there only where several caps stand.
     """
     hit: dict[str, int] = {}
     if any(case.cap is not None for case in inputs.cases):
-        hit["per_case"] = sum(group.seats for group in solution.groups if group.case_capped)
+        hit["per_case"] = outcome.case_capped
     names = standing_caps(inputs.rules, inputs.run.debit_on)
     if len(names) == 1:
-        hit[names[0]] = sum(group.seats for group in solution.groups if group.allowance_capped)
-    elif names:
+        hit[names[0]] = outcome.allowance_capped
+    elif isinstance(outcome, Solution):
         by_shard = [unpack_histograms(data) for data in packed if data is not None]
         for name in names:
-            hit[name] = _stopped(merge(found[name] for found in by_shard), solution)
+            hit[name] = _stopped(merge(found[name] for found in by_shard), outcome)
     return hit
 
 

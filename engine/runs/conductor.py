@@ -15,7 +15,7 @@ from sqlalchemy import and_, func, or_, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from engine.apportion import Histogram, Offset, Rounding, offsets
+from engine.apportion import Histogram, Offset, Rounding, Solution, offsets
 from engine.errors import FentanError
 from engine.runs.control import hold
 from engine.runs.measuring import measure_shard
@@ -197,7 +197,7 @@ async def _do(engine: AsyncEngine, inputs: Inputs, claim: ShardClaim, rules: Wor
 async def _offsets(connection: AsyncConnection, inputs: Inputs) -> dict[int, Offset]:
     """Each shard's offset in the rotation of odd units; only exact rounding has any."""
     solution = inputs.solution
-    if solution is None or solution.rounding is not Rounding.EXACT:
+    if not isinstance(solution, Solution) or solution.rounding is not Rounding.EXACT:
         return {}
     rows = (
         await connection.execute(

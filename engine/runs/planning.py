@@ -11,9 +11,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from engine.apportion import CapBasis
 from engine.claims.sharing import passed_claims, share
 from engine.errors import InvalidInput
-from engine.ledger.accounts import Account, account_id, plan_shard
+from engine.ledger.accounts import CURRENCY, Account, account_id, plan_shard, share_unit
 from engine.members.sweep import sweep
-from engine.plans.answers import case_cap
+from engine.plans.answers import case_cap, floor_minor
 from engine.plans.calendar import gate_day, is_debit_day
 from engine.plans.days import day_number
 from engine.plans.rules import Gate, PlanRules
@@ -115,8 +115,8 @@ async def freeze(connection: AsyncConnection, run: Run, *, freeze_hours: float) 
         run,
         RunEvent.FREEZE,
         members=members,
-        clip=await _clip(connection, run),
-        carry_in=await carry_of(connection, run.plan_id),
+        clip=await _clip(connection, run, rules),
+        carry_in=await carry_of(connection, run.plan_id, share_unit(rules)),
         ledger_seq=ledger_seq,
         pointers=pointers or {},
         freeze_expires_at=func.clock_timestamp() + timedelta(hours=freeze_hours),
@@ -140,12 +140,12 @@ async def today_in(connection: AsyncConnection, time_zone: str) -> date:
     return (await connection.execute(select(cast(now, Date)))).scalar_one()
 
 
-async def carry_of(connection: AsyncConnection, plan_id: int) -> int:
-    """What rounding up collected beyond the pools so far, in minor units."""
+async def carry_of(connection: AsyncConnection, plan_id: int, unit: int = CURRENCY) -> int:
+    """What rounding up collected beyond the pools so far, in minor units of the currency or of cover."""
     carry = await connection.scalar(
         select(-func.coalesce(func.sum(journal_lines.c.amount), 0)).where(
             journal_lines.c.shard_id == plan_shard(plan_id),
-            journal_lines.c.account_id == account_id(plan_id, Account.CARRY),
+            journal_lines.c.account_id == account_id(plan_id, Account.CARRY, unit),
         )
     )
     return int(carry or 0)
@@ -175,18 +175,18 @@ async def _pin_shards(connection: AsyncConnection, run: Run) -> int:
     return int(await connection.scalar(seats) or 0)
 
 
-async def _clip(connection: AsyncConnection, run: Run) -> int | None:
+async def _clip(connection: AsyncConnection, run: Run, rules: PlanRules) -> int | None:
     """What no seat can owe more than, where every case has a cap per head; None where one has not.
 
-    Allowances above it need not be told apart, which keeps the histograms small.
+    Allowances above it need not be told apart, which keeps the histograms small. A floor stands on top: who has both
+    cannot come below it within the run.
     """
-    rules = await rules_of(connection, run.plan_id, run.rules_version)
     if rules.caps.basis is not CapBasis.HEAD:
         return None
     cap = run_cases.c.cap_minor
     bounded = select(case((func.count() == func.count(cap), func.sum(cap)))).where(run_cases.c.run_id == run.run_id)
     most = await connection.scalar(bounded)
-    return None if most is None else int(most)
+    return None if most is None else int(most) + floor_minor(rules)
 
 
 async def measure_again(connection: AsyncConnection, run: Run, clip: int) -> None:

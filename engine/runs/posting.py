@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from sqlalchemy import bindparam, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from engine.apportion import Charges, Offset, Seats, charge
-from engine.ledger.accounts import Account, account_id
-from engine.ledger.balances import read_balance, write_balance
+from engine.apportion import Charges, Offset, OverCharged, Seats, charge
+from engine.ledger.accounts import Account, account_of
+from engine.ledger.balances import Balance, read_balance, write_balance
 from engine.ledger.journals import Journal, Segment, post
 from engine.ledger.seal import leaf_hashes, tree_root
 from engine.roster.columns import read_tags
@@ -25,11 +25,15 @@ from engine.store.tables import share_runs
 
 
 class Drawn(NamedTuple):
-    """What one shard is charged: int64[n] amounts as computed, those waived (or None), and its Merkle root."""
+    """What one shard is charged: int64[n] amounts as computed, those waived (or None), and its Merkle root.
+
+    `posted`: what is charged, as it stands on the account of the shares; what a credit run gives is negative there.
+    """
 
     charges: Charges
     charged: NDArray[np.int64]
     waived: NDArray[np.int64] | None
+    posted: NDArray[np.int64]
     root: bytes
 
 
@@ -54,14 +58,13 @@ _BEGIN = (
 
 async def post_shard(engine: AsyncEngine, inputs: Inputs, claim: ShardClaim, *, offset: Offset, lease: Lease) -> None:
     """Charge the shard's seats and post what they owe. Raises LeaseLost, NotNow, KeyReused, OverCharged."""
-    receivable = account_id(inputs.run.plan_id, Account.CONTRIBUTIONS_RECEIVABLE)
     await renew(engine, claim, lease_seconds=lease.seconds)
     async with engine.begin() as connection:
         await begin_storing(connection, inputs, claim, RunState.POSTING, lease)
         seats = (await seats_of(connection, inputs, claim)).seats
         tags = await read_tags(connection, claim.shard_id, len(seats))
         before = await read_balance(
-            connection, claim.shard_id, receivable, through_seq=claim.ledger_seq, seats=len(seats)
+            connection, claim.shard_id, inputs.shares_on, through_seq=claim.ledger_seq, seats=len(seats)
         )
         drawn, journal = await asyncio.to_thread(_drawn_up, inputs, claim, seats, tags, offset)
         await finish(
@@ -79,9 +82,23 @@ async def post_shard(engine: AsyncEngine, inputs: Inputs, claim: ShardClaim, *, 
         if posted.is_new:
             if posted.seq != claim.ledger_seq + 1:  # something else was posted here since the freeze
                 before = await read_balance(
-                    connection, claim.shard_id, receivable, through_seq=posted.seq - 1, seats=len(seats)
+                    connection, claim.shard_id, inputs.shares_on, through_seq=posted.seq - 1, seats=len(seats)
                 )
-            await write_balance(connection, claim.shard_id, receivable, before.plus(drawn.charged, posted.seq))
+            after = before.plus(drawn.posted, posted.seq)
+            _refuse_overdraft(inputs, claim, drawn, after)
+            await write_balance(connection, claim.shard_id, inputs.shares_on, after)
+
+
+def _refuse_overdraft(inputs: Inputs, claim: ShardClaim, drawn: Drawn, after: Balance) -> None:
+    """I6: a run draws no balance below zero, whatever was posted on it since the freeze."""
+    if account_of(inputs.shares_on) is not Account.MEMBER_DEPOSITS:
+        return
+    overdrawn = np.count_nonzero((after.amounts > 0) & (drawn.charged > 0))
+    if overdrawn:
+        raise OverCharged(
+            f"shard {claim.shard_id}: {overdrawn} seats have less left than {inputs.run.name} draws from them; "
+            "something was posted on their balances since its freeze: void it and plan anew"
+        )
 
 
 async def begin_storing(
@@ -111,20 +128,23 @@ def draw(inputs: Inputs, seats: Seats, tags: bytes, offset: Offset) -> Drawn:
     if waives is not None:
         waived = np.where(waives, charges.amounts, 0)
         charged = charges.amounts - waived
-    return Drawn(charges, charged, waived, tree_root(leaf_hashes(charges.amounts, tags)))
+    posted = -charged if inputs.is_credit else charged
+    return Drawn(charges, charged, waived, posted, tree_root(leaf_hashes(charges.amounts, tags)))
 
 
 def charge_journal(inputs: Inputs, claim: ShardClaim, drawn: Drawn) -> Journal | None:
-    """Debit the members, and the sponsor for those it waives; credit the run's clearing. None when nobody owes."""
-    plan_id = inputs.run.plan_id
-    segments = [Segment.of(account_id(plan_id, Account.CONTRIBUTIONS_RECEIVABLE), drawn.charged)]
+    """Debit the members, and the sponsor for those it waives; credit the run's clearing. None when nobody owes.
+
+    A credit run credits the members and debits its clearing.
+    """
+    segments = [Segment.of(inputs.shares_on, drawn.posted)]
     if drawn.waived is not None:
-        segments.append(Segment.of(account_id(plan_id, Account.SPONSOR_WAIVERS), drawn.waived))
+        segments.append(Segment.of(inputs.account(Account.SPONSOR_WAIVERS), drawn.waived))
     owed = tuple(segment for segment in segments if segment.total)
     if not owed:
         return None
     lines = {segment.account_id: segment.total for segment in owed}
-    lines[account_id(plan_id, Account.RUN_CLEARING)] = -sum(lines.values())
+    lines[inputs.account(Account.RUN_CLEARING)] = -sum(lines.values())
     return Journal(
         shard_id=claim.shard_id,
         key=f"{inputs.run.name}:charge",

@@ -9,15 +9,28 @@ from typing import Any
 from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from engine.apportion import ClipTooSmall, Group, Histogram, Solution, merge, solve
+from engine.apportion import (
+    ClipTooSmall,
+    Group,
+    Histogram,
+    Outcome,
+    OverCap,
+    Played,
+    Round,
+    give,
+    merge,
+    pack,
+    play,
+    solve,
+)
 from engine.apportion.seats import spans
 from engine.claims.sharing import claims_in
 from engine.decisions import FourEyes
 from engine.errors import FentanError
 from engine.money import decimal_text, to_major
-from engine.plans.answers import terms
+from engine.plans.answers import floor_minor, members_share, terms
 from engine.plans.days import date_of
-from engine.plans.rules import NoSharers
+from engine.plans.rules import NoSharers, Trigger
 from engine.runs.caps import caps_hit
 from engine.runs.planning import carry_of, measure_again
 from engine.runs.run import (
@@ -28,7 +41,6 @@ from engine.runs.run import (
     inputs_of,
     lock_run_or_wait,
     move,
-    pack_solution,
 )
 from engine.runs.states import RunEvent, RunState
 from engine.store.audit import record
@@ -53,32 +65,46 @@ async def preview(connection: AsyncConnection, run: Run) -> None:
     )
     histograms = list(rows.all())
     try:
-        solution = solve(
-            merge(Histogram.from_bytes(row.histogram) for row in histograms),
-            inputs.gates,
-            inputs.cases,
-            terms(inputs.rules),
-            run.carry_in or 0,
-            seed=inputs.seed,
-            clip=run.clip,
-        )
+        outcome = solved(inputs, merge(Histogram.from_bytes(row.histogram) for row in histograms))
     except ClipTooSmall as small:
         await measure_again(connection, measured, small.needed)
         return
-    if solution.no_sharers and inputs.rules.share.no_sharers is NoSharers.HOLD:
-        held = ", ".join(str(inputs.claims[case]) for case in solution.no_sharers)
-        raise NobodyShares(f"{NobodyShares.__doc__} Claims: {held}")
-    await _store_cases(connection, run, solution)
+    _refuse_no_sharers(inputs, outcome)
+    await _store_cases(connection, run, outcome)
     waived = merge(Histogram.from_bytes(row.waived_histogram) for row in histograms if row.waived_histogram is not None)
-    packed = pack_solution(solution)
-    digest = await digest_of(connection, replace(inputs, run=measured, solution=solution))
-    hit = caps_hit(inputs, solution, (row.cap_histograms for row in histograms))
-    shown = _preview(inputs, solution, *_waived(waived, solution), hit)
-    await move(connection, measured, RunEvent.PREVIEW, solution=packed, preview=shown, preview_digest=digest)
+    digest = await digest_of(connection, replace(inputs, run=measured, solution=outcome))
+    hit = caps_hit(inputs, outcome, (row.cap_histograms for row in histograms))
+    shown = _preview(inputs, outcome, *_waived(waived, outcome), hit)
+    await move(connection, measured, RunEvent.PREVIEW, solution=pack(outcome), preview=shown, preview_digest=digest)
 
 
-async def _store_cases(connection: AsyncConnection, run: Run, solution: Solution) -> None:
-    for number, (aid, fee) in enumerate(zip(solution.aids, solution.fees, strict=True), start=1):
+def solved(inputs: Inputs, histogram: Histogram) -> Outcome:
+    """What becomes of a run on its seats: shared at once, played round by round, or given. Raises ClipTooSmall."""
+    rules, run, money = inputs.rules, inputs.run, terms(inputs.rules)
+    if not members_share(rules, run.debit_on):
+        money = replace(money, over_cap=OverCap.SPONSOR)  # not even a plan that else reduces the aid does so then
+    carry_in = run.carry_in or 0
+    if inputs.is_credit:
+        (surplus,) = inputs.cases
+        return give(histogram, surplus, money, carry_in)
+    if rules.share.trigger is Trigger.EVENT:
+        return play(histogram, inputs.gates, inputs.cases, money, carry_in, floor=floor_minor(rules), clip=run.clip)
+    return solve(histogram, inputs.gates, inputs.cases, money, carry_in, seed=inputs.seed, clip=run.clip)
+
+
+def _refuse_no_sharers(inputs: Inputs, outcome: Outcome) -> None:
+    """Raises NobodyShares, unless the plan lets the sponsor pay, as it does anyway once members share no more."""
+    holds = inputs.rules.share.no_sharers is NoSharers.HOLD and members_share(inputs.rules, inputs.run.debit_on)
+    if not outcome.no_sharers or not holds:
+        return
+    if inputs.is_credit:
+        raise NobodyShares("Nobody has a part in the surplus, and the plan's rule no_sharers is hold.")
+    held = ", ".join(str(inputs.claims[case]) for case in outcome.no_sharers)
+    raise NobodyShares(f"{NobodyShares.__doc__} Claims: {held}")
+
+
+async def _store_cases(connection: AsyncConnection, run: Run, outcome: Outcome) -> None:
+    for number, (aid, fee) in enumerate(zip(outcome.aids, outcome.fees, strict=True), start=1):
         await connection.execute(
             update(run_cases)
             .where(run_cases.c.run_id == run.run_id, run_cases.c.number == number)
@@ -86,12 +112,14 @@ async def _store_cases(connection: AsyncConnection, run: Run, solution: Solution
         )
 
 
-def _waived(histogram: Histogram, solution: Solution) -> tuple[int, int]:
+def _waived(histogram: Histogram, outcome: Outcome) -> tuple[int, int]:
     """Seats whose share the sponsor pays, and how much; odd units of exact rounding are not known yet."""
-    charge = {(group.class_, group.tier, group.allowance): group.charge for group in solution.groups}
+    if isinstance(outcome, Played):
+        charges = outcome.charge_of(histogram.classes, histogram.tiers, histogram.allowances)
+        return int(histogram.seats.sum()), int((charges * histogram.seats).sum())
     uncapped: dict[tuple[int, int], int] = defaultdict(int)
-    for (class_, tier, _), amount in charge.items():
-        uncapped[class_, tier] = max(uncapped[class_, tier], amount)
+    for group in outcome.groups:
+        uncapped[group.class_, group.tier] = max(uncapped[group.class_, group.tier], group.charge)
     columns = (histogram.classes, histogram.tiers, histogram.allowances, histogram.seats)
     seats = total = 0
     for class_, tier, allowance, count in zip(*(column.tolist() for column in columns), strict=True):
@@ -101,27 +129,52 @@ def _waived(histogram: Histogram, solution: Solution) -> tuple[int, int]:
 
 
 def _preview(
-    inputs: Inputs, solution: Solution, waived_seats: int, waived_minor: int, hit: dict[str, int]
+    inputs: Inputs, outcome: Outcome, waived_seats: int, waived_minor: int, hit: dict[str, int]
 ) -> dict[str, Any]:
     """What finance reads before it approves; money as text in major units, counts as numbers."""
     run = inputs.run
+    surplus = sum(case.aid for case in inputs.cases) if inputs.is_credit else None
     return {
         "plan": run.plan_code,
         "debit_on": run.debit_on.isoformat(),
         "cases": len(inputs.cases),
         "members": run.members,
-        "sharers": solution.sharers,
-        "aid": to_major(sum(solution.aids)),
-        "fee": to_major(sum(solution.fees)),
-        "carry_in": to_major(solution.carry_in),
-        "carry_out": to_major(solution.carry_out),
-        "charged": to_major(solution.charged - waived_minor),
-        "sponsor": to_major(solution.sponsor + waived_minor),
+        "sharers": outcome.sharers,
+        "aid": to_major(sum(outcome.aids)),
+        "fee": to_major(sum(outcome.fees)),
+        "carry_in": to_major(outcome.carry_in),
+        "carry_out": to_major(outcome.carry_out),
+        "charged": to_major(outcome.charged - waived_minor if surplus is None else surplus),
+        "sponsor": to_major(outcome.sponsor + waived_minor),
         "waived_seats": waived_seats,
         "waived": to_major(waived_minor),
-        "share": to_major(max((group.charge for group in solution.groups), default=0)),
+        "share": to_major(outcome.share),
         "caps_hit": hit,
-        "classes": [_class(inputs, group) for group in solution.groups],
+        **_detail(inputs, outcome),
+    }
+
+
+def _detail(inputs: Inputs, outcome: Outcome) -> dict[str, Any]:
+    """Who pays what: by class, or by round of an event plan; of a credit run also what its surplus comes from."""
+    if isinstance(outcome, Played):
+        return {"rounds": [_round(inputs, each) for each in outcome.rounds]}
+    classes = {"classes": [_class(inputs, group) for group in outcome.groups]}
+    if inputs.run.surplus is None:
+        return classes
+    parts = {name: to_major(inputs.run.surplus[f"{name}_minor"]) for name in ("premiums", "claims", "costs")}
+    return {"surplus": parts} | classes
+
+
+def _round(inputs: Inputs, played: Round) -> dict[str, Any]:
+    return {
+        "claim": inputs.claims[played.case],
+        "sharers": played.sharers,
+        "shares": {inputs.rules.tiers[tier].code: to_major(share) for tier, share in sorted(played.shares.items())},
+        "charged": to_major(played.charged),
+        "aid": to_major(played.aid),
+        "fee": to_major(played.fee),
+        "sponsor": to_major(played.sponsor),
+        "carry": to_major(played.carry_out),
     }
 
 
@@ -141,7 +194,7 @@ async def check_unchanged(connection: AsyncConnection, inputs: Inputs) -> None:
     """Refuse to go on with anything but what was previewed. Raises PreviewChanged."""
     if await digest_of(connection, inputs) != inputs.run.preview_digest:
         raise PreviewChanged(f"{inputs.run.name} is not what its preview showed; void it and plan anew")
-    if await carry_of(connection, inputs.run.plan_id) != inputs.run.carry_in:
+    if await carry_of(connection, inputs.run.plan_id, inputs.unit) != inputs.run.carry_in:
         raise PreviewChanged(f"the carry {inputs.run.name} stands on has changed since; void it and plan anew")
     missing = sorted(set(inputs.claims) - set(await claims_in(connection, inputs.run.run_id)))
     if missing:

@@ -10,8 +10,9 @@ from typing import Any
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from engine.apportion import unpack
 from engine.money import to_major
-from engine.runs.run import Run, unpack_solution
+from engine.runs.run import Run
 from engine.store.tables import run_cases, run_shards
 
 PHASES = {
@@ -26,7 +27,10 @@ PHASES = {
 
 @dataclass(frozen=True)
 class Totals:
-    """A posted run in minor units: `charged` is without waived seats, `sponsor` includes them."""
+    """A posted run in minor units: `charged` is without waived seats, `sponsor` includes them.
+
+    Of a credit run `charged` is the surplus, which is charged for the aid: what members are given.
+    """
 
     members: int
     sharers: int
@@ -61,7 +65,7 @@ async def totals_of(connection: AsyncConnection, run: Run) -> Totals | None:
     """The run's totals from what was posted; None before it was solved."""
     if run.solution is None:
         return None
-    solution = unpack_solution(run.solution)
+    outcome = unpack(run.solution)
     posted = (
         await connection.execute(
             select(
@@ -73,16 +77,16 @@ async def totals_of(connection: AsyncConnection, run: Run) -> Totals | None:
     ).one()
     return Totals(
         members=run.members or 0,
-        sharers=solution.sharers,
-        aid=sum(solution.aids),
-        fee=sum(solution.fees),
-        carry_in=solution.carry_in,
-        carry_out=solution.carry_out,
-        sponsor=solution.sponsor + int(posted.waived),
-        charged=int(posted.charged),
+        sharers=outcome.sharers,
+        aid=int(posted.charged) if run.surplus is not None else sum(outcome.aids),
+        fee=sum(outcome.fees),
+        carry_in=outcome.carry_in,
+        carry_out=outcome.carry_out,
+        sponsor=outcome.sponsor + int(posted.waived),
+        charged=int(posted.charged) if run.surplus is None else run.surplus["shared"],
         waived=int(posted.waived),
         waived_seats=int(posted.waived_seats),
-        share=max((group.charge for group in solution.groups), default=0),
+        share=outcome.share,
     )
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -14,8 +13,10 @@ from sqlalchemy import ColumnElement, DateTime, Row, cast, func, select, update
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from engine.apportion import Case, Solution
+from engine.apportion import Case, Outcome, unpack
 from engine.errors import FentanError, InvalidInput
+from engine.ledger.accounts import Account, account_id, share_account, share_unit
+from engine.plans.member_rules import Direction
 from engine.plans.rules import PlanRules
 from engine.roster.plan import rules_of
 from engine.runs.states import RunEvent, RunState, after
@@ -30,7 +31,11 @@ class PreviewChanged(FentanError):
 
 @dataclass(frozen=True)
 class Run:
-    """One share run. Amounts in minor units; `moments` says when each state began."""
+    """One share run. Amounts in minor units; `moments` says when each state began.
+
+    `kind`: share or credit; of a credit run `surplus` says what it gives and where that comes from, and `debit_on` is
+    the day members are credited.
+    """
 
     run_id: int
     plan_id: int
@@ -68,14 +73,36 @@ class Run:
 
 @dataclass(frozen=True)
 class Inputs:
-    """What a run pinned, and what every step of it is a pure function of, with the shard's roster."""
+    """What a run pinned, and what every step of it is a pure function of, with the shard's roster.
+
+    `claims`, `claim_numbers`: of each case; none in a credit run.
+    """
 
     run: Run
     rules: PlanRules
     cases: tuple[Case, ...]
     claims: tuple[int, ...]
     claim_numbers: tuple[int, ...]
-    solution: Solution | None
+    solution: Outcome | None
+
+    @property
+    def is_credit(self) -> bool:
+        """Whether members are given something, rather than charged."""
+        return self.rules.direction is Direction.CREDIT
+
+    @property
+    def unit(self) -> int:
+        """The unit the run is kept in: the plan's currency, or cover."""
+        return share_unit(self.rules)
+
+    @property
+    def shares_on(self) -> int:
+        """The account each seat's share is posted on."""
+        return self.account(share_account(self.rules))
+
+    def account(self, code: Account) -> int:
+        """The id of the plan's account in the run's unit."""
+        return account_id(self.run.plan_id, code, self.unit)
 
     @property
     def gates(self) -> tuple[int, ...]:
@@ -177,20 +204,10 @@ async def inputs_of(connection: AsyncConnection, run: Run) -> Inputs:
         run=run,
         rules=rules,
         cases=tuple(Case(row.aid_minor, row.gate_day, row.cap_minor) for row in rows),
-        claims=tuple(row.claim_id for row in rows),
-        claim_numbers=tuple(row.claim_number for row in rows),
-        solution=unpack_solution(run.solution) if run.solution is not None else None,
+        claims=tuple(row.claim_id for row in rows if row.claim_id is not None),
+        claim_numbers=tuple(row.claim_number for row in rows if row.claim_id is not None),
+        solution=unpack(run.solution) if run.solution is not None else None,
     )
-
-
-def pack_solution(solution: Solution) -> bytes:
-    """The solution's canonical JSON, compressed."""
-    return zlib.compress(solution.to_json().encode())
-
-
-def unpack_solution(packed: bytes) -> Solution:
-    """What pack_solution packed."""
-    return Solution.from_json(zlib.decompress(packed).decode())
 
 
 async def digest_of(connection: AsyncConnection, inputs: Inputs) -> bytes:
@@ -219,5 +236,6 @@ async def digest_of(connection: AsyncConnection, inputs: Inputs) -> bytes:
         inputs.claims,
         [inputs.run.carry_in, inputs.run.ledger_seq, inputs.run.clip, sorted(inputs.pointers.items())],
         inputs.solution.digest().hex(),
+        *([] if run.surplus is None else [sorted(run.surplus.items())]),
     ]
     return hashlib.sha256(json.dumps(pinned, separators=(",", ":")).encode()).digest()

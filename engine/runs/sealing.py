@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 from sqlalchemy import func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from engine.apportion import DoesNotAddUp, Solution, advance
+from engine.apportion import DoesNotAddUp, Outcome, advance
 from engine.claims.sharing import shared
-from engine.ledger.accounts import Account, account_id, plan_shard
+from engine.ledger.accounts import CURRENCY, Account, account_id, plan_shard
 from engine.ledger.journals import Journal, Segment, post
 from engine.ledger.seal import sealed_root, tree_root
 from engine.runs.run import Inputs, PreviewChanged, Run, digest_of, inputs_of, move, note_moment
 from engine.runs.shards import Phase, ShardState
 from engine.runs.states import RunEvent
 from engine.store.tables import journal_lines, plans, run_shards
+
+PLAN_JOURNALS = ("premiums", "claims", "costs", "seal")
+"""What a run posts on the plan's shard 0, in order: a credit run first what its surplus comes from."""
 
 
 async def seal(connection: AsyncConnection, run: Run) -> None:
@@ -40,10 +44,9 @@ async def seal(connection: AsyncConnection, run: Run) -> None:
         )
     if await digest_of(connection, inputs) != run.approved_digest:
         raise PreviewChanged(f"{run.name}: what was posted is not what was approved")
-    journal = seal_journal(inputs, solution)
-    if journal is not None:
+    for journal in plan_journals(inputs, solution):
         await post(connection, journal)
-    await check_clearing(connection, run)
+    await check_clearing(connection, inputs)
     await shared(connection, inputs.claims, run.run_id, on=run.debit_on)
     previous = await connection.scalar(select(plans.c.last_root).where(plans.c.plan_id == run.plan_id))
     root = sealed_root(previous, tree_root([row.root for row in rows]))
@@ -58,45 +61,70 @@ async def seal(connection: AsyncConnection, run: Run) -> None:
     )
 
 
-def seal_journal(inputs: Inputs, solution: Solution) -> Journal | None:
-    """The plan's side: clearing, sponsor and carry used against aid, fee and carry left. None when all are 0."""
-    plan_id = inputs.run.plan_id
-    amounts = {
-        Account.RUN_CLEARING: solution.charged,
-        Account.SPONSOR_RECEIVABLE: solution.sponsor,
-        Account.CARRY: solution.carry_in - solution.carry_out,
-        Account.AID_PAYABLE: -sum(solution.aids),
-        Account.MANAGEMENT_FEE_INCOME: -sum(solution.fees),
+def plan_journals(inputs: Inputs, outcome: Outcome) -> Iterator[Journal]:
+    """The plan's side of a run, none of whose journals is empty."""
+    if inputs.is_credit:
+        yield from _surplus_journals(inputs, outcome)
+        return
+    paid = {number: aid for number, aid in zip(inputs.claim_numbers, outcome.aids, strict=True) if aid}
+    lines = {
+        Account.RUN_CLEARING: outcome.charged,
+        Account.SPONSOR_RECEIVABLE: outcome.sponsor,
+        Account.CARRY: outcome.carry_in - outcome.carry_out,
+        Account.AID_PAYABLE: -sum(outcome.aids),
+        Account.MANAGEMENT_FEE_INCOME: -sum(outcome.fees),
     }
-    lines = {account_id(plan_id, code): amount for code, amount in amounts.items() if amount}
+    yield from _journal(inputs, "seal", lines, inputs.unit, paid)
+
+
+def _surplus_journals(inputs: Inputs, outcome: Outcome) -> Iterator[Journal]:
+    """What makes the surplus comes into the reserve from the custodian; what is given comes out of it, in its unit.
+
+    Of a surplus given in cover the money stays in the reserve: it pays for that cover.
+    """
+    surplus: Mapping[str, Any] = inputs.run.surplus or {}
+    for name, amount in (
+        ("premiums", surplus["premiums_minor"]),
+        ("claims", -surplus["claims_minor"]),
+        ("costs", -surplus["costs_minor"]),
+    ):
+        lines = {Account.CUSTODIAN_CASH: amount, Account.SURPLUS_RESERVE: -amount}
+        yield from _journal(inputs, name, lines, CURRENCY)
+    given = {
+        Account.SURPLUS_RESERVE: sum(case.aid for case in inputs.cases),
+        Account.RUN_CLEARING: -outcome.charged,
+        Account.CARRY: outcome.carry_in - outcome.carry_out,
+    }
+    yield from _journal(inputs, "seal", given, inputs.unit)
+
+
+def _journal(
+    inputs: Inputs, kind: str, amounts: Mapping[Account, int], unit: int, aid_by_claim: Mapping[int, int] | None = None
+) -> Iterator[Journal]:
+    """The journal of these amounts unless all are 0; `aid_by_claim` is the detail of aid payable."""
+    plan_id = inputs.run.plan_id
+    lines = {account_id(plan_id, code, unit): amount for code, amount in amounts.items() if amount}
     if not lines:
-        return None
-    paid = [(number, aid) for number, aid in zip(inputs.claim_numbers, solution.aids, strict=True) if aid]
-    segments = (
-        (
-            Segment(
-                account_id(plan_id, Account.AID_PAYABLE),
-                np.array([-aid for _, aid in paid], dtype=np.int64),
-                np.array([number for number, _ in paid], dtype=np.int32),
-            ),
-        )
-        if paid
-        else ()
+        return
+    detail = Segment(
+        account_id(plan_id, Account.AID_PAYABLE, unit),
+        np.array([-aid for aid in (aid_by_claim or {}).values()], dtype=np.int64),
+        np.array(list(aid_by_claim or {}), dtype=np.int32),
     )
-    return Journal(
+    yield Journal(
         shard_id=plan_shard(plan_id),
-        key=f"{inputs.run.name}:seal",
-        kind="seal",
+        key=f"{inputs.run.name}:{kind}",
+        kind=kind,
         effective_on=inputs.run.debit_on,
         lines=lines,
-        segments=segments,
+        segments=(detail,) if aid_by_claim else (),
         run_id=inputs.run.run_id,
     )
 
 
-async def check_clearing(connection: AsyncConnection, run: Run) -> None:
+async def check_clearing(connection: AsyncConnection, inputs: Inputs) -> None:
     """The run's clearing account stands at zero over all its journals. Raises DoesNotAddUp."""
-    clearing = account_id(run.plan_id, Account.RUN_CLEARING)
+    run, clearing = inputs.run, inputs.account(Account.RUN_CLEARING)
     left: Any = await connection.scalar(
         select(func.coalesce(func.sum(journal_lines.c.amount), 0)).where(
             journal_lines.c.run_id == run.run_id, journal_lines.c.account_id == clearing

@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 from datetime import datetime
 
-import numpy as np
-from numpy.typing import NDArray
 from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from engine.claims.sharing import release
 from engine.errors import InvalidInput
-from engine.ledger.accounts import Account, account_id, plan_shard
+from engine.ledger.accounts import plan_shard
 from engine.ledger.balances import read_balance, write_balance
-from engine.ledger.journals import Journal, Segment, post, posted_under
+from engine.ledger.journals import Journal, post, posted_under
+from engine.ledger.proof import charged_in
 from engine.ledger.seal import leaf_hashes, sealed_root, tree_root
 from engine.roster.columns import read_tags
 from engine.roster.plan import lock_roster
+from engine.runs.corrections import check_corrected_back
 from engine.runs.posting import Lease, begin_storing
+from engine.runs.recovery import check_not_recovered
 from engine.runs.run import Inputs, Run, frozen_at, inputs_of, lock_run_or_wait, move
-from engine.runs.sealing import check_clearing
+from engine.runs.sealing import PLAN_JOURNALS, check_clearing
 from engine.runs.shards import Phase, ShardClaim, ShardState, begin_phase, finish, renew
 from engine.runs.states import RunEvent, RunState
 from engine.store.audit import record
@@ -48,6 +48,8 @@ async def void(connection: AsyncConnection, run_id: int, *, actor: str, reason: 
     )
     if later is not None:
         raise InvalidInput(f"{run.name} carries over into run {later}; void that first, or refund instead")
+    await check_corrected_back(connection, run)
+    await check_not_recovered(connection, run)
     posted = run_shards.c.state == ShardState.DONE
     await connection.execute(
         update(run_shards)
@@ -75,12 +77,10 @@ async def fail(connection: AsyncConnection, run: Run, failure: str) -> None:
 
 async def reverse_shard(engine: AsyncEngine, inputs: Inputs, claim: ShardClaim, *, lease: Lease) -> None:
     """Post the mirror image of what the run posted on this shard. Raises LeaseLost, NotNow."""
-    receivable = account_id(inputs.run.plan_id, Account.CONTRIBUTIONS_RECEIVABLE)
     async with engine.connect() as connection:
         charged = await posted_under(connection, claim.shard_id, f"{inputs.run.name}:charge")
         tags = await read_tags(connection, claim.shard_id, claim.seats)
-    segments = charged.segments if charged is not None else ()
-    mirrored = _total(segments, claim.seats)
+    mirrored = -charged_in(charged.segments if charged is not None else (), claim.seats)
     root = await asyncio.to_thread(lambda: tree_root(leaf_hashes(mirrored, tags)))
     await renew(engine, claim, lease_seconds=lease.seconds)
     async with engine.begin() as connection:
@@ -90,17 +90,10 @@ async def reverse_shard(engine: AsyncEngine, inputs: Inputs, claim: ShardClaim, 
             return
         posted = await post(connection, _mirror(charged, f"{inputs.run.name}:void"))
         if posted.is_new:
-            before = await read_balance(
-                connection, claim.shard_id, receivable, through_seq=posted.seq, seats=claim.seats
+            after = await read_balance(
+                connection, claim.shard_id, inputs.shares_on, through_seq=posted.seq, seats=claim.seats
             )
-            await write_balance(connection, claim.shard_id, receivable, before)
-
-
-def _total(segments: Sequence[Segment], seats: int) -> NDArray[np.int64]:
-    total = np.zeros(seats, dtype=np.int64)
-    for segment in segments:
-        total -= segment.dense(seats)
-    return total
+            await write_balance(connection, claim.shard_id, inputs.shares_on, after)
 
 
 def _mirror(journal: Journal, key: str) -> Journal:
@@ -117,10 +110,13 @@ def _mirror(journal: Journal, key: str) -> Journal:
 
 async def finish_void(connection: AsyncConnection, run: Run) -> None:
     """Mirror the plan's side of a locked run whose every shard is reversed, and seal the mirror."""
-    sealed = await posted_under(connection, plan_shard(run.plan_id), f"{run.name}:seal")
-    if sealed is not None:
-        await post(connection, _mirror(sealed, f"{run.name}:void"))
-    await check_clearing(connection, run)
+    inputs = await inputs_of(connection, run)
+    for name in PLAN_JOURNALS:
+        there = await posted_under(connection, plan_shard(run.plan_id), f"{run.name}:{name}")
+        if there is not None:
+            key = f"{run.name}:void" if name == "seal" else f"{run.name}:void:{name}"
+            await post(connection, _mirror(there, key))
+    await check_clearing(connection, inputs)
     roots = await connection.scalars(
         select(run_shards.c.root)
         .where(run_shards.c.run_id == run.run_id, run_shards.c.root.is_not(None))
@@ -129,6 +125,5 @@ async def finish_void(connection: AsyncConnection, run: Run) -> None:
     previous = await connection.scalar(select(plans.c.last_root).where(plans.c.plan_id == run.plan_id))
     root = sealed_root(previous, tree_root(list(roots)))
     await connection.execute(update(plans).where(plans.c.plan_id == run.plan_id).values(last_root=root))
-    inputs = await inputs_of(connection, run)
     await release(connection, inputs.claims, run.run_id, on=run.debit_on)
     await move(connection, run, RunEvent.FINISH_VOID, void_root=root)

@@ -14,7 +14,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from engine import claims
-from engine.apportion import DoesNotAddUp, Solution, charge, measure, merge, offsets, solve
+from engine.apportion import DoesNotAddUp, Solution, charge, measure, merge, offsets, pack, solve, unpack
 from engine.claims import ClaimRefused
 from engine.decisions import FourEyes
 from engine.ledger.accounts import Account
@@ -26,7 +26,7 @@ from engine.runs.allowance import seats_of
 from engine.runs.conductor import PHASE_OF, WorkRules, advance, due_runs, work
 from engine.runs.posting import Lease, begin_storing, post_shard
 from engine.runs.preview import approve
-from engine.runs.run import Inputs, PreviewChanged, Run, inputs_of, pack_solution, unpack_solution
+from engine.runs.run import Inputs, PreviewChanged, Run, inputs_of
 from engine.runs.sealing import seal
 from engine.runs.shards import LeaseLost, Phase, ShardClaim, claim_shards
 from engine.runs.states import RunState
@@ -84,9 +84,9 @@ async def tamper(world: World, run: Run, **changed: Any) -> None:
     """Another solution in the place of the one that was approved."""
     packed = (await world.run(run.run_id)).solution
     assert packed is not None
-    solution = replace(unpack_solution(packed), **changed)
+    solution = replace(unpack(packed), **changed)
     await world.sql(
-        "UPDATE share_runs SET solution = :packed WHERE run_id = :run", packed=pack_solution(solution), run=run.run_id
+        "UPDATE share_runs SET solution = :packed WHERE run_id = :run", packed=pack(solution), run=run.run_id
     )
 
 
@@ -430,7 +430,7 @@ async def test_I7_a_sealed_run_is_computed_again_from_what_it_pinned(engine: Asy
     await world.sealed(AUGUST_DEBIT)
     for run in runs:
         solution, charges, root = await recomputed(world, run)
-        assert solution.digest() == unpack_solution(run.solution or b"").digest()
+        assert solution.digest() == unpack(run.solution or b"").digest()
         assert charges == [amounts.tolist() for amounts in await world.charged(run)]
         assert root == run.root
 
