@@ -1,4 +1,4 @@
-"""`fentan claim`: file, publish, object, resolve, pass, reject, withdraw, show, list."""
+"""`fentan claim`: file, publish, object, resolve, pass, reject, withdraw, bill, recover, show, list."""
 
 from __future__ import annotations
 
@@ -6,21 +6,24 @@ import json
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 from datetime import date, datetime
+from fractions import Fraction
 from typing import Annotated, Any, TypeVar
 from zoneinfo import ZoneInfo
 
 import typer
+from pydantic import TypeAdapter, ValidationError
 from rich.console import Console
 from rich.table import Table
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from engine import claims
+from engine.apportion.rate import Rate
 from engine.claims import Claim, Decision, Objection, State
 from engine.cli.options import As
 from engine.cli.shell import in_database
 from engine.errors import InvalidInput
 from engine.money import grouped, to_major, to_minor
-from engine.plans import PlanRules
+from engine.plans import Accident, Deduction, PlanRules
 from engine.roster.columns import membership_on
 from engine.roster.plan import Plan, plan_of, rules_of
 from engine.settings import Settings
@@ -54,6 +57,21 @@ Reason = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why, for 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
+def _rate(text: str) -> Fraction:
+    try:
+        rate: Fraction = TypeAdapter(Rate).validate_python(text)
+    except ValidationError:
+        raise InvalidInput(f"--fault-share {text!r}: write it as exact text like 0.7 or 7/10") from None
+    return rate
+
+
+def _deduction(text: str) -> Deduction:
+    amount, _, reason = text.partition(":")
+    if not reason.strip():
+        raise InvalidInput(f'--deduct {text!r}: write AMOUNT:REASON, like "20000:paid by the state"')
+    return Deduction(to_minor(amount.strip()), reason.strip())
+
+
 @app.command("file")
 def file_claim(
     plan: PlanCode,
@@ -63,9 +81,29 @@ def file_claim(
     aid: Annotated[
         str | None, typer.Option(metavar="AMOUNT", help="A part of the plan's aid for the age; all of it unless given.")
     ] = None,
+    severity: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Where the plan's aid goes by it: one of those it names.")
+    ] = None,
+    award: Annotated[
+        str | None, typer.Option(metavar="AMOUNT", help="Where the plan's aid goes by the fault share: the damage.")
+    ] = None,
+    fault_share: Annotated[
+        Fraction | None, typer.Option(metavar="RATE", parser=_rate, help="The member's part of the fault, like 0.7.")
+    ] = None,
+    compulsory: Annotated[
+        str | None, typer.Option(metavar="AMOUNT", help="With --award: what compulsory cover pays of it.")
+    ] = None,
+    third_party: Annotated[
+        str | None, typer.Option(metavar="AMOUNT", help="With --award: what third-party cover pays of it.")
+    ] = None,
+    deduct: Annotated[
+        list[Deduction] | None,
+        typer.Option(metavar="AMOUNT:REASON", parser=_deduction, help="Comes off the aid; may be given repeatedly."),
+    ] = None,
     on: On = None,
 ) -> None:
     """File a claim of a member who was covered on the day of diagnosis."""
+    accident = _accident(award, fault_share, compulsory, third_party)
 
     async def filed(connection: AsyncConnection) -> Claim:
         found, rules = await _plan(connection, plan)
@@ -81,9 +119,22 @@ def file_claim(
             on=on or _today(rules),
             actor=actor,
             aid_minor=None if aid is None else to_minor(aid),
+            severity=severity,
+            accident=accident,
+            deductions=deduct or (),
         )
 
     _say(_committed(filed))
+
+
+def _accident(
+    award: str | None, fault_share: Fraction | None, compulsory: str | None, third_party: str | None
+) -> Accident | None:
+    if award is None or fault_share is None:
+        if (award, fault_share, compulsory, third_party) != (None,) * 4:
+            raise InvalidInput("give --award and --fault-share together; --compulsory and --third-party only with them")
+        return None
+    return Accident(to_minor(award), fault_share, to_minor(compulsory or "0"), to_minor(third_party or "0"))
 
 
 @app.command()
@@ -162,8 +213,43 @@ def reject(claim: ClaimId, reason: Reason, actor: As, on: On = None) -> None:
 
 @app.command()
 def withdraw(claim: ClaimId, reason: Reason, actor: As, on: On = None) -> None:
-    """Withdraw a claim, from a run too until that is approved. Final."""
+    """Withdraw a claim, from a run too until that is approved. Final; of one shared in part, only what waits."""
     _say(_decided(claim, on, lambda c, _, day: claims.withdraw(c, claim, reason=reason, on=day, actor=actor)))
+
+
+@app.command()
+def bill(
+    claim: ClaimId,
+    amount: Annotated[str, typer.Option(metavar="AMOUNT", help="The stage: at most what is left of the aid.")],
+    actor: As,
+    on: On = None,
+) -> None:
+    """Put the next stage of a claim in, where the plan pays aid as bills come; --on is the notice day of its gate."""
+
+    async def billed(connection: AsyncConnection, rules: PlanRules, day: date) -> Claim:
+        return await claims.bill(connection, claim, rules, to_minor(amount), on=day, actor=actor)
+
+    _say(_decided(claim, on, billed))
+
+
+@app.command()
+def recover(
+    claim: ClaimId,
+    amount: Annotated[str, typer.Option(metavar="AMOUNT", help="What came back: at most what was paid.")],
+    reason: Reason,
+    actor: As,
+    on: On = None,
+) -> None:
+    """Propose that wrongly paid aid came back; it is posted once somebody else approves."""
+    from engine.runs.recovery import propose_recovery
+
+    decision = _decided(
+        claim,
+        on,
+        lambda connection, _, day: propose_recovery(connection, claim, to_minor(amount), reason, on=day, actor=actor),
+    )
+    number = decision.decision_id
+    print(f"decision {number} waits for somebody else: fentan decision approve {number} --as NAME")
 
 
 @app.command()
@@ -191,7 +277,7 @@ def show(claim: ClaimId, as_json: AsJson = False) -> None:
         )
     _print_table(
         ("event", "on", "by", "detail"),
-        [(h.event, h.happened_on, h.actor, ", ".join(f"{k} {v}" for k, v in h.detail.items())) for h in history],
+        [(h.event, h.happened_on, h.actor, ", ".join(f"{k} {_told(v)}" for k, v in h.detail.items())) for h in history],
     )
 
 
@@ -212,14 +298,16 @@ def list_claims(
         _print_json([_plain(claim) for claim in found])
         return
     _print_table(
-        ("claim", "number", "state", "aid", "filed", "notice", "ends", "run"),
+        ("claim", "number", "state", "aid", "shared", "left", "filed", "notice", "ends", "run"),
         [
-            (c.claim_id, c.number, c.state, grouped(c.aid_minor), c.filed_on)
+            (c.claim_id, c.number, c.state)
+            + tuple(map(grouped, (c.aid_minor, c.shared_minor, c.aid_minor - c.shared_minor)))
+            + (c.filed_on,)
             + ((c.notice.notice_on, c.notice.ends_on) if c.notice else ("", ""))
             + (c.run_id or "",)
             for c in found
         ],
-        right=("claim", "number", "aid", "run"),
+        right=("claim", "number", "aid", "shared", "left", "run"),
     )
     print(f"listed: {len(found):,}, aid together {grouped(sum(claim.aid_minor for claim in found))}")
 
@@ -259,14 +347,26 @@ def _say(claim: Claim) -> None:
         f"claim {claim.claim_id} (number {claim.number} of {claim.plan_code}): {claim.state}, "
         f"aid {grouped(claim.aid_minor)}{notice}{run}"
     )
+    if claim.shared_minor or claim.unbilled_minor:
+        gate = f" with the notice of {claim.stage_on}" if claim.stage_on and claim.next_minor else ""
+        came_back = f", came back {grouped(claim.recovered_minor)}" if claim.recovered_minor else ""
+        print(
+            f"  shared {grouped(claim.shared_minor)}, next {grouped(claim.next_minor)}{gate}, "
+            f"left for bills {grouped(claim.unbilled_minor)}{came_back}"
+        )
+
+
+def _told(value: str | int | list[str]) -> str:
+    return "; ".join(value) if isinstance(value, list) else str(value)
 
 
 def _plain(claim: Claim) -> dict[str, Any]:
     """The claim as JSON keys, money as text in major units."""
     fields = asdict(claim)
-    notice, aid_minor = fields.pop("notice"), fields.pop("aid_minor")
-    notice_on, ends_on = notice or (None, None)
-    return fields | {"aid": to_major(aid_minor), "notice_on": notice_on, "notice_ends_on": ends_on}
+    notice_on, ends_on = fields.pop("notice") or (None, None)
+    amounts = {name.removesuffix("_minor"): to_major(fields.pop(name)) for name in list(fields) if "_minor" in name}
+    stages = {"next": to_major(claim.next_minor), "left": to_major(claim.aid_minor - claim.shared_minor)}
+    return fields | amounts | stages | {"notice_on": notice_on, "notice_ends_on": ends_on}
 
 
 def _print_json(value: object) -> None:

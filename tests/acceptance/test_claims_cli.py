@@ -7,13 +7,18 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from datetime import date
 from pathlib import Path
+from zlib import crc32
 
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from engine.cli.quote import load_plan
+from engine.plans import PlanRules
+from engine.roster.members import REF_BUCKETS
 from engine.roster.plan import register_plan
+from tests.integration.worlds import World, alike, build, rules_of_preset
 
 pytestmark = pytest.mark.acceptance
 
@@ -80,7 +85,9 @@ def test_two_claims_from_filing_to_passing(fentan: Fentan, plan: str, tmp_path: 
     resolution = ("claim", "resolve", "1", "1", "--resolution", "unfounded", "--on", "2019-07-10", *bo)
     assert said(fentan(*resolution)) == "claim 1: objection 1 is resolved"
     assert "passed, aid 300,000.00" in said(fentan("claim", "pass", "1", "--on", "2019-07-10", *bo))
-    assert "cannot pass; possible now: withdraw, share" in refused(fentan("claim", "pass", "1", *bo))
+    assert "cannot pass; possible now: withdraw, share, bill, take back, recover" in refused(
+        fentan("claim", "pass", "1", *bo)
+    )
     assert "cannot reject" in refused(fentan("claim", "reject", "1", "--reason", "late", *bo))
     assert "withdrawn" in said(fentan("claim", "withdraw", "2", "--reason", "recovered", *anna))
 
@@ -98,6 +105,89 @@ def test_two_claims_from_filing_to_passing(fentan: Fentan, plan: str, tmp_path: 
     assert said(fentan("claim", "list", "--plan", plan)).endswith("listed: 2, aid together 350,000.00")
     listed = json.loads(said(fentan("claim", "list", "--plan", plan, "--state", "passed", "--json")))
     assert [claim["claim_id"] for claim in listed] == [1]
+
+
+FILE = ("claim", "file", "--member", "M1", "--diagnosed-on", "2019-07-05", "--on", "2019-07-05", "--as", "anna")
+
+
+async def members_of(engine: AsyncEngine, rules: PlanRules, seats: int) -> World:
+    """A plan with these members, the second of whom is found by the reference M1."""
+    world = await build(engine, rules, alike(seats))
+    await world.sql(
+        "INSERT INTO members (plan_id, shard_id, seat, ref_bucket, spell, member_ref)"
+        " VALUES (:plan, :shard, 1, :bucket, 1, 'M1')",
+        plan=world.plan_id,
+        shard=world.shard(1),
+        bucket=crc32(b"M1") % REF_BUCKETS,
+    )
+    return world
+
+
+async def test_stages_and_what_comes_back(fentan: Fentan, engine: AsyncEngine) -> None:
+    rules = rules_of_preset("meituan", aid_stages={"first": "0.2"}, exits=None)
+    world = await members_of(engine, rules, 100)
+    deducted = said(fentan(*FILE, "--plan", "meituan", "--deduct", "20000:paid by the state", "--deduct", "1:a debt"))
+    assert deducted.splitlines() == [
+        "claim 1 (number 1 of meituan): filed, aid 279,999.00",
+        "  shared 0.00, next 55,999.80, left for bills 223,999.20",
+    ]
+    shown = said(fentan("claim", "show", "1"))
+    assert "deducted 20,000.00: paid by the state; deducted 1.00: a debt" in " ".join(shown.split())
+    early = ("claim", "recover", "1", "--amount", "1", "--reason", "none", "--as", "bo")
+    assert "a claim that is filed cannot recover" in refused(fentan(*early))
+    said(fentan("claim", "publish", "1", "--on", "2019-07-06", "--as", "bo"))
+    said(fentan("claim", "pass", "1", "--on", "2019-07-09", "--as", "bo"))
+    await world.sealed(date(2019, 7, 9))
+
+    bill = ("claim", "bill", "1", "--as", "anna")
+    assert "2019-07-16 is not a notice day" in refused(fentan(*bill, "--amount", "9000", "--on", "2019-07-16"))
+    assert "at most 223,999.20, which is left" in refused(fentan(*bill, "--amount", "223999.21", "--on", "2019-07-15"))
+    assert said(fentan(*bill, "--amount", "9000", "--on", "2019-07-15")).splitlines()[1] == (
+        "  shared 55,999.80, next 9,000.00 with the notice of 2019-07-15, left for bills 214,999.20"
+    )
+    proposal = ("claim", "recover", "1", "--reason", "false papers", "--on", "2019-07-12", "--as", "anna")
+    assert "give more than 0 and at most 55,999.80" in refused(fentan(*proposal, "--amount", "60000"))
+    assert said(fentan(*proposal, "--amount", "6000")) == (
+        "decision 1 waits for somebody else: fentan decision approve 1 --as NAME"
+    )
+    said(fentan("decision", "approve", "1", "--as", "bo"))
+    shown = said(fentan("claim", "show", "1"))
+    assert "left for bills 214,999.20, came back 6,000.00" in shown
+    detailed = json.loads(said(fentan("claim", "show", "1", "--json")))
+    names = ("aid", "due", "shared", "next", "left", "recovered", "stage_on")
+    assert {name: detailed[name] for name in names} == {
+        "aid": "279999.00", "due": "64999.80", "shared": "55999.80", "next": "9000.00", "left": "223999.20",
+        "recovered": "6000.00", "stage_on": "2019-07-15",
+    }  # fmt: skip
+
+
+async def test_aid_by_severity_and_by_fault(fentan: Fentan, engine: AsyncEngine) -> None:
+    bands = [
+        {"from_age": 0, "to_age": 59, "severity": name, "amount": aid} for name, aid in (("mild", "5"), ("bad", "9"))
+    ]
+    await members_of(engine, rules_of_preset("meituan", aid=bands, aid_stages=None), 2)
+    await members_of(engine, rules_of_preset("xianghubao", aid=None, fault_share={"at_most": "300000"}), 2)
+    by_severity, by_fault = (*FILE, "--plan", "meituan"), (*FILE, "--plan", "xianghubao")
+    assert "give --severity: meituan knows mild and bad" in refused(fentan(*by_severity))
+    assert said(fentan(*by_severity, "--severity", "mild")).endswith("filed, aid 5.00")
+    formula = ("--award", "1000", "--fault-share", "0.7", "--compulsory", "100.50", "--third-party", "99.50")
+    assert "gives aid by age, not by an award" in refused(fentan(*by_severity, "--severity", "bad", *formula))
+    assert said(fentan(*by_fault, *formula)).endswith("filed, aid 500.00")
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (("--award", "1000"), "give --award and --fault-share together"),
+        (("--compulsory", "1000"), "--compulsory and --third-party only with them"),
+        (("--award", "1", "--fault-share", "seven"), "--fault-share 'seven': write it as exact text like 0.7 or 7/10"),
+        (("--award", "x", "--fault-share", "1"), "'x' is not an amount; write it like 300000 or 0.10"),
+        (("--deduct", "20000"), "--deduct '20000': write AMOUNT:REASON"),
+        (("--deduct", "much:paid by the state"), "'much' is not an amount"),
+    ],
+)
+def test_what_is_said_of_an_aid_is_checked(fentan: Fentan, given: tuple[str, ...], message: str) -> None:
+    assert message in refused(fentan(*FILE, "--plan", "xianghubao", *given))
 
 
 @pytest.mark.parametrize(

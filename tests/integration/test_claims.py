@@ -17,6 +17,7 @@ from engine import claims
 from engine.claims import Claim, ClaimRefused, Event, State
 from engine.errors import InvalidInput
 from engine.plans import NEVER, PlanRules, day_number, parse
+from engine.plans.member_rules import RefundAtEnd, WindDown
 from engine.resources import config_dir
 from engine.store.tables import claim_events, plans, share_runs
 from engine.store.tables import claims as claims_table
@@ -151,6 +152,19 @@ async def test_a_diagnosis_after_the_plan_ended_is_refused(
     with pytest.raises(ClaimRefused, match="takes diagnoses made by 2022-01-28"):
         await file(connection, plan_id, rules, diagnosed_on=date(2022, 1, 29), on=date(2022, 2, 1))
     assert (await file(connection, plan_id, rules, diagnosed_on=date(2022, 1, 28), on=date(2022, 2, 1))).number == 1
+
+
+@pytest.mark.parametrize(("on", "taken"), [(date(2022, 7, 27), True), (date(2022, 7, 28), False)])
+async def test_a_plan_that_ended_takes_claims_for_a_while(
+    connection: AsyncConnection, plan_id: int, rules: PlanRules, on: date, taken: bool
+) -> None:
+    end = WindDown(announced_on=date(2021, 12, 28), claims_within_days=180, refund=RefundAtEnd.NOTHING)
+    ending = rules.model_copy(update={"wind_down": end})
+    if taken:
+        assert (await file(connection, plan_id, ending, diagnosed_on=date(2022, 1, 28), on=on)).number == 1
+    else:
+        with pytest.raises(ClaimRefused, match="ended on 2022-01-28 and took claims until 2022-07-27"):
+            await file(connection, plan_id, ending, diagnosed_on=date(2022, 1, 28), on=on)
 
 
 @pytest.mark.parametrize(
