@@ -15,6 +15,7 @@ from rich.progress import Progress
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from engine.cli.payers import Paid, read_paid
 from engine.cli.shell import in_database
 from engine.errors import InvalidInput
 from engine.ledger.proof import Proof, prove, verify_proof
@@ -75,13 +76,13 @@ def show_trial_balance(
 def show_member(ref: MemberRef, plan: PlanOrOnly = None, as_json: AsJson = False) -> None:
     """One member's statement: every entry on every subledger, and what the sponsor paid in their place."""
 
-    async def read(connection: AsyncConnection) -> tuple[str, list[Statement]]:
+    async def read(connection: AsyncConnection) -> tuple[str, list[tuple[Statement, Paid]]]:
         found = await plan_or_only(connection, plan)
         return found.code, await _statements(connection, found.plan_id, ref)
 
     code, statements = _reading(read)
     if as_json:
-        _print_json({"plan": code, "member": ref, "seats": [_statement_json(statement) for statement in statements]})
+        _print_json({"plan": code, "member": ref, "seats": [_statement_json(*statement) for statement in statements]})
     else:
         _print_statements(Console(), ref, statements)
 
@@ -218,9 +219,10 @@ async def _seats(connection: AsyncConnection, plan_id: int, ref: str) -> list[tu
     return seats
 
 
-async def _statements(connection: AsyncConnection, plan_id: int, ref: str) -> list[Statement]:
-    """One for each of the member's spells."""
-    return [await read_statement(connection, *seat) for seat in await _seats(connection, plan_id, ref)]
+async def _statements(connection: AsyncConnection, plan_id: int, ref: str) -> list[tuple[Statement, Paid]]:
+    """One for each of the member's spells, and who paid for whom in it."""
+    statements = [await read_statement(connection, *seat) for seat in await _seats(connection, plan_id, ref)]
+    return [(statement, await read_paid(connection, plan_id, statement)) for statement in statements]
 
 
 async def _entries_wanted(
@@ -272,8 +274,11 @@ def _trial_balance_json(plan: str, lines: Sequence[TrialLine]) -> dict[str, Any]
     }
 
 
-def _statement_json(statement: Statement) -> dict[str, Any]:
-    entries = [_entry_json(entry) | {"balance": to_major(balance)} for entry, balance in statement.running()]
+def _statement_json(statement: Statement, paid: Paid) -> dict[str, Any]:
+    entries = [
+        _entry_json(entry) | {"balance": to_major(balance), "paid_by": paid.payer_of(entry)}
+        for entry, balance in statement.running()
+    ]
     for entry in entries:
         del entry["shard"], entry["seat"]
     return {
@@ -281,6 +286,10 @@ def _statement_json(statement: Statement) -> dict[str, Any]:
         "owed": to_major(statement.owed),
         "waived": to_major(statement.waived),
         "entries": entries,
+        "paid_for_others": [
+            {"run": debit.run_id, "date": debit.debit_on, "member": debit.member, "amount": to_major(debit.amount)}
+            for debit in paid.for_others
+        ],
     }
 
 
@@ -310,16 +319,27 @@ def _print_json(value: object) -> None:
     print(json.dumps(value, ensure_ascii=False, indent=2, default=str))
 
 
-def _print_statements(console: Console, ref: str, statements: Sequence[Statement]) -> None:
+def _print_statements(console: Console, ref: str, statements: Sequence[tuple[Statement, Paid]]) -> None:
     columns = ("date", "kind", "run", "account", "amount", "balance")
-    for statement in statements:
+    for statement, paid in statements:
         _say(console, f"{ref}, seat {statement.seat:,}")
         rows = [
-            (entry.effective_on, entry.kind, entry.run_id, entry.account.title, grouped(entry.amount), grouped(balance))
+            (
+                *(entry.effective_on, f"{entry.kind}{_on_account(paid, entry)}", entry.run_id, entry.account.title),
+                *(grouped(entry.amount), grouped(balance)),
+            )
             for entry, balance in statement.running()
         ]
         _print_table(console, columns, rows, right=("run", "amount", "balance"))
         _say(console, f"owes {grouped(statement.owed)}; the sponsor paid {grouped(statement.waived)} that was waived")
+        for debit in paid.for_others:
+            _say(console, f"paid {grouped(debit.amount)} for {debit.member} in run {debit.run_id}")
+
+
+def _on_account(paid: Paid, entry: Entry) -> str:
+    """Whose account the share is debited to, where it is not the member's."""
+    payer = paid.payer_of(entry)
+    return "" if payer is None else f" on {payer}'s account"
 
 
 def _print_table(

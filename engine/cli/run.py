@@ -17,7 +17,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from rich.table import Column, Table
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from engine.cli import slots
+from engine.cli import payers, slots
 from engine.cli.options import As
 from engine.cli.shell import in_database, notify
 from engine.decisions import Decision, DecisionState
@@ -36,6 +36,7 @@ from engine.runs.voiding import void as void_run
 from engine.settings import Settings
 
 app = typer.Typer(no_args_is_help=True, help="Share runs: plan, preview, approve by another, watch, void.")
+app.command()(payers.payers)
 app.command()(slots.slots)
 app.command()(slots.skip)
 console = Console(markup=False)

@@ -201,6 +201,16 @@ async def find_seats(connection: AsyncConnection, plan_id: int, member_ref: str)
     return [(row.shard_id, row.seat) for row in found]
 
 
+async def ref_of(connection: AsyncConnection, plan_id: int, seat: int) -> str:
+    """The reference of who sits there. Raises InvalidInput when nobody does."""
+    line = func.split_part(member_columns.c.member_refs, "\n", seat % SHARD_SEATS + 1)
+    shard_id = plan_id * PLAN_STRIDE + 1 + seat // SHARD_SEATS
+    found: str | None = await connection.scalar(select(line).where(member_columns.c.shard_id == shard_id))
+    if not found:
+        raise InvalidInput(f"nobody has seat {seat} of the plan")
+    return found
+
+
 async def last_seats(connection: AsyncConnection, plan_id: int, refs: pa.StringArray) -> NDArray[np.int64]:
     """int64[n]: the seat of the last spell of each of the members, -1 for who is none; no reference may be null."""
     if not len(refs):

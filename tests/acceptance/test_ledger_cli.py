@@ -158,8 +158,10 @@ def test_a_members_statement(sealed: Fentan) -> None:
                         "name": "sponsor waivers",
                         "amount": "1234.56",
                         "balance": "1234.56",
+                        "paid_by": None,
                     }
                 ],
+                "paid_for_others": [],
             }
         ],
     }

@@ -1,0 +1,217 @@
+"""Who owed and who pays: the debits of a sealed run, each on the account of the member or of the family payer.
+
+A share stays its seat's: its caps, its balance, and what becomes of it when the debit fails. Only the account that is
+debited is the payer's (SCHEMES: xianghubao, the payer's own share first, then the family in joining order).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import and_, bindparam, select, text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from engine.errors import InvalidInput
+from engine.ledger.accounts import Account, account_id
+from engine.ledger.journals import posted_under
+from engine.ledger.statement import shard_of
+from engine.plans.days import day_number
+from engine.roster.columns import ALONE, DAY, Paying, read_paying, value_at, value_in
+from engine.runs.run import Run
+from engine.runs.states import RunState
+from engine.store.tables import PLAN_STRIDE, SHARD_SEATS, roster, run_shards, share_runs
+
+
+@dataclass(frozen=True)
+class Instructions:
+    """n debits in their order: by payer, the payer's own share first, then the family as they joined.
+
+    `payer_seat`: int32[n], whose account; `seat`: int32[n], whose share; `amount_minor`: int64[n]; `shares_from`:
+    int32[n], the day number the seat joined.
+    """
+
+    payer_seat: NDArray[np.int32]
+    seat: NDArray[np.int32]
+    amount_minor: NDArray[np.int64]
+    shares_from: NDArray[np.int32]
+
+    def __len__(self) -> int:
+        return len(self.seat)
+
+    def ordered(self) -> Instructions:
+        """The same in the order of debit."""
+        order = np.lexsort((self.seat, self.shares_from, self.seat != self.payer_seat, self.payer_seat))
+        return self.chosen(order)
+
+    def chosen(self, which: NDArray[Any]) -> Instructions:
+        """Those of these indexes, or where the bool[n] is set."""
+        return Instructions(self.payer_seat[which], self.seat[which], self.amount_minor[which], self.shares_from[which])
+
+
+@dataclass(frozen=True)
+class Totals:
+    """A run's debits: how many, on how many accounts, how many of them for another, and minor units."""
+
+    instructions: int
+    payers: int
+    family_shares: int
+    amount_minor: int
+    family_minor: int
+
+
+async def instructions_of(connection: AsyncConnection, run: Run, shard_id: int) -> Instructions:
+    """The debits for the shares of one shard's seats, at the roster version the run pinned.
+
+    Whose share the sponsor paid is not there, nor are draws on prepaid balances and what a credit run gives. A payer
+    pays while in force and paying alone; who left, or is paid for by another, pays for nobody on that debit day, and
+    the family each for themselves. Raises InvalidInput for a run that is not sealed.
+    """
+    if run.state is not RunState.SEALED:
+        raise InvalidInput(f"{run.name} is {run.state}; only a sealed run says who is debited")
+    journal = await posted_under(connection, shard_id, f"{run.name}:charge")
+    receivable = account_id(run.plan_id, Account.CONTRIBUTIONS_RECEIVABLE)
+    owed = [segment for segment in (journal.segments if journal else ()) if segment.account_id == receivable]
+    paying = await read_paying(connection, shard_id, await _version(connection, run, shard_id))
+    seats = len(paying.shares_from)
+    amounts = owed[0].dense(seats) if owed else np.zeros(seats, np.int64)
+    debited = np.flatnonzero(amounts)
+    seat = ((shard_id % PLAN_STRIDE - 1) * SHARD_SEATS + debited).astype(np.int32)
+    named = paying.payer[debited]
+    payer = np.where(await _pays(connection, run, shard_id, paying, named), named, seat)
+    return Instructions(payer, seat, amounts[debited], paying.shares_from[debited]).ordered()
+
+
+async def of_payer(connection: AsyncConnection, run: Run, payer_seat: int) -> Instructions:
+    """The debits on one member's account, in their order: their own share and those of their family, in any shard."""
+    found = []
+    for shard_id in await _shards_naming(connection, run, payer_seat):
+        there = await instructions_of(connection, run, shard_id)
+        found.append(there.chosen(there.payer_seat == payer_seat))
+    payer, seat, amounts, days = (
+        np.concatenate([getattr(each, name) for each in found])
+        for name in ("payer_seat", "seat", "amount_minor", "shares_from")
+    )
+    return Instructions(payer, seat, amounts, days).ordered()
+
+
+async def totals_of(connection: AsyncConnection, run: Run) -> Totals:
+    """What the run's debits come to, over all shards."""
+    instructions = family_shares = amount = family = 0
+    shards = list(await connection.scalars(_SHARDS, {"of_run": run.run_id}))
+    pays = np.zeros(max((shard_id % PLAN_STRIDE for shard_id in shards), default=0) * SHARD_SEATS, np.bool_)
+    for shard_id in shards:
+        there = await instructions_of(connection, run, shard_id)
+        others = there.payer_seat != there.seat
+        pays[there.payer_seat] = True
+        instructions += len(there)
+        family_shares += int(np.count_nonzero(others))
+        amount += int(there.amount_minor.sum())
+        family += int(there.amount_minor[others].sum())
+    return Totals(instructions, int(np.count_nonzero(pays)), family_shares, amount, family)
+
+
+async def payers_of_seat(connection: AsyncConnection, shard_id: int, seat: int) -> dict[int, int]:
+    """Who paid for one seat: run → the payer's seat, of the sealed runs in which it was not the member."""
+    named = {run_id: payer for run_id, payer, *_ in await _paying_at(connection, shard_id, seat) if payer != ALONE}
+    paid: dict[int, int] = {}
+    for payer in set(named.values()):
+        for run_id, own, shares_from, ended_on, debit_day in await _paying_at(
+            connection, shard_of(shard_id // PLAN_STRIDE, payer), payer
+        ):
+            if named.get(run_id) == payer and own == ALONE and shares_from <= debit_day < ended_on:
+                paid[run_id] = payer
+    return paid
+
+
+async def family_of(connection: AsyncConnection, plan_id: int, payer_seat: int) -> list[int]:
+    """The seats that ever named this one as their payer in a sealed run, in seat order."""
+    pinned = (
+        select(run_shards.c.shard_id, run_shards.c.roster_version)
+        .distinct()
+        .join(share_runs, share_runs.c.run_id == run_shards.c.run_id)
+        .where(share_runs.c.plan_id == plan_id, share_runs.c.state == RunState.SEALED)
+        .subquery()
+    )
+    found = await connection.execute(
+        select(roster.c.shard_id, roster.c.payer)
+        .join(pinned, and_(roster.c.shard_id == pinned.c.shard_id, roster.c.version == pinned.c.roster_version))
+        .where(roster.c.shard_id.between(plan_id * PLAN_STRIDE, (plan_id + 1) * PLAN_STRIDE - 1), _NAMES),
+        {"stored": _stored(payer_seat)},
+    )
+    seats = {
+        (row.shard_id % PLAN_STRIDE - 1) * SHARD_SEATS + position
+        for row in found
+        for position in np.flatnonzero(np.frombuffer(row.payer, DAY) == payer_seat).tolist()
+    }
+    return sorted(seats)
+
+
+_PINNED = and_(roster.c.shard_id == run_shards.c.shard_id, roster.c.version == run_shards.c.roster_version)
+
+_NAMES = text("position(:stored IN roster.payer) > 0")
+"""The four bytes of a seat stand somewhere in the column: few rows pass, and each is looked at."""
+
+_SHARDS = (
+    select(run_shards.c.shard_id).where(run_shards.c.run_id == bindparam("of_run")).order_by(run_shards.c.shard_id)
+)
+
+
+def _stored(seat: int) -> bytes:
+    return np.array(seat, DAY).tobytes()
+
+
+async def _shards_naming(connection: AsyncConnection, run: Run, payer_seat: int) -> list[int]:
+    """The run's shards in which a seat may have this payer, or is it."""
+    own = shard_of(run.plan_id, payer_seat)
+    naming = select(run_shards.c.shard_id).join(roster, _PINNED).where(run_shards.c.run_id == run.run_id, _NAMES)
+    return sorted({own, *await connection.scalars(naming, {"stored": _stored(payer_seat)})})
+
+
+async def _version(connection: AsyncConnection, run: Run, shard_id: int) -> int:
+    """The roster version that the run pinned."""
+    version: int | None = await connection.scalar(
+        select(run_shards.c.roster_version).where(run_shards.c.shard_id == shard_id, run_shards.c.run_id == run.run_id)
+    )
+    if version is None:
+        raise InvalidInput(f"shard {shard_id} is none of {run.name}")
+    return version
+
+
+async def _pays(
+    connection: AsyncConnection, run: Run, shard_id: int, here: Paying, named: NDArray[np.int32]
+) -> NDArray[np.bool_]:
+    """bool[n]: whether the payer named (int32[n] seats, ALONE for none) pays on the run's debit day."""
+    pays, day = np.zeros(len(named), np.bool_), day_number(run.debit_on)
+    numbers = np.where(named == ALONE, 0, named // SHARD_SEATS + 1)
+    for number in np.unique(numbers[numbers > 0]).tolist():
+        there = run.plan_id * PLAN_STRIDE + number
+        columns = here
+        if there != shard_id:
+            columns = await read_paying(connection, there, await _version(connection, run, there))
+        rows = np.flatnonzero(numbers == number)
+        at = named[rows] % SHARD_SEATS
+        in_force = (columns.shares_from[at] <= day) & (day < columns.ended_on[at])
+        pays[rows] = in_force & (columns.payer[at] == ALONE)
+    return pays
+
+
+async def _paying_at(connection: AsyncConnection, shard_id: int, seat: int) -> Sequence[tuple[int, int, int, int, int]]:
+    """One seat in each sealed run: run, payer (ALONE for none), the days it shares from and ends, the debit day."""
+    names = ("payer", "shares_from", "ended_on")
+    position = seat % SHARD_SEATS
+    found = await connection.execute(
+        select(share_runs.c.run_id, share_runs.c.debit_on, *(value_at(roster.c[name], position) for name in names))
+        .join(run_shards, run_shards.c.run_id == share_runs.c.run_id)
+        .join(roster, _PINNED)
+        .where(run_shards.c.shard_id == shard_id, share_runs.c.state == RunState.SEALED)
+        .order_by(share_runs.c.run_id)
+    )
+    return [
+        (run_id, value_in(payer) if payer else ALONE, value_in(shares_from), value_in(ended_on), day_number(debit_on))
+        for run_id, debit_on, payer, shares_from, ended_on in found
+        if shares_from  # the seat was given before the run froze
+    ]
