@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
+from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,15 +18,23 @@ from engine.money import BIGINT_MAX, decimal_text, grouped, to_major, to_minor
 from engine.resources import config_dir
 
 if TYPE_CHECKING:
-    from engine.apportion import Case, Solution
+    from engine.apportion import Case, Group, Solution, Terms
     from engine.plans import PlanRules
 
 CASES_MAX = 100_000
 
+CAPS = ("per_case", "per_run", "per_year", "balance")
+"""The names of the caps, in the order they are reported."""
+
 
 def quote(
     plan: Annotated[str, typer.Option(metavar="CODE", help="A plan of config/plans, or a path to a TOML file.")],
-    aid: Annotated[list[str], typer.Option(metavar="AMOUNT[xN]", help="300000, or 300000x50 for fifty. Repeatable.")],
+    aid: Annotated[
+        list[str],
+        typer.Option(
+            metavar="AMOUNT[xN]", help="300000, or 300000x50 for fifty; where members get a surplus, that. Repeatable."
+        ),
+    ],
     members: Annotated[
         int | None, typer.Option(metavar="N", min=1, max=BIGINT_MAX, help="How many members share.")
     ] = None,
@@ -38,13 +47,18 @@ def quote(
     own_cap: Annotated[
         str | None, typer.Option(metavar="AMOUNT", help="With it: the cap of who asks, one member or N alike.")
     ] = None,
+    balance: Annotated[
+        str | None, typer.Option(metavar="AMOUNT", help="Prepaid plans: what every member has; else it suffices.")
+    ] = None,
     carry: Annotated[str, typer.Option(metavar="AMOUNT", help="Carry from the run before.")] = "0",
-    on: Annotated[str | None, typer.Option(metavar="DATE", help="The debit day; its year's cap applies.")] = None,
+    on: Annotated[
+        str | None, typer.Option(metavar="DATE", help="The debit day: its year's cap applies, and a wind-down.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Say what each member would pay for these cases."""
     rules = load_plan(plan)
-    pool = Pool(tuple(_cases(aid)), to_minor(carry), _year(on, rules))
+    pool = Pool(tuple(_cases(aid)), to_minor(carry), _day(on, rules), _balance(balance, rules))
     if cap_sum is not None and own_cap is not None and not tier:
         answer, who = answer_by_cap(rules, members or 1, to_minor(own_cap), to_minor(cap_sum), pool), members or 1
     elif cap_sum is None and own_cap is None and (members is None) == bool(tier):
@@ -56,17 +70,38 @@ def quote(
         typer.echo(json.dumps(answer, indent=2))
         return
     typer.echo(f"{rules.name} ({rules.code}), {who:,} member{'s' if who > 1 else ''}")
-    for label, text in _table(rules, answer):
+    for label, text in _table(rules, pool, answer):
         typer.echo(f"{label:<12}{text:>24}")
 
 
 @dataclass(frozen=True)
 class Pool:
-    """What is shared: aids and carry-in in minor units; `year` picks the yearly caps, with nothing used of them."""
+    """What is shared: aids (or a surplus), carry-in and everybody's balance, in minor units.
+
+    `on`: the debit day, whose yearly caps hold, with nothing used of them; None: today, and members share even where
+    the plan has ended. `balance`: None where nothing is prepaid, or all balances suffice.
+    """
 
     aids: tuple[int, ...]
     carry_in: int
-    year: int
+    on: date | None = None
+    balance: int | None = None
+
+    @property
+    def year(self) -> int:
+        """Whose yearly caps hold; without a day the question is about now: a cap without an end applies."""
+        return (self.on or datetime.now(UTC)).year
+
+
+@dataclass
+class Part:
+    """What each of so many members of a tier pays (or gets) over all cases: whole and exact, in minor units."""
+
+    members: int
+    charge: int = 0
+    exact: Fraction = Fraction(0)
+    capped_by: str | None = None
+    caps_hit: set[str] = field(default_factory=set)
 
 
 def preset_codes() -> list[str]:
@@ -91,35 +126,103 @@ def load_plan(plan: str) -> PlanRules:
 def answer_to(rules: PlanRules, counts: Mapping[int, int], pool: Pool) -> dict[str, Any]:
     """The quote for so many members of each tier as JSON keys, money as text in major units.
 
-    `share`, `exact` and `capped_by` are those of who pays most; with several tiers `tiers` has each.
+    `share`, `exact` and `capped_by` (the cap that decides) are those of who pays most; `caps_hit` names every cap that
+    binds; with several tiers `tiers` has each. Raises InvalidInput where nobody shares and the plan holds such a run.
     """
-    from engine.apportion import Histogram, merge, solve
-    from engine.plans import run_cap, terms, year_cap
-
-    caps = {tier: {"per_run": run_cap(rules), "per_year": year_cap(rules, pool.year, tier)} for tier in counts}
-    least = {
-        tier: min(((cap, name) for name, cap in named.items() if cap is not None), default=(None, None))
-        for tier, named in caps.items()
-    }
-    histogram = merge(Histogram.alike(count, least[tier][0], tier) for tier, count in counts.items())
-    solution = solve(histogram, (0,), _shared_cases(rules, pool), terms(rules), pool.carry_in)
-    shares = {
-        rules.tiers[group.tier].code: {
-            "members": group.seats,
-            "share": to_major(group.charge + ((group.class_, group.tier) in solution.odd_units)),
-            "exact": decimal_text(group.taken),
-            "capped_by": least[group.tier][1] if group.allowance_capped else "per_case" if group.case_capped else None,
-        }
-        for group in sorted(solution.groups, key=lambda group: group.charge, reverse=True)
-    }
-    (most, *others) = shares.values()
+    parts = {tier: Part(count) for tier, count in counts.items()}
+    solutions: list[Solution] = []
+    for aids in _rounds(rules, pool):
+        carry_in = solutions[-1].carry_out if solutions else pool.carry_in
+        solutions.append(_round(rules, parts, replace(pool, aids=aids, carry_in=carry_in)))
+    ordered = sorted(parts.items(), key=lambda part: part[1].charge, reverse=True)
+    shares = {rules.tiers[tier].code: {"members": part.members, **_share(part)} for tier, part in ordered}
+    capped_by = next((part.capped_by for _, part in ordered if part.capped_by), None)
+    most = _share(ordered[0][1])
     answer = {
         "share": most["share"],
         "exact": most["exact"],
-        **_totals(solution),
-        "capped_by": next((each["capped_by"] for each in (most, *others) if each["capped_by"]), None),
+        **_totals(solutions),
+        "capped_by": capped_by,
+        "caps_hit": [name for name in CAPS if any(name in part.caps_hit for part in parts.values())],
     }
     return answer if len(rules.tiers) == 1 else answer | {"tiers": shares}
+
+
+def _rounds(rules: PlanRules, pool: Pool) -> list[tuple[int, ...]]:
+    """The aids that are shared together: those of a period, one of an event plan, all surplus of a quarter."""
+    from engine.plans.rules import Trigger
+
+    if rules.surplus is not None:
+        return [(sum(pool.aids) * rules.surplus.cover_per_unit,)]
+    return [(aid,) for aid in pool.aids] if rules.share.trigger is Trigger.EVENT else [pool.aids]
+
+
+def _round(rules: PlanRules, parts: Mapping[int, Part], pool: Pool) -> Solution:
+    """Share one round, on the balances the rounds before left, and put into the parts what it adds to them."""
+    from engine.apportion import Histogram, give, merge, solve
+    from engine.plans.answers import floor_minor
+
+    shares, floor = _members_share(rules, pool), floor_minor(rules)
+    caps = {tier: _caps(rules, tier, part, pool) for tier, part in parts.items()}
+    live = [tier for tier in parts if shares and caps[tier].get("balance", floor) >= floor]
+    histogram = merge(
+        Histogram.alike(parts[tier].members, min(caps[tier].values(), default=None), tier) for tier in live
+    )
+    cases, money = _shared_cases(rules, pool), _terms(rules, pool)
+    if rules.surplus is None:
+        solution = solve(histogram, (0,), cases, money, pool.carry_in)
+    else:
+        solution = give(histogram, cases[0], money, pool.carry_in)
+    if solution.no_sharers and shares and rules.share.no_sharers == "hold":
+        why = "the tiers given weigh nothing" if live else f"no balance reaches the floor of {to_major(floor)}"
+        raise InvalidInput(f"nobody shares a case of {to_major(pool.aids[0])}: {why}, and the plan holds such a run")
+    for group in solution.groups:
+        odd = (group.class_, group.tier) in solution.odd_units
+        _add(parts[group.tier], group, group.charge + odd, caps[group.tier])
+    return solution
+
+
+def _add(part: Part, group: Group, charge: int, caps: Mapping[str, int]) -> None:
+    part.charge += charge
+    part.exact += group.taken
+    if group.allowance_capped:
+        part.capped_by = min(caps, key=lambda name: caps[name])
+        part.caps_hit |= {name for name, cap in caps.items() if cap < group.share or cap == group.allowance}
+    if group.case_capped:
+        part.capped_by = part.capped_by or "per_case"
+        part.caps_hit.add("per_case")
+
+
+def _caps(rules: PlanRules, tier: int, part: Part, pool: Pool) -> dict[str, int]:
+    """What a seat of the tier can be charged at most in this round, by the name of each cap that stands."""
+    from engine.plans import run_cap, year_cap
+
+    balance = None if pool.balance is None else pool.balance - part.charge
+    named = {"per_run": run_cap(rules), "per_year": year_cap(rules, pool.year, tier), "balance": balance}
+    return {name: cap for name, cap in named.items() if cap is not None}
+
+
+def _members_share(rules: PlanRules, pool: Pool) -> bool:
+    from engine.plans.answers import members_share
+
+    return pool.on is None or members_share(rules, pool.on)
+
+
+def _terms(rules: PlanRules, pool: Pool) -> Terms:
+    from engine.apportion import OverCap
+    from engine.plans import terms
+
+    # Once members share no more the sponsor pays, in a plan that else reduces the aid too.
+    return terms(rules) if _members_share(rules, pool) else replace(terms(rules), over_cap=OverCap.SPONSOR)
+
+
+def _share(part: Part) -> dict[str, Any]:
+    return {
+        "share": to_major(part.charge),
+        "exact": decimal_text(part.exact),
+        "capped_by": part.capped_by,
+        "caps_hit": [name for name in CAPS if name in part.caps_hit],
+    }
 
 
 def answer_by_cap(rules: PlanRules, members: int, own_cap: int, cap_sum: int, pool: Pool) -> dict[str, Any]:
@@ -146,10 +249,11 @@ def answer_by_cap(rules: PlanRules, members: int, own_cap: int, cap_sum: int, po
     return {
         "share": to_major(own.charge),
         "exact": decimal_text(own.taken),
-        **_totals(solution),
+        **_totals([solution]),
         "charged": to_major(own.charge * members),
         "carry_out": None,
         "capped_by": "per_year" if own.allowance_capped else None,
+        "caps_hit": ["per_year"] if own.allowance_capped else [],
     }
 
 
@@ -160,13 +264,13 @@ def _shared_cases(rules: PlanRules, pool: Pool) -> list[Case]:
     return [Case(aid, 0, case_cap(rules)) for aid in pool.aids]
 
 
-def _totals(solution: Solution) -> dict[str, Any]:
+def _totals(solutions: Sequence[Solution]) -> dict[str, Any]:
     return {
-        "charged": to_major(solution.charged),
-        "fee": to_major(sum(solution.fees)),
-        "carry_out": to_major(solution.carry_out),
-        "sponsor": to_major(solution.sponsor),
-        "aid_paid": to_major(sum(solution.aids)),
+        "charged": to_major(sum(solution.charged for solution in solutions)),
+        "fee": to_major(sum(sum(solution.fees) for solution in solutions)),
+        "carry_out": to_major(solutions[-1].carry_out),
+        "sponsor": to_major(sum(solution.sponsor for solution in solutions)),
+        "aid_paid": to_major(sum(sum(solution.aids) for solution in solutions)),
     }
 
 
@@ -202,22 +306,40 @@ def _cases(texts: list[str]) -> list[int]:
     return aids
 
 
-def _year(on: str | None, rules: PlanRules) -> int:
-    if on is None:
-        # Without a day the question is about now: a cap without an end applies.
-        return datetime.now(UTC).year
+def _day(on: str | None, rules: PlanRules) -> date | None:
     try:
-        return date.fromisoformat(on).year
+        return None if on is None else date.fromisoformat(on)
     except ValueError:
         raise InvalidInput(f"--on {on}: write the day like {rules.starts_on}") from None
 
 
-def _table(rules: PlanRules, answer: dict[str, Any]) -> list[tuple[str, str]]:
-    labels = {"charged": "charged", "fee": "of it, fee", "aid_paid": "aid paid", "sponsor": "sponsor pays"}
-    labels |= {"carry_out": "carry out"}
-    payer = "at most" if "tiers" in answer else "each pays"
-    rows = [(payer, f"{answer['share']} {rules.currency}"), ("exactly", answer["exact"])]
+def _balance(balance: str | None, rules: PlanRules) -> int | None:
+    if balance is None:
+        return None
+    if rules.prepaid is None:
+        raise InvalidInput(f"--balance {balance}: in {rules.code} nothing is prepaid; leave it out")
+    if (held := to_minor(balance)) < rules.prepaid.floor:
+        floor = to_major(rules.prepaid.floor)
+        raise InvalidInput(f"--balance {balance}: give {floor} or more; below that {rules.code} freezes a member")
+    return held
+
+
+def _table(rules: PlanRules, pool: Pool, answer: dict[str, Any]) -> list[tuple[str, str]]:
+    if rules.surplus is not None:
+        verb, labels = "get", {"charged": "given", "carry_out": "carry out"}
+        unit = "of cover" if rules.surplus.benefit == "cover" else rules.currency
+    else:
+        verb, unit = "pay", rules.currency
+        labels = {"charged": "charged", "fee": "of it, fee", "aid_paid": "aid paid", "sponsor": "sponsor pays"}
+        labels |= {"carry_out": "carry out"}
+    most = "at most" if "tiers" in answer else f"each {verb}s"
+    rows = [(most, f"{answer['share']} {unit}"), ("exactly", answer["exact"])]
     rows += [(label, grouped(to_minor(answer[key]))) for key, label in labels.items() if answer[key] is not None]
-    rows.append(("capped by", (answer["capped_by"] or "nothing").replace("_", " ")))
+    if rules.surplus is None:
+        asked = sum(pool.aids)
+        if to_minor(answer["aid_paid"]) < asked:
+            rows.append(("aid asked", grouped(asked)))
+        names = [answer["capped_by"], *(name for name in answer["caps_hit"] if name != answer["capped_by"])]
+        rows.append(("capped by", ", also ".join(name.replace("_", " ") for name in names if name) or "nothing"))
     tiers = answer.get("tiers", {})
-    return rows + [(code, f"{each['members']:,} pay {each['share']}") for code, each in tiers.items()]
+    return rows + [(code, f"{each['members']:,} {verb} {each['share']}") for code, each in tiers.items()]

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import pairwise
 
-from engine.apportion.terms import CapBasis, Rounding
+from engine.apportion.terms import CapBasis, OverCap, Rounding
 from engine.plans.member_rules import Benefit, Direction, Funding, RefundAtEnd
-from engine.plans.rules import TIERS_MAX, CapYear, Debit, Gate, Notice, PlanRules, ShareKey, TierBy, Trigger
+from engine.plans.rules import TIERS_MAX, CapYear, Debit, Gate, NoSharers, Notice, PlanRules, ShareKey, TierBy, Trigger
 
 _MONTH_DAYS = (31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
 
@@ -52,6 +52,8 @@ def _days(rules: PlanRules) -> Iterator[str]:
             yield f"{name}.days_of_month: none comes in these months; give a day that one of {name}.months has"
     if rules.share.gate is Gate.KEPT_FROM_LAST_PERIOD and rules.debit.days_of_month is None:
         yield "share.gate: kept_from_last_period needs debit.days_of_month, which make the periods; or give notice_day"
+    if rules.share.gate is Gate.KEPT_FROM_LAST_PERIOD and rules.waivers:
+        yield "waivers: with share.gate kept_from_last_period a run does not tell who joined by a day; leave them out"
 
 
 def _comes(days: Notice | Debit) -> bool:
@@ -111,6 +113,9 @@ def _runs(rules: PlanRules) -> Iterator[str]:
         yield "caps.year: there is no cap per year that it would be about; leave it out, or give caps.per_year"
     if caps.unit != 1 and caps.basis is CapBasis.HEAD:
         yield "caps.unit: counts with caps.basis weight; leave it out, or give that basis"
+    bearer = share.fallback if share.over_cap is OverCap.REDISTRIBUTE else share.over_cap
+    if share.no_sharers is NoSharers.SPONSOR and bearer is not OverCap.SPONSOR:
+        yield f"share.no_sharers: where the rest is for {bearer} nobody pays in place of all; give hold"
     if share.rounding is Rounding.DOWN and rules.direction is Direction.DEBIT:
         yield "share.rounding: down is for direction credit; give up, half_up or exact"
 

@@ -7,13 +7,14 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 pytestmark = pytest.mark.acceptance
 
 PLANS = Path(__file__).parents[2] / "config" / "plans"
-KEYS = ["share", "exact", "charged", "fee", "carry_out", "sponsor", "aid_paid", "capped_by"]
+KEYS = ["share", "exact", "charged", "fee", "carry_out", "sponsor", "aid_paid", "capped_by", "caps_hit"]
 
 
 def fentan(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -21,10 +22,10 @@ def fentan(*arguments: str, **environment: str) -> subprocess.CompletedProcess[s
     return subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ | environment)
 
 
-def quoted(*arguments: str) -> dict[str, str | None]:
+def quoted(*arguments: str) -> dict[str, Any]:
     run = fentan("quote", *arguments, "--json")
     assert run.returncode == 0, run.stderr
-    answer: dict[str, str | None] = json.loads(run.stdout)
+    answer: dict[str, Any] = json.loads(run.stdout)
     assert list(answer) == KEYS
     return answer
 
@@ -34,12 +35,22 @@ def quoted(*arguments: str) -> dict[str, str | None]:
     [
         pytest.param(
             "--plan xianghubao --members 23000000 --aid 300000x2",
-            ["0.03", "0.0281739130", "690000.00", "48000.00", "42000.00", "0.00", "600000.00", None],
+            ["0.03", "0.0281739130", "690000.00", "48000.00", "42000.00", "0.00", "600000.00", None, []],
             id="published on 2019-01-21",
         ),
         pytest.param(
             "--plan xianghubao-2018 --members 1000000 --aid 300000x50",
-            ["5.00", "5.0000000000", "5000000.00", "1500000.00", "0.00", "11500000.00", "15000000.00", "per_case"],
+            [
+                "5.00",
+                "5.0000000000",
+                "5000000.00",
+                "1500000.00",
+                "0.00",
+                "11500000.00",
+                "15000000.00",
+                "per_case",
+                ["per_case"],
+            ],
             id="the cap binds and the insurer pays",
         ),
         pytest.param(
@@ -53,6 +64,7 @@ def quoted(*arguments: str) -> dict[str, str | None]:
                 "971812000.00",
                 "900000000.00",
                 "per_year",
+                ["per_case", "per_year"],
             ],
             id="the yearly cap binds",
         ),
@@ -67,17 +79,18 @@ def quoted(*arguments: str) -> dict[str, str | None]:
                 "971700000.00",
                 "900000000.00",
                 "per_case",
+                ["per_case"],
             ],
             id="no yearly cap in 2018",
         ),
         pytest.param(
             "--plan xianghubao --members 3 --aid 0.10 --aid 0.05 --carry 1.00",
-            ["0.00", "0.0000000000", "0.00", "0.01", "0.84", "0.00", "0.15", None],
+            ["0.00", "0.0000000000", "0.00", "0.01", "0.84", "0.00", "0.15", None, []],
             id="the carry pays for all",
         ),
     ],
 )
-def test_quote(arguments: str, expected: list[str | None]) -> None:
+def test_quote(arguments: str, expected: list[Any]) -> None:
     assert list(quoted(*arguments.split()).values()) == expected
 
 
@@ -85,28 +98,147 @@ def test_quote(arguments: str, expected: list[str | None]) -> None:
     ("arguments", "expected"),
     [
         pytest.param(
+            "--plan waterdrop --members 3 --aid 8x2",
+            ["5.34", "5.3300000000", "16.02", "0.00", "0.02", "0.00", "16.00", None, []],
+            id="8.00 / 3, then 7.99 / 3: what the first rounds up lowers the second",
+        ),
+        pytest.param(
+            "--plan waterdrop --members 1000 --aid 2000x3 --balance 5",
+            ["5.00", "5.0000000000", "5000.00", "0.00", "0.00", "0.00", "5000.00", "balance", ["balance"]],
+            id="two at 2.00, then 1.00 is left, which the aid is cut to",
+        ),
+        pytest.param(
+            "--plan waterdrop --members 1000 --aid 4000 --balance 2.50",
+            ["2.50", "2.5000000000", "2500.00", "0.00", "0.00", "0.00", "2500.00", "balance", ["per_case", "balance"]],
+            id="3.00 per case binds, 2.50 of balance decides",
+        ),
+        pytest.param(
+            "--plan waterdrop --members 1000 --aid 4000 --aid 2000 --balance 9",
+            ["5.00", "5.0000000000", "5000.00", "0.00", "0.00", "0.00", "5000.00", "per_case", ["per_case"]],
+            id="3.00 of 4.00, then 2.00",
+        ),
+        pytest.param(
+            "--plan waterdrop --members 1000 --aid 4000 --on 2021-03-26",
+            ["0.00", "0.0000000000", "0.00", "0.00", "0.00", "4000.00", "4000.00", None, []],
+            id="once its end is announced the platform pays",
+        ),
+        pytest.param(
+            "--plan quark --members 10000 --aid 100000x2",
+            ["6.00", "6.0000000000", "60000.00", "0.00", "0.00", "0.00", "60000.00", "per_case", ["per_case"]],
+            id="3.00 × 10,000 of each 100,000",
+        ),
+        pytest.param(
+            "--plan quark-driving --members 30000 --aid 80000 --carry 5000",
+            ["2.50", "2.5000000000", "75000.00", "0.00", "0.00", "0.00", "80000.00", None, []],
+            id="the carry first",
+        ),
+        pytest.param(
+            "--plan qingsong --members 1000 --aid 6000x2 --balance 10",
+            ["10.00", "10.0000000000", "10000.00", "0.00", "0.00", "0.00", "10000.00", "balance", ["balance"]],
+            id="by the calendar all cases meet one balance",
+        ),
+        pytest.param(
+            "--plan xianghubao --members 23000000 --aid 300000x2 --on 2021-12-28",
+            ["0.00", "0.0000000000", "0.00", "48000.00", "0.00", "648000.00", "600000.00", None, []],
+            id="the platform pays the debit of the notice's day",
+        ),
+        pytest.param(
+            "--plan xianghubao --members 23000000 --aid 300000x2 --on 2021-12-27",
+            ["0.03", "0.0281739130", "690000.00", "48000.00", "42000.00", "0.00", "600000.00", None, []],
+            id="and no earlier one",
+        ),
+    ],
+)
+def test_what_hand_and_engine_work_out_alike(arguments: str, expected: list[Any]) -> None:
+    assert list(quoted(*arguments.split()).values()) == expected
+
+
+def test_a_surplus_goes_by_premium_and_coefficient() -> None:
+    """1,000 over 3 × 1 + 7 × 0.6 = 7.2: 138.88 and 83.33 each, 999.95 together."""
+    arguments = "--plan zhonghui-surplus --aid 400 --aid 600 --tier class-1=3 --tier class-3=7"
+    answer = json.loads(fentan("quote", *arguments.split(), "--json").stdout)
+    assert list(answer) == [*KEYS, "tiers"]
+    assert [answer[key] for key in KEYS] == [
+        "138.88", "138.8888888889", "999.95", "0.00", "0.05", "0.00", "999.95", None, [],
+    ]  # fmt: skip
+    assert {code: tier["share"] for code, tier in answer["tiers"].items()} == {"class-1": "138.88", "class-3": "83.33"}
+    shown = fentan("quote", *arguments.split()).stdout
+    for text in ("at most", "138.88 CNY", "given", "999.95", "7 get 83.33"):
+        assert text in shown
+    assert "aid paid" not in shown
+
+
+def test_a_surplus_may_be_given_in_cover(tmp_path: Path) -> None:
+    file = tmp_path / "cover.toml"
+    text = (PLANS / "zhonghui-surplus.toml").read_text("utf-8")
+    file.write_text(text.replace('benefit = "money"', 'benefit = "cover"\ncover_per_unit = 100'), "utf-8")
+    shown = fentan("quote", "--plan", str(file), "--aid", "1000", "--tier", "class-1=3", "--carry", "0.05").stdout
+    for text in ("33333.35", "of cover", "100,000.05"):
+        assert text in shown
+
+
+def test_cover_in_steps_weighs(tmp_path: Path) -> None:
+    """SCHEMES: sina. 50,000 and 75,000 of cover share 2 : 3."""
+    tiers = "".join(f'[[tiers]]\ncode = "{cover}"\ncover = "{cover}"\n' for cover in range(50_000, 400_001, 25_000))
+    text = (
+        (PLANS / "meituan.toml")
+        .read_text("utf-8")
+        .replace('[[tiers]]\ncode = "member" # everyone shares alike\nweight = 1\n', tiers)
+    )
+    file = tmp_path / "steps.toml"
+    file.write_text(text.replace('gate = "notice_day"', 'key = "cover"\ngate = "notice_day"'), "utf-8")
+    run = fentan("quote", "--plan", str(file), "--aid", "100", "--tier", "50000=6", "--tier", "75000=4", "--json")
+    assert run.returncode == 0, run.stderr
+    shares = {code: (tier["share"], tier["exact"]) for code, tier in json.loads(run.stdout)["tiers"].items()}
+    assert shares == {"75000": ("13.50", "13.5000000000"), "50000": ("9.00", "9.0000000000")}
+
+
+def test_aid_that_is_cut_stands_beside_what_was_asked() -> None:
+    shown = fentan("quote", "--plan", "quark", "--members", "10000", "--aid", "100000", "--balance", "3").stdout
+    rows = {line[:12].strip(): line[12:].strip() for line in shown.splitlines()}
+    assert (rows["aid asked"], rows["aid paid"]) == ("100,000.00", "30,000.00")
+    whole = fentan("quote", "--plan", "quark", "--members", "100000", "--aid", "100000").stdout
+    assert "aid asked" not in whole
+    both = fentan("quote", "--plan", "waterdrop", "--members", "1000", "--aid", "4000", "--balance", "2.50").stdout
+    assert "balance, also per case" in both
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        pytest.param(
             "--aid 300000 --cap-sum 5853400000 --own-cap 1300",
-            ["0.08", "0.0732907370", "0.08", "30000.00", None, "0.00", "300000.00", None],
+            ["0.08", "0.0732907370", "0.08", "30000.00", None, "0.00", "300000.00", None, []],
             id="published: 0.07329, so 0.08",
         ),
         pytest.param(
             "--aid 300000 --cap-sum 5853400000 --own-cap 1300 --members 3",
-            ["0.08", "0.0732907370", "0.24", "30000.00", None, "0.00", "300000.00", None],
+            ["0.08", "0.0732907370", "0.24", "30000.00", None, "0.00", "300000.00", None, []],
             id="published: three people 0.24",
         ),
         pytest.param(
             "--aid 300000x3 --cap-sum 500000 --own-cap 132",
-            ["132.00", "132.0000000000", "132.00", "90000.00", None, "490000.00", "900000.00", "per_year"],
+            [
+                "132.00",
+                "132.0000000000",
+                "132.00",
+                "90000.00",
+                None,
+                "490000.00",
+                "900000.00",
+                "per_year",
+                ["per_year"],
+            ],
             id="over the caps the insurer pays",
         ),
         pytest.param(
             "--aid 300000 --cap-sum 5853400000 --own-cap 1300 --carry 330000",
-            ["0.00", "0.0000000000", "0.00", "30000.00", None, "0.00", "300000.00", None],
+            ["0.00", "0.0000000000", "0.00", "30000.00", None, "0.00", "300000.00", None, []],
             id="the carry pays for all",
         ),
     ],
 )
-def test_what_one_cap_among_all_pays(arguments: str, expected: list[str | None]) -> None:
+def test_what_one_cap_among_all_pays(arguments: str, expected: list[Any]) -> None:
     assert list(quoted("--plan", "jd-hubao", *arguments.split()).values()) == expected
 
 
@@ -118,8 +250,8 @@ def test_each_tier_has_its_share() -> None:
     assert list(answer) == [*KEYS, "tiers"]
     assert (answer["share"], answer["charged"], answer["carry_out"]) == ("0.48", "339600.00", "9600.00")
     assert answer["tiers"] == {
-        "66-70": {"members": 20_000, "share": "0.48", "exact": "0.4743589744", "capped_by": None},
-        "46-50": {"members": 1_000_000, "share": "0.33", "exact": "0.3205128205", "capped_by": None},
+        "66-70": {"members": 20_000, "share": "0.48", "exact": "0.4743589744", "capped_by": None, "caps_hit": []},
+        "46-50": {"members": 1_000_000, "share": "0.33", "exact": "0.3205128205", "capped_by": None, "caps_hit": []},
     }
     shown = fentan("quote", *arguments.split()[:-1]).stdout
     for text in ("1,020,000 members", "at most", "1,000,000 pay 0.33"):
@@ -161,7 +293,7 @@ def test_for_eyes_the_same_numbers_stand_in_a_table() -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ("--plan waterfall --members 1 --aid 1", "no plan 'waterfall'; known are jd-hubao, meituan, qingsong, quark, q"),
+        ("--plan waterfall --members 1 --aid 1", "no plan 'waterfall'; known are jd-hubao, meituan, qingsong, quark,"),
         ("--plan xianghubao --members 1 --aid lots", "--aid lots: write an amount above 0, or amount x count"),
         ("--plan xianghubao --members 1 --aid 0.001", "'0.001' has more than 2 decimal places"),
         ("--plan xianghubao --members 1 --aid 1x999999999", "more than 100,000 cases"),
@@ -182,6 +314,16 @@ def test_for_eyes_the_same_numbers_stand_in_a_table() -> None:
         ("--plan jd-hubao --aid 1 --tier 46-50=0", "--tier 46-50=0: write CODE=COUNT"),
         ("--plan jd-hubao --aid 1 --cap-sum 5 --own-cap 6", "1 × --own-cap 6.00 is not above 0 and within --cap-sum"),
         ("--plan meituan --aid 1 --cap-sum 5 --own-cap 1", "meituan does not share by own cap"),
+        ("--plan meituan --aid 1 --members 2 --balance 5", "--balance 5: in meituan nothing is prepaid; leave it out"),
+        (
+            "--plan quark --aid 1 --members 2 --balance 2.99",
+            "--balance 2.99: give 3.00 or more; below that quark freez",
+        ),
+        (
+            "--plan quark --aid 6x3 --members 2 --balance 5",
+            "nobody shares a case of 6.00: no balance reaches the floor",
+        ),
+        ("--plan quark --aid 1 --members 2 --balance much", "'much' is not an amount"),
     ],
 )
 def test_what_cannot_be_quoted_is_said_in_words(arguments: str, said: str) -> None:
