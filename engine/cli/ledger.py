@@ -1,4 +1,4 @@
-"""`fentan ledger`: trial-balance, member, entries, proof, verify."""
+"""`fentan ledger`: trial-balance, books, member, entries, proof, verify."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from engine.cli.payers import Paid, read_paid
 from engine.cli.shell import in_database
 from engine.errors import InvalidInput
+from engine.ledger.books import BookedAccount, books, difference_of
 from engine.ledger.proof import Proof, prove, verify_proof
 from engine.ledger.seal import TAG_BYTES
 from engine.ledger.statement import Entry, Statement, read_entries, read_statement, shard_of
@@ -25,7 +26,7 @@ from engine.ledger.trial_balance import TrialLine, difference, trial_balance
 from engine.ledger.verify import Verification, verify
 from engine.money import grouped, to_major
 from engine.roster.members import find_seats
-from engine.roster.plan import plan_of, plan_or_only
+from engine.roster.plan import plan_of, plan_or_only, rules_of
 from engine.settings import Settings
 from engine.store.tables import plans
 
@@ -70,6 +71,23 @@ def show_trial_balance(
     for code, lines in balances.items():
         print(f"{code}{f', as of {day}' if day else ''}")
         print_trial_balance(Console(), lines)
+
+
+@app.command("books")
+def show_books(plan: PlanOrOnly = None, as_json: AsJson = False) -> None:
+    """The books from the first journal to the last: what made each balance, kind by kind, and what it is."""
+
+    async def read(connection: AsyncConnection) -> tuple[str, list[BookedAccount]]:
+        found = await plan_or_only(connection, plan)
+        rules = await rules_of(connection, found.plan_id, found.version)
+        return found.code, await books(connection, found.plan_id, sponsor=rules.share.sponsor)
+
+    code, accounts = _reading(read)
+    if as_json:
+        shown = [_booked_json(each) for each in accounts]
+        _print_json({"plan": code, "accounts": shown, "difference": to_major(difference_of(accounts))})
+    else:
+        print_books(Console(), code, accounts)
 
 
 @app.command("member")
@@ -190,6 +208,19 @@ def print_trial_balance(console: Console, lines: Sequence[TrialLine]) -> None:
     _say(console, f"difference {grouped(difference(lines))}")
 
 
+def print_books(console: Console, code: str, accounts: Sequence[BookedAccount]) -> None:
+    """The books, account by account, for eyes."""
+    _say(console, f"{code}: the books from the first journal to the last, debit + and credit -")
+    rows: list[tuple[str, str, str]] = []
+    for each in accounts:
+        rows.append((f"{int(each.account)} {each.account.title}{' (cover)' if each.unit else ''}", "", ""))
+        rows.append(("    opening", grouped(0), ""))
+        rows.extend((f"    {kind}", grouped(amount), "") for kind, amount in each.by_kind.items())
+        rows.append(("    closing", grouped(each.closing), each.explanation))
+    _print_table(console, ("account", "amount", "what it is"), rows, right=("amount",))
+    _say(console, f"difference {grouped(difference_of(accounts))}")
+
+
 async def print_statement(console: Console, engine: AsyncEngine, plan_id: int, member_ref: str) -> None:
     """One member's statement, for eyes. Raises InvalidInput when there is no such member."""
     async with engine.connect() as connection:
@@ -271,6 +302,18 @@ def _trial_balance_json(plan: str, lines: Sequence[TrialLine]) -> dict[str, Any]
         "debit": to_major(sum(line.debit for line in lines)),
         "credit": to_major(sum(line.credit for line in lines)),
         "difference": to_major(difference(lines)),
+    }
+
+
+def _booked_json(booked: BookedAccount) -> dict[str, Any]:
+    return {
+        "account": booked.account.title,
+        "code": int(booked.account),
+        "unit": booked.unit,
+        "closing": to_major(booked.closing),
+        "by_kind": {kind: to_major(amount) for kind, amount in booked.by_kind.items()},
+        "holders": booked.holders,
+        "explanation": booked.explanation,
     }
 
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from engine.ledger.accounts import Account, account_of, plan_shard
+from engine.ledger.accounts import Account, account_of, plan_shard, unit_of
 from engine.store.tables import journal_lines
 
 
@@ -24,6 +24,11 @@ class TrialLine(NamedTuple):
     def account(self) -> Account:
         """The account's code."""
         return account_of(self.account_id)
+
+    @property
+    def unit(self) -> int:
+        """What it is kept in: 0, the plan's currency, or 1, cover."""
+        return unit_of(self.account_id)
 
 
 async def trial_balance(connection: AsyncConnection, plan_id: int, as_of: date | None = None) -> list[TrialLine]:
