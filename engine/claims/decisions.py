@@ -28,6 +28,7 @@ from engine.plans import (
     notice_end,
 )
 from engine.plans.member_rules import Funding
+from engine.roster.plan import refuse_ended
 from engine.store.tables import claims, notices, objections, plans, share_runs
 
 
@@ -106,6 +107,7 @@ async def file(
     aid = aid_of(rules, application)
     # Numbers are dense: whoever files next in this plan waits for this one.
     await connection.execute(select(plans.c.plan_id).where(plans.c.plan_id == plan_id).with_for_update(key_share=True))
+    await refuse_ended(connection, plan_id)
     await _refuse_second(connection, cover, diagnosed_on)
     last = await connection.scalar(select(func.max(claims.c.number)).where(claims.c.plan_id == plan_id))
     claim_id = await connection.scalar(

@@ -16,7 +16,7 @@ from engine.plans import PlanRules, day_number
 from engine.plans.member_rules import AutoTopUp
 from engine.roster.changes import current_columns
 from engine.roster.columns import Columns
-from engine.roster.plan import Plan, lock_roster
+from engine.roster.plan import Plan, lock_living
 
 
 async def auto_top_ups(connection: AsyncConnection, plan: Plan, rules: PlanRules, *, on: date) -> TakenTopUps:
@@ -28,7 +28,7 @@ async def auto_top_ups(connection: AsyncConnection, plan: Plan, rules: PlanRules
     rule = prepaid_of(rules).auto_top_up
     if rule is None:
         raise InvalidInput(f"{plan.code} has no auto top-up; members pay in by themselves (`fentan member top-up`)")
-    await lock_roster(connection, plan.plan_id)
+    await lock_living(connection, plan.plan_id)
     top_ups, repeated = 0, False
     for shard in await shards_of(connection, plan.plan_id):
         key = f"auto-top-up:{on}"

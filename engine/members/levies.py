@@ -28,7 +28,7 @@ from engine.plans.member_rules import Levy, LevyOn
 from engine.roster.changes import current_columns
 from engine.roster.checks import completed_years
 from engine.roster.columns import Columns
-from engine.roster.plan import Plan, lock_roster
+from engine.roster.plan import Plan, lock_living
 from engine.store.audit import record
 
 _QUARTER_MONTHS = 3
@@ -64,7 +64,7 @@ async def levy(connection: AsyncConnection, plan: Plan, rules: PlanRules, name: 
     (the same quarter) changes nothing. Raises InvalidInput for a levy the plan has not, or while a run holds it.
     """
     rule = _levy_of(rules, name)
-    await lock_roster(connection, plan.plan_id)
+    await lock_living(connection, plan.plan_id)
     await refuse_while_held(connection, plan.plan_id, f"charge {name}")
     period = quarter_before(on) if rule.on is LevyOn.DORMANT_QUARTER else (rules.starts_on, on)
     key = f"levy:{name}:{period[0] if rule.on is LevyOn.DORMANT_QUARTER else on}"

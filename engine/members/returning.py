@@ -22,7 +22,7 @@ from engine.money import grouped
 from engine.plans import PlanRules, date_of, day_number
 from engine.roster.changes import Kind, current_columns, record_by_rule
 from engine.roster.columns import Membership, membership_on
-from engine.roster.plan import Plan, lock_roster
+from engine.roster.plan import Plan, lock_living
 from engine.store.audit import record
 from engine.store.tables import SHARD_SEATS, run_cases, share_runs
 
@@ -144,7 +144,7 @@ async def come_back(
     """
     if amount_minor < 0:
         raise InvalidInput("the amount is below zero; give what the member pays in")
-    await lock_roster(connection, plan.plan_id)
+    await lock_living(connection, plan.plan_id)
     await refuse_while_held(connection, plan.plan_id, "a member returns")
     cost = await owed(connection, plan, rules, member_ref, on=on)
     if amount_minor < cost.needed_minor:

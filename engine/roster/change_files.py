@@ -26,7 +26,7 @@ from engine.roster.cover import claims_from, weighs_from
 from engine.roster.files import CODE, DAY, TEXT, Column, PeopleFile, Problems, days_of, is_null
 from engine.roster.imports import Imported, Progress, imported_rows, note_import
 from engine.roster.members import Place, enrol, newcomers, next_place
-from engine.roster.plan import Plan, lock_roster, rules_of
+from engine.roster.plan import Plan, lock_living, rules_of
 from engine.roster.standing import Change, Standing, payer_refusal, refusal
 from engine.store.arrays import copy_in
 from engine.store.tables import PLAN_STRIDE, SHARD_SEATS, imports, members, roster_changes
@@ -59,7 +59,7 @@ async def change_roster(
     One transaction, the caller's: raises InvalidInput, with up to 20 wrong values by line and field, and then
     nothing may be committed. The same bytes again change nothing. Runs see the changes once they fold (`fold`).
     """
-    await lock_roster(connection, plan.plan_id)
+    await lock_living(connection, plan.plan_id)
     rules = await rules_of(connection, plan.plan_id, plan.version)
     weighed_from = cache(partial(weighs_from, rules))
     with PeopleFile(path, COLUMNS) as file:

@@ -112,9 +112,23 @@ async def newest_rules(connection: AsyncConnection, plan_id: int) -> PlanRules:
     return await rules_of(connection, plan_id, (await connection.execute(newest)).scalar_one())
 
 
+async def refuse_ended(connection: AsyncConnection, plan_id: int) -> None:
+    """Raises InvalidInput once the plan's books are closed: nothing is planned, filed or paid in any more."""
+    found = await connection.execute(select(plans.c.code, plans.c.ended_on).where(plans.c.plan_id == plan_id))
+    plan = found.one()
+    if plan.ended_on is not None:
+        raise InvalidInput(f"plan {plan.code} ended on {plan.ended_on}, and its books are closed")
+
+
 async def lock_roster(connection: AsyncConnection, plan_id: int) -> None:
     """Wait for the plan's turn: imports, changes and freezes of one plan go one after the other."""
     await connection.execute(select(plans.c.plan_id).where(plans.c.plan_id == plan_id).with_for_update())
+
+
+async def lock_living(connection: AsyncConnection, plan_id: int) -> None:
+    """`lock_roster` for what an ended plan has no more. Raises InvalidInput as `refuse_ended` does."""
+    await lock_roster(connection, plan_id)
+    await refuse_ended(connection, plan_id)
 
 
 def _listed(known: dict[str, Plan]) -> str:

@@ -31,7 +31,7 @@ from engine.members.holds import refuse_while_held
 from engine.money import grouped, to_minor
 from engine.plans.answers import members_share, run_cap, terms
 from engine.roster.files import TEXT, Column, PeopleFile
-from engine.roster.plan import lock_roster
+from engine.roster.plan import lock_living
 from engine.runs.allowance import seats_now
 from engine.runs.planning import carry_of
 from engine.runs.run import Inputs, Run, inputs_of, lock_run_or_wait
@@ -108,7 +108,7 @@ async def correct(connection: AsyncConnection, decision: Decision) -> dict[str, 
     InvalidInput while a run holds the plan, and when the carry does not hold what is given back.
     """
     run = await lock_run_or_wait(connection, int(decision.detail["run"]))
-    await lock_roster(connection, run.plan_id)
+    await lock_living(connection, run.plan_id)
     inputs, on = await inputs_of(connection, run), decision.effective_on
     _check_correctable(inputs, on)
     await refuse_while_held(connection, run.plan_id, "correct its members")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from engine.decisions import Decision, DecisionState, Kind, check_four_eyes, close, open_decision
-from engine.errors import InvalidInput
 from engine.runs.corrections import correct
+from engine.runs.ending import end_plan
 from engine.runs.recovery import recover
 
 
@@ -23,5 +23,5 @@ async def carry_out(connection: AsyncConnection, decision_id: int, *, actor: str
         case Kind.RECOVERY:
             outcome = await recover(connection, decision)
         case Kind.WIND_DOWN:
-            raise InvalidInput(f"a {decision.kind} cannot be carried out yet")
+            outcome = await end_plan(connection, decision)
     return await close(connection, decision, DecisionState.DONE, outcome, actor=actor)

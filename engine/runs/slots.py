@@ -26,7 +26,7 @@ from engine.plans.calendar import (
 )
 from engine.plans.member_rules import Direction
 from engine.plans.rules import PlanRules
-from engine.roster.plan import Plan, lock_roster
+from engine.roster.plan import Plan, lock_living
 from engine.runs.states import RunState
 from engine.store.audit import record
 from engine.store.tables import claims, notices, objections, run_cases, share_runs, skipped_slots
@@ -154,7 +154,7 @@ async def skip(
 
     Raises InvalidInput for a day that is no slot or is to come, has a run, or was skipped already.
     """
-    await lock_roster(connection, plan.plan_id)
+    await lock_living(connection, plan.plan_id)
     if debits_on_any_day(rules):
         raise InvalidInput(f"{plan.code} debits on any day and has no slots; there is nothing to skip")
     if debit_on < rules.starts_on or not is_debit_day(rules, debit_on):

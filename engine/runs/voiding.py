@@ -16,7 +16,7 @@ from engine.ledger.journals import Journal, post, posted_under
 from engine.ledger.proof import charged_in
 from engine.ledger.seal import leaf_hashes, sealed_root, tree_root
 from engine.roster.columns import read_tags
-from engine.roster.plan import lock_roster
+from engine.roster.plan import lock_living
 from engine.runs.corrections import check_corrected_back
 from engine.runs.posting import Lease, begin_storing
 from engine.runs.recovery import check_not_recovered
@@ -37,7 +37,7 @@ async def void(connection: AsyncConnection, run_id: int, *, actor: str, reason: 
     await record(connection, actor, "void run", run.name, {"reason": reason, "state": run.state})
     if run.state not in (RunState.POSTING, RunState.SEALED):
         return await drop(connection, run)
-    await lock_roster(connection, run.plan_id)  # a freeze holds it too, and would stand on this run's carry
+    await lock_living(connection, run.plan_id)  # a freeze holds it too, and would stand on this run's carry
     later = await connection.scalar(
         select(share_runs.c.run_id).where(
             share_runs.c.plan_id == run.plan_id,
