@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
+from zoneinfo import ZoneInfo
 
 import typer
 
@@ -15,6 +17,7 @@ from engine.errors import InvalidInput
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+    from engine.decisions import Decision
     from engine.plans import PlanRules
     from engine.roster.plan import Plan
     from engine.settings import Settings
@@ -103,6 +106,39 @@ def register(plan: PlanName, actor: As) -> None:
 
     found = in_database(registered)
     typer.echo(f"{found.code} is registered, rules version {found.version}")
+
+
+@app.command("wind-down")
+def wind_down(
+    plan: Annotated[str, typer.Argument(metavar="CODE", help="A registered plan.")],
+    actor: As,
+    on: Annotated[
+        datetime | None,
+        typer.Option(
+            metavar="DATE",
+            formats=["%Y-%m-%d"],
+            help="The day the books are closed. [default: today in the plan's zone]",
+        ),
+    ] = None,
+) -> None:
+    """Propose to end a plan: refunds as its rules say, and closed books. It is done once somebody else approves."""
+    from engine.cli.shell import in_database
+    from engine.plans.explanation import explain
+    from engine.roster.plan import plan_of, rules_of
+    from engine.runs.ending import propose_wind_down
+
+    async def proposed(engine: AsyncEngine, _: Settings) -> tuple[Decision, PlanRules]:
+        async with engine.begin() as connection:
+            found = await plan_of(connection, plan)
+            rules = await rules_of(connection, found.plan_id, found.version)
+            day = on.date() if on is not None else datetime.now(ZoneInfo(rules.time_zone)).date()
+            return await propose_wind_down(connection, found, rules, on=day, actor=actor), rules
+
+    decision, rules = in_database(proposed)
+    number, ends_on = decision.decision_id, decision.detail["ends_on"]
+    typer.echo(f"{plan} is to end: memberships on {ends_on}, the books on {decision.effective_on}")
+    typer.echo(f"its rules: {explain(rules)['wind-down']}")
+    typer.echo(f"decision {number} waits for somebody else: `fentan decision approve {number} --as NAME`")
 
 
 async def enter_plan(connection: AsyncConnection, rules: PlanRules, *, actor: str) -> Plan:

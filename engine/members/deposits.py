@@ -27,7 +27,7 @@ from engine.roster.checks import check_refs
 from engine.roster.columns import Columns
 from engine.roster.files import DAY, PROBLEMS_MAX, TEXT, Column, PeopleFile, Problems, days_of
 from engine.roster.imports import imported_rows, note_import
-from engine.roster.plan import Plan, lock_roster, rules_of
+from engine.roster.plan import Plan, lock_living, rules_of
 from engine.store.audit import record
 from engine.store.tables import PLAN_STRIDE, SHARD_SEATS, members
 
@@ -65,7 +65,7 @@ async def take_top_ups(connection: AsyncConnection, plan: Plan, path: Path, *, a
     One transaction, the caller's: raises InvalidInput, with up to 20 wrong values by line and field, and then
     nothing may be committed. The same bytes again change nothing.
     """
-    await lock_roster(connection, plan.plan_id)
+    await lock_living(connection, plan.plan_id)
     prepaid_of(await rules_of(connection, plan.plan_id, plan.version))
     with PeopleFile(path, COLUMNS) as file:
         sha256 = file.sha256()

@@ -18,7 +18,7 @@ from engine.plans.calendar import gate_day, is_debit_day
 from engine.plans.days import day_number
 from engine.plans.rules import Gate, PlanRules
 from engine.roster.changes import fold, shards_with_changes
-from engine.roster.plan import Plan, lock_roster, rules_of
+from engine.roster.plan import Plan, lock_living, lock_roster, rules_of
 from engine.runs.run import Run, frozen_at, load_run, move, note_moment
 from engine.runs.shards import Phase, ShardState
 from engine.runs.slots import refuse_past_missed
@@ -33,6 +33,7 @@ async def plan_run(connection: AsyncConnection, plan: Plan, debit_on: date, *, a
     Raises InvalidInput when no claim has passed, the day is no debit day, an earlier slot was missed, or the period has
     a run already.
     """
+    await lock_living(connection, plan.plan_id)
     rules = await rules_of(connection, plan.plan_id, plan.version)
     if not is_debit_day(rules, debit_on):
         raise InvalidInput(
