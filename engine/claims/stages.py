@@ -7,12 +7,13 @@ from datetime import date
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from engine.claims.claims import Claim, decide, locked
+from engine.claims.claims import Claim, claim_of, decide, locked
 from engine.claims.history import Detail
 from engine.claims.states import ClaimRefused, Event, State
 from engine.errors import InvalidInput
 from engine.money import floor, grouped, to_major
 from engine.plans import PlanRules, date_of, is_notice_day
+from engine.roster.plan import lock_living
 from engine.store.tables import run_cases, share_runs
 
 
@@ -28,8 +29,9 @@ async def bill(
 
     Added to a later stage that waits already, the two are shared together. Raises ClaimRefused while the first stage
     waits, when nothing is left, or when the day is no notice day after the gate of the stage before; InvalidInput for
-    an amount not above 0 and at most what is left.
+    an amount not above 0 and at most what is left, and once the plan's books are closed.
     """
+    await lock_living(connection, (await claim_of(connection, claim_id)).plan_id)
     claim = await locked(connection, claim_id, Event.BILL)
     if not claim.unbilled_minor:
         raise ClaimRefused(f"claim {claim_id}: nothing is left to bill of its aid of {grouped(claim.aid_minor)}")

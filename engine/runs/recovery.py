@@ -17,7 +17,7 @@ from engine.ledger.journals import Journal, post
 from engine.members.holds import refuse_while_held
 from engine.money import grouped, to_major
 from engine.plans.aid_rules import RecoveredTo
-from engine.roster.plan import lock_living, newest_rules
+from engine.roster.plan import lock_living, newest_rules, refuse_ended
 from engine.runs.run import Run
 from engine.runs.states import RunState
 from engine.store.tables import claims, run_cases, share_runs
@@ -30,10 +30,11 @@ async def propose_recovery(
 ) -> Decision:
     """Propose that so much of a claim's aid, in minor units, came back on a day; nothing is posted yet.
 
-    Raises ClaimRefused when nothing of it was paid, InvalidInput for more than was paid and has not come back, or a
-    day before it was paid.
+    Raises ClaimRefused when nothing of it was paid, InvalidInput for more than was paid and has not come back, for
+    a day before it was paid, and once the plan's books are closed.
     """
     claim = await locked(connection, claim_id, Event.RECOVER)
+    await refuse_ended(connection, claim.plan_id)
     await _check(connection, claim, amount_minor, on)
     rules = await newest_rules(connection, claim.plan_id)
     detail = {"claim": claim_id, "amount_minor": amount_minor, "to": rules.recovered_to, "reason": reason}

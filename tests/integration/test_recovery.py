@@ -199,3 +199,18 @@ async def test_of_a_staged_claim_comes_back_what_its_runs_paid(engine: AsyncEngi
     with pytest.raises(ClaimRefused, match=r"all of the 20\.00 that was paid came back already"):
         await approved(world, decision)
     assert await world.problems() == []
+
+
+async def test_closed_books_take_neither_bills_nor_recoveries(engine: AsyncEngine) -> None:
+    world, claim_id = await paid_world(engine, aid_stages={"first": "0.2"})
+    decision = await proposed(world, claim_id, 1)
+    await world.sql("UPDATE plans SET ended_on = '2019-12-31'")
+    closed = "plan xianghubao ended on 2019-12-31, and its books are closed"
+    with pytest.raises(InvalidInput, match=closed):
+        await proposed(world, claim_id, 1)
+    with pytest.raises(InvalidInput, match=closed):
+        await approved(world, decision)
+    async with engine.begin() as connection:
+        with pytest.raises(InvalidInput, match=closed):
+            await claims.bill(connection, claim_id, world.rules, 1, on=LATE_JULY, actor="intake")
+    assert await recovered(world, claim_id) == 0
