@@ -141,7 +141,7 @@ async def _seats_of(
         .where(members.c.member_ref == any_(literal(refs.drop_null().unique().to_pylist(), ARRAY(Text))))
         .order_by(members.c.spell)
     )
-    last = dict(row.tuple() for row in found)
+    last = {row.member_ref: row.seat for row in found}
     places = pc.index_in(refs, value_set=pa.array(list(last), pa.string())).fill_null(-1).to_numpy()
     unknown = (places < 0) & refs.is_valid().to_numpy(zero_copy_only=False)
     problems.add_where(batch, name, unknown, f"is no member of {plan.code}")
@@ -168,7 +168,7 @@ def _check_standing(columns: Columns, rows: pa.Table, problems: Problems) -> Non
             wrong = f"left on {date_of(int(ended_on[row]))}; give the money back, or let them join again first"
         else:
             since = date_of(int(frozen_from[row]))
-            wrong = f"is frozen since {since}; `fentan member return` takes the money together with the shares missed"
+            wrong = f"is frozen since {since}; `fentan member return` takes it with the shares missed"
         problems.add(rows["line"][row].as_py(), "member_ref", rows["member_ref"][row].as_py(), wrong)
 
 
