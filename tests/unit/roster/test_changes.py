@@ -12,16 +12,18 @@ from hypothesis import strategies as st
 from engine.plans import NEVER
 from engine.roster.changes import Changes, Kind, apply
 from engine.roster.columns import ALONE, NAMES, NO_SEATS, Columns
-from engine.roster.standing import Change, Standing, refusal
+from engine.roster.standing import Change, Standing, payer_refusal, refusal
 
 STAYS = Standing(shard_id=1, seat=0, spell=1, shares_from=100)
 LEAVES = replace(STAYS, ended_on=200)
 FROZEN = replace(STAYS, frozen_from=120, frozen_to=130)
 FROZEN_FOR_GOOD = replace(STAYS, frozen_from=120, frozen_to=NEVER)
+CHOSE = replace(STAYS, tier=1, tier_from=150)
+PAID_FOR = replace(STAYS, seat=1, payer=7)
 
 
-def change(kind: Kind, from_day: int, until_day: int = NEVER) -> Change:
-    return Change(2, kind, "M1", from_day, until_day, 0, 0)
+def change(kind: Kind, from_day: int, until_day: int = NEVER, *, tier: int = 0, payer: str | None = None) -> Change:
+    return Change(2, kind, "M1", from_day, until_day, 0, tier, payer)
 
 
 @pytest.mark.parametrize(
@@ -47,6 +49,22 @@ def change(kind: Kind, from_day: int, until_day: int = NEVER) -> Change:
         (FROZEN, change(Kind.FREEZE, 131), None),
         (FROZEN_FOR_GOOD, change(Kind.FREEZE, 500), "until further notice; give that first day again"),
         (FROZEN_FOR_GOOD, change(Kind.FREEZE, 120, 140), None),
+        (None, change(Kind.TIER, 100, tier=1), "is no member"),
+        (STAYS, change(Kind.TIER, 99, tier=1), "is not covered on the day it was asked"),
+        (STAYS, change(Kind.TIER, 100, tier=0), "is in tier 0 already"),
+        (STAYS, change(Kind.TIER, 100, tier=1), None),
+        (LEAVES, change(Kind.TIER, 200, tier=1), "is not covered"),
+        (FROZEN, change(Kind.TIER, 125, tier=1), None),
+        (CHOSE, change(Kind.TIER, 149, tier=2), "chose tier 1, which weighs from 1970-05-31; choose again from then"),
+        (CHOSE, change(Kind.TIER, 150, tier=1), "is in tier 1 already"),
+        (CHOSE, change(Kind.TIER, 150, tier=2), None),
+        (CHOSE, change(Kind.TIER, 150, tier=0), None),
+        (None, change(Kind.PAYER, 100, payer="M2"), "is no member"),
+        (STAYS, change(Kind.PAYER, 99, payer="M2"), "is not covered on the day it was asked"),
+        (STAYS, change(Kind.PAYER, 100), "pays for themself already"),
+        (STAYS, change(Kind.PAYER, 100, payer="M2"), None),
+        (PAID_FOR, change(Kind.PAYER, 100), None),
+        (PAID_FOR, change(Kind.PAYER, 100, payer="M2"), None),
     ],
 )
 def test_what_a_seat_can_take(standing: Standing | None, asked: Change, refused: str | None) -> None:
@@ -55,7 +73,29 @@ def test_what_a_seat_can_take(standing: Standing | None, asked: Change, refused:
     assert (refused or "") in (said or "")
 
 
+@pytest.mark.parametrize(
+    ("payer", "ref", "refused"),
+    [
+        (STAYS, "M1", "is the member; leave it empty"),
+        (None, "M2", "is no member of the plan"),
+        (replace(STAYS, shares_from=101), "M2", "is not covered on 1970-04-11"),
+        (replace(STAYS, ended_on=100), "M2", "is not covered"),
+        (FROZEN_FOR_GOOD, "M2", None),
+        (PAID_FOR, "M2", "is paid for by another"),
+        (STAYS, "M2", None),
+    ],
+)
+@pytest.mark.parametrize("kind", [Kind.JOIN, Kind.PAYER])
+def test_who_can_pay_for_another(payer: Standing | None, ref: str, refused: str | None, kind: Kind) -> None:
+    said = payer_refusal(payer, change(kind, 100, payer=ref))
+    assert (said is None) == (refused is None)
+    assert (refused or "") in (said or "")
+
+
 def test_what_a_seat_says_after() -> None:
+    assert STAYS.after(change(Kind.TIER, 150, tier=2)) == replace(STAYS, tier=2, tier_from=150)
+    assert STAYS.after(change(Kind.PAYER, 150, payer="M2")._replace(payer=7)).payer == 7
+    assert PAID_FOR.after(change(Kind.PAYER, 150)).payer == ALONE
     assert STAYS.after(change(Kind.EXIT, 150)).ended_on == 150
     frozen = STAYS.after(change(Kind.FREEZE, 110, 120))
     assert (frozen.frozen_from, frozen.frozen_to, frozen.ended_on) == (110, 120, NEVER)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import date
+from collections import Counter
+from datetime import date, timedelta
 from hashlib import blake2b
 from pathlib import Path
 
@@ -12,9 +13,10 @@ import pyarrow.compute as pc
 import pytest
 
 from engine.errors import InvalidInput
+from engine.money import to_minor
 from engine.plans import PlanRules, completed_years, parse, tier_at
 from engine.resources import config_dir
-from engine.roster.checks import check_refs, check_spells
+from engine.roster.checks import check_deposits, check_refs, check_spells, deposits_of
 from engine.roster.files import PeopleFile
 from engine.roster.imports import columns_of
 from engine.roster.synth import schema_of, synth, write_synthetic
@@ -114,3 +116,52 @@ def test_a_plan_that_begins_at_an_age_gets_nobody_younger(rules: PlanRules) -> N
     table = made(20_000, 1, rules.model_copy(update={"claims": claims}))
     pairs = zip(table["born_on"].to_pylist(), table["joined_on"].to_pylist(), strict=True)
     assert {completed_years(*pair) for pair in pairs} == set(range(60, 71))
+
+
+def given_rules(code: str) -> PlanRules:
+    return parse((config_dir() / "plans" / f"{code}.toml").read_text("utf-8"), f"{code}.toml")
+
+
+@pytest.mark.parametrize("code", sorted(path.stem for path in (config_dir() / "plans").glob("*.toml")))
+def test_every_preset_gets_a_roster_it_takes(tmp_path: Path, code: str) -> None:
+    rules, path = given_rules(code), tmp_path / "roster.csv"
+    last = min(rules.ends_on or date(2021, 1, 1), rules.starts_on + timedelta(days=400))
+    write_synthetic(path, 2_000, 1, rules, joined_from=rules.starts_on, joined_until=last)
+    with PeopleFile(path, columns_of(rules)) as file:
+        rows = 0
+        for batch in file.batches():
+            check_refs(batch, file.problems)
+            check_spells(batch, rules, file.problems)
+            if rules.prepaid is not None:
+                check_deposits(batch, rules, file.problems)
+                assert deposits_of(batch).min() >= rules.prepaid.entry > 0
+            rows += batch.num_rows
+        file.problems.refuse()
+    assert rows == 2_000
+
+
+def test_a_tenth_is_paid_for_by_who_joined_just_before(rules: PlanRules) -> None:
+    assert rules.family_payers
+    table = made(20_000, 1, rules)
+    refs, payers = table["member_ref"].combine_chunks(), table["payer_ref"].combine_chunks()
+    rows = np.flatnonzero(payers.is_valid())
+    assert 0.09 < len(rows) / 20_000 < 0.11
+    at = pc.index_in(payers.filter(payers.is_valid()), value_set=refs).to_numpy()
+    assert ((rows - at > 0) & (rows - at < 20)).all()
+    assert payers.take(pa.array(at)).null_count == len(at), "who pays for others pays for themself"
+    assert table["ended_on"].combine_chunks().take(pa.array(at)).null_count == len(at), "and stays"
+    assert len(np.unique(at)) < len(at), "some pay for several"
+
+
+def test_payers_and_deposits_change_nothing_else(rules: PlanRules) -> None:
+    alone = rules.model_copy(update={"family_payers": False})
+    assert made(1_000, 5, alone).equals(made(1_000, 5, rules).drop(["payer_ref"]))
+
+
+def test_most_pay_in_what_a_member_begins_with() -> None:
+    waterdrop = given_rules("waterdrop")
+    assert waterdrop.prepaid is not None
+    paid = [to_minor(text) for text in made(10_000, 1, waterdrop)["deposit"].to_pylist()]
+    counts = Counter(paid)
+    assert counts.most_common(1)[0][0] == waterdrop.prepaid.entry
+    assert set(counts) == {times * waterdrop.prepaid.entry for times in range(1, 11)}
