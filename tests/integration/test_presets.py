@@ -78,7 +78,7 @@ async def test_the_published_share_of_jd_through_a_whole_run(engine: AsyncEngine
 
 
 async def test_each_shares_in_proportion_to_the_own_cap_and_the_insurer_pays_over_it(engine: AsyncEngine) -> None:
-    world = await build(engine, load_plan("jd-hubao"), jd("46-50", "66-70", "5-15", "31-35"))
+    world = await build(engine, rules_of_preset("jd-hubao", caps={"year": None}), jd("46-50", "66-70", "5-15", "31-35"))
     await world.used(1, [0, 0, 13_150, 0])
     await world.claim(aid_minor=100_00, notice_on=JULY)
     run = await world.sealed(JD_DEBIT)
@@ -104,7 +104,8 @@ async def test_nobody_pays_more_than_the_own_cap(engine: AsyncEngine) -> None:
 
 async def test_a_cap_of_some_tiers_leaves_the_others_without(engine: AsyncEngine) -> None:
     tiers: list[dict[str, Any]] = [{"code": "capped", "weight": 1, "per_year": "1"}, {"code": "free", "weight": 1}]
-    rules = rules_of_preset("meituan", tiers=tiers, notice={"days_of_month": [7]}, debit={"days_of_month": [10]})
+    days = {"notice": {"days_of_month": [7]}, "debit": {"days_of_month": [10]}}
+    rules = rules_of_preset("meituan", tiers=tiers, aid_stages=None, **days)
     world = await build(engine, rules, replace(alike(2), tier=np.array([0, 1], dtype=np.int16)))
     await world.used(1, [30, 10**15])
     await world.claim(aid_minor=10_00, notice_on=JULY)

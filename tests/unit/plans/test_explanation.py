@@ -300,6 +300,13 @@ def test_every_key_is_among_them() -> None:
     assert set(keys_of(PlanRules)) == {key for key, *_ in ALONE} | {key for key, *_ in TOGETHER}
 
 
+def test_the_page_of_plans_names_every_key() -> None:
+    page = (config_dir().parent / "docs" / "plans.md").read_text("utf-8")
+    named = set(re.findall(r"`([a-z_.]+)`", page))
+    parts = {part for each in named for part in each.split(".")}
+    assert {part for key in keys_of(PlanRules) for part in key.split(".")} <= parts
+
+
 def another(key: Any, value: Any) -> Any:
     if isinstance(value, bool):
         return not value
