@@ -20,12 +20,14 @@ if TYPE_CHECKING:
     from engine.decisions import Decision
     from engine.plans import PlanRules
     from engine.roster.plan import Plan
+    from engine.runs.forecast import Forecast
     from engine.settings import Settings
 
 app = typer.Typer(no_args_is_help=True, help="Plans: their rules in words, and the rules runs pin.")
 
 PlanName = Annotated[str, typer.Argument(metavar="CODE", help="A plan of config/plans, or a path to a TOML file.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+ESTIMATE = "an estimate, no charge"
 
 
 @app.command("list")
@@ -139,6 +141,65 @@ def wind_down(
     typer.echo(f"{plan} is to end: memberships on {ends_on}, the books on {decision.effective_on}")
     typer.echo(f"its rules: {explain(rules)['wind-down']}")
     typer.echo(f"decision {number} waits for somebody else: `fentan decision approve {number} --as NAME`")
+
+
+@app.command()
+def forecast(
+    plan: Annotated[str, typer.Argument(metavar="CODE", help="A registered plan.")],
+    on: Annotated[
+        datetime | None,
+        typer.Option(
+            metavar="DATE", formats=["%Y-%m-%d"], help="From which day on. [default: today in the plan's zone]"
+        ),
+    ] = None,
+    *,
+    as_json: AsJson = False,
+) -> None:
+    """Estimate the next run: what members would share by the claims under notice and today's roster and caps."""
+    from engine.cli.shell import in_database
+    from engine.roster.plan import plan_of, rules_of
+    from engine.runs.forecast import forecast as estimate
+
+    async def estimated(engine: AsyncEngine, _: Settings) -> Forecast:
+        async with engine.connect() as connection:
+            # One snapshot: what members do meanwhile changes nothing in it, and nothing waits for it.
+            await connection.execution_options(isolation_level="REPEATABLE READ")
+            found = await plan_of(connection, plan)
+            rules = await rules_of(connection, found.plan_id, found.version)
+            day = on.date() if on is not None else datetime.now(ZoneInfo(rules.time_zone)).date()
+            return await estimate(connection, found, rules, on=day)
+
+    found = in_database(estimated)
+    if as_json:
+        _print_json(found.as_json())
+    else:
+        _print_forecast(found)
+
+
+def _print_forecast(found: Forecast) -> None:
+    from engine.money import grouped
+
+    claims = found.claims
+    typer.echo(f"{found.plan_code}, debit on {found.debit_on}: {ESTIMATE}, by what is known on {found.on}")
+    typer.echo(f"claims: {claims.passed} passed, {claims.under_notice} under notice")
+    if claims.objected:
+        typer.echo(f"{claims.objected} more with an open objection; they are not counted in")
+    if not found.gates:
+        typer.echo("no claim to share: nobody would pay anything, 0.00")
+        return
+    typer.echo(f"gates, at 00:00: {', '.join(str(gate) for gate in found.gates)}")
+    amounts = {
+        "aid": found.aid, "fee": found.fee, "carry in": found.carry_in, "pool": found.pool,
+        "charged": found.charged, "sponsor": found.sponsor, "carry out": found.carry_out,
+    }  # fmt: skip
+    for name, minor in amounts.items():
+        typer.echo(f"{name:<10}{grouped(minor):>20}")
+    typer.echo(f"{found.sharers:,} members share; each pays at most {grouped(found.share)}")
+    if len(found.shares) > 1:
+        for tier, minor in found.shares.items():
+            typer.echo(f"  {tier}: {grouped(minor)}")
+    if found.unshared:
+        typer.echo(f"{found.unshared} of the claims nobody would share; the plan's rule no_sharers says what then")
 
 
 async def enter_plan(connection: AsyncConnection, rules: PlanRules, *, actor: str) -> Plan:

@@ -28,7 +28,7 @@ async def measure_shard(engine: AsyncEngine, inputs: Inputs, claim: ShardClaim) 
     """
     async with engine.begin() as connection:
         seated = await seats_of(connection, inputs, claim)
-        counted, waived, by_cap = await asyncio.to_thread(_measure, inputs, seated)
+        counted, waived, by_cap = await asyncio.to_thread(measured, inputs, seated)
         await finish(
             connection,
             claim,
@@ -42,7 +42,8 @@ async def measure_shard(engine: AsyncEngine, inputs: Inputs, claim: ShardClaim) 
             await write_year_usage(connection, claim.shard_id, inputs.run.debit_on.year, usage)
 
 
-def _measure(inputs: Inputs, seated: Seated) -> tuple[Histogram, Histogram | None, bytes | None]:
+def measured(inputs: Inputs, seated: Seated) -> tuple[Histogram, Histogram | None, bytes | None]:
+    """Count seats that share, those whose share is waived (None where nobody's is), and by cap where several stand."""
     seats, gates, clip = seated.seats, inputs.gates, inputs.run.clip
     pointers = inputs.pointers if terms(inputs.rules).rounding is Rounding.EXACT else None
     counted = measure(seats, gates, clip=clip, pointers=pointers)

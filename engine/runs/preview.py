@@ -74,7 +74,7 @@ async def preview(connection: AsyncConnection, run: Run) -> None:
     waived = merge(Histogram.from_bytes(row.waived_histogram) for row in histograms if row.waived_histogram is not None)
     digest = await digest_of(connection, replace(inputs, run=measured, solution=outcome))
     hit = caps_hit(inputs, outcome, (row.cap_histograms for row in histograms))
-    shown = _preview(inputs, outcome, *_waived(waived, outcome), hit)
+    shown = _preview(inputs, outcome, *waived_of(waived, outcome), hit)
     await move(connection, measured, RunEvent.PREVIEW, solution=pack(outcome), preview=shown, preview_digest=digest)
 
 
@@ -112,7 +112,7 @@ async def _store_cases(connection: AsyncConnection, run: Run, outcome: Outcome) 
         )
 
 
-def _waived(histogram: Histogram, outcome: Outcome) -> tuple[int, int]:
+def waived_of(histogram: Histogram, outcome: Outcome) -> tuple[int, int]:
     """Seats whose share the sponsor pays, and how much; odd units of exact rounding are not known yet."""
     if isinstance(outcome, Played):
         charges = outcome.charge_of(histogram.classes, histogram.tiers, histogram.allowances)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Any
 
@@ -47,23 +47,23 @@ class Run:
     state: RunState
     paused: bool
     planned_by: str
-    approved_by: str | None
-    freeze_expires_at: datetime | None
-    members: int | None
-    carry_in: int | None
-    ledger_seq: int | None
-    clip: int | None
-    pointers: Mapping[str, int] | None
-    sealed_pointers: Mapping[str, int] | None
-    solution: bytes | None
-    preview: Mapping[str, Any] | None
-    preview_digest: bytes | None
-    approved_digest: bytes | None
-    previous_root: bytes | None
-    root: bytes | None
-    void_root: bytes | None
-    moments: Mapping[str, str]
-    failure: str | None
+    approved_by: str | None = None
+    freeze_expires_at: datetime | None = None
+    members: int | None = None
+    carry_in: int | None = None
+    ledger_seq: int | None = None
+    clip: int | None = None
+    pointers: Mapping[str, int] | None = None
+    sealed_pointers: Mapping[str, int] | None = None
+    solution: bytes | None = None
+    preview: Mapping[str, Any] | None = None
+    preview_digest: bytes | None = None
+    approved_digest: bytes | None = None
+    previous_root: bytes | None = None
+    root: bytes | None = None
+    void_root: bytes | None = None
+    moments: Mapping[str, str] = field(default_factory=dict)
+    failure: str | None = None
 
     @property
     def name(self) -> str:

@@ -1,4 +1,4 @@
-"""`fentan decision` and `fentan run correct`: proposed by one person, approved by another, or refused."""
+"""`fentan decision`, `fentan run correct` and `fentan plan forecast`: proposed by one, approved by another."""
 
 from __future__ import annotations
 
@@ -167,3 +167,27 @@ def test_a_wrong_file_is_told_line_by_line(fentan: Fentan, sealed: None, tmp_pat
 )  # fmt: skip
 def test_a_refusal_says_what_to_do(fentan: Fentan, arguments: tuple[str, ...], message: str) -> None:
     assert refused(fentan(*arguments)) == message
+
+
+def test_a_forecast_before_its_run(fentan: Fentan, sealed: None) -> None:
+    nothing = fentan("plan", "forecast", "xianghubao", "--on", "2019-07-15")
+    assert said(nothing).endswith("no claim to share: nobody would pay anything, 0.00")
+    assert told(fentan("plan", "forecast", "xianghubao", "--on", "2019-07-15", "--json"))["share"] == "0.00"
+    for number, arguments in enumerate(((), ("--reason", "known before")), start=2):
+        for command in (
+            ("file", "--plan", "xianghubao", "--member", f"M{number}", "--diagnosed-on", "2019-06-01",
+             "--aid", "1.00", "--on", "2019-07-01", *ANNA),
+            ("publish", str(number), "--on", "2019-07-21", *BO),
+            *([("object", str(number), *arguments, "--on", "2019-07-22", *BO)] if arguments else []),
+        ):  # fmt: skip
+            assert fentan("claim", *command).code == 0
+    asked = ("plan", "forecast", "xianghubao", "--on", "2019-07-22")
+    found = told(fentan(*asked, "--json"))
+    assert found["claims"] == {"passed": 0, "under_notice": 1, "objected": 1}
+    assert {name: found[name] for name in ("debit_on", "share", "sharers", "aid", "pool", "carry_in")} == {
+        "debit_on": "2019-07-28", "share": "0.05", "sharers": 20, "aid": "1.00", "pool": "0.96", "carry_in": "0.12",
+    }  # fmt: skip
+    shown = said(fentan(*asked))
+    assert "an estimate, no charge" in shown
+    assert "1 more with an open objection; they are not counted in" in shown
+    assert "20 members share; each pays at most 0.05" in shown

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
 from typing import Any
-from zlib import crc32
 
 import pytest
-from sqlalchemy import insert
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from engine.apportion import OverCharged
@@ -17,12 +14,12 @@ from engine.decisions import Decision, DecisionState, FourEyes, NotOpen, refuse
 from engine.errors import InvalidInput
 from engine.ledger.accounts import Account
 from engine.ledger.statement import read_statement
-from engine.roster.members import REF_BUCKETS
 from engine.runs.corrections import Against, propose_correction
 from engine.runs.decided import carry_out
 from engine.runs.run import Run
 from engine.runs.states import NotNow, RunState
-from engine.store.tables import SHARD_SEATS, members
+from engine.store.tables import SHARD_SEATS
+from tests.integration.prepaid import held_by, known, paying
 from tests.integration.worlds import (
     APPROVER,
     AUGUST,
@@ -45,25 +42,9 @@ AID = 1_00  # 1.08 with its fee, over 20 seats: 0.06 each, and 0.12 of rounding 
 async def sealed(engine: AsyncEngine, **tables: Any) -> tuple[World, Run]:
     """A sealed run that charged each of 20 seats on two shards 0.06; every seat is a member by its number: M0, M1, …"""
     world = await build(engine, rules_of_preset(**tables), alike(10), alike(10))
-    await enrol(world, {f"M{first + seat}": first + seat for first in (0, SECOND) for seat in range(10)})
+    await known(world)
     await world.claim(AID)
     return world, await world.sealed()
-
-
-async def enrol(world: World, seats: Mapping[str, int], spell: int = 1) -> None:
-    rows = [
-        {
-            "plan_id": world.plan_id,
-            "shard_id": world.shard(seat // SHARD_SEATS + 1),
-            "seat": seat,
-            "ref_bucket": crc32(ref.encode()) % REF_BUCKETS,
-            "spell": spell,
-            "member_ref": ref,
-        }
-        for ref, seat in seats.items()
-    ]
-    async with world.engine.begin() as connection:
-        await connection.execute(insert(members), rows)
 
 
 async def proposed(
@@ -194,6 +175,38 @@ async def test_I6_no_cap_is_exceeded(
     assert await owed(world, 5, 6, 7) == [6 + most, 7, 6]
 
 
+async def test_I6_no_balance_is_overdrawn(engine: AsyncEngine, tmp_path: Path) -> None:
+    world = await paying(engine, [300] * 10, share={"over_cap": "sponsor"})
+    await world.claim(25_00)
+    run = await world.sealed()
+    assert await held_by(world) == [50] * 10
+    with pytest.raises(OverCharged, match=r"M2: 0.51 more, the balance leaves 0.50"):
+        await proposed(world, run, "M2,0.51", tmp_path)
+    one, other = [await proposed(world, run, f"M2,0.50; M{row},-2.50", tmp_path) for row in (3, 4)]
+    await approved(world, one)
+    assert await held_by(world) == [50, 50, 0, 300, *[50] * 6]
+    with pytest.raises(OverCharged, match=r"seat 2: 0.50 more, the balance leaves 0.00"):
+        await approved(world, other)
+    assert await world.problems() == []
+
+
+async def test_what_the_sponsor_paid_for_a_member_is_not_given_back(engine: AsyncEngine, tmp_path: Path) -> None:
+    waiver = {"name": "first", "joined_by": "2019-01-01", "gates_from": "2019-07-01", "gates_to": "2019-07-10"}
+    world, run = await sealed(engine, waivers=[waiver | {"reason": "the first period is free"}])
+    with pytest.raises(InvalidInput, match=r"M2: 0.01 back of 0.00 charged"):
+        await proposed(world, run, "M2,-0.01", tmp_path)
+
+
+async def test_once_members_share_no_more_nobody_is_charged_more(engine: AsyncEngine, tmp_path: Path) -> None:
+    end = {"announced_on": "2019-07-20", "claims_within_days": 180, "refund": "nothing"}
+    world, run = await sealed(engine, ends_on="2019-12-31", wind_down=end)
+    await approved(world, await proposed(world, run, "M2,0.01; M3,-0.01", tmp_path, on=ON))
+    with pytest.raises(InvalidInput, match="on 2019-07-20 the members of xianghubao share no more"):
+        await proposed(world, run, "M4,0.01; M5,-0.01", tmp_path, on=date(2019, 7, 20))
+    await approved(world, await proposed(world, run, "M5,-0.01", tmp_path, on=date(2019, 7, 20)))
+    assert await world.problems() == []
+
+
 async def test_a_correction_counts_in_the_cap_year_of_its_day(engine: AsyncEngine, tmp_path: Path) -> None:
     caps = {"per_case": None, "per_year": [{"amount": "0.08", "from_year": 2019}]}
     world, run = await sealed(engine, caps=caps)
@@ -288,7 +301,9 @@ async def test_of_several_seats_of_a_member_it_is_the_one_that_was_charged(engin
     async with engine.begin() as connection:
         await connection.exec_driver_sql("UPDATE shards SET seats = 11 WHERE number = 1")
     await world.change(1, seats)
-    await enrol(world, {"M4": 10}, spell=2)
+    await world.sql(
+        "INSERT INTO members SELECT plan_id, shard_id, 10, ref_bucket, 2, member_ref FROM members WHERE seat = 4"
+    )
     waiting = await proposed(world, run, "M4,-0.02", tmp_path)
     assert waiting.detail["seats"] == [[world.shard(1), 4, -2]]
 
