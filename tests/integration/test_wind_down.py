@@ -15,6 +15,7 @@ from engine.errors import InvalidInput
 from engine.ledger.accounts import Account, account_id
 from engine.ledger.balances import read_balance
 from engine.ledger.books import BookedAccount, books, difference_of
+from engine.members.auto_top_ups import auto_top_ups
 from engine.members.collection import collect, exit_unpaid
 from engine.members.deposits import open_deposits
 from engine.plans import PlanRules, day_number
@@ -182,6 +183,9 @@ async def test_each_balance_is_refunded(engine: AsyncEngine) -> None:
     deposits = (await booked(world))[Account.MEMBER_DEPOSITS]
     assert (deposits.by_kind, deposits.holders) == ({"deposit": -113_51, "wind-down": 113_51}, 0)
     assert deposits.explanation == "settled"
+    with pytest.raises(InvalidInput, match="plan waterdrop ended on 2019-10-01, and its books are closed"):
+        async with engine.begin() as connection:
+            await auto_top_ups(connection, world.plan, world.rules, on=CLOSING)
     assert await world.problems() == []
 
 
