@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from time import monotonic
@@ -26,7 +26,8 @@ from engine.money import BIGINT_MAX, grouped, to_minor
 from engine.roster.plan import plan_of, rules_of
 from engine.runs import control
 from engine.runs.corrections import Against, propose_correction
-from engine.runs.planning import plan_run
+from engine.runs.credit import plan_credit_run
+from engine.runs.planning import plan_run, today_in, waits_for
 from engine.runs.preview import approve as approve_run
 from engine.runs.report import cases_of, failed_shards, phase_seconds, phase_table, totals_of
 from engine.runs.run import Run, list_runs, load_run
@@ -45,6 +46,9 @@ RunId = Annotated[int, typer.Argument(metavar="RUN", min=1, max=BIGINT_MAX, help
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 MONEY = ("aid", "fee", "carry_in", "carry_out", "sponsor", "charged", "waived", "share")
 WATCH_SECONDS = 0.2
+ROWS_MAX = 20
+"""Classes or cases of a preview that a screen shows; --json has them all."""
+
 RESTS = (RunState.PREVIEWED, RunState.SEALED, RunState.VOIDED, RunState.FAILED)
 """States in which nothing moves until a person does something, or at all."""
 
@@ -54,12 +58,24 @@ def plan(
     plan: Annotated[str, typer.Option("--plan", metavar="CODE", help="The plan.")],
     debit_on: Annotated[datetime, typer.Option("--debit-on", formats=["%Y-%m-%d"], help="A debit day of the plan.")],
     actor: As,
+    premiums: Annotated[str | None, typer.Option(metavar="AMOUNT", help="Of a period, for a credit run.")] = None,
+    claims: Annotated[str, typer.Option(metavar="AMOUNT", help="What comes off them: claims,")] = "0",
+    costs: Annotated[str, typer.Option(metavar="AMOUNT", help="and necessary costs.")] = "0",
 ) -> None:
-    """Plan a run of all passed claims that wait, to be debited on a day; workers freeze, measure and preview it."""
+    """Plan a run of all passed claims that wait, to be debited on a day; workers freeze, measure and preview it.
+
+    With --premiums it gives the members of a plan like zhonghui-surplus what a period left over.
+    """
+    amounts = None if premiums is None else (to_minor(premiums), to_minor(claims), to_minor(costs))
 
     async def planned(engine: AsyncEngine, settings: Settings) -> Run:
         async with engine.begin() as connection:
-            run = await plan_run(connection, await plan_of(connection, plan), debit_on.date(), actor=actor)
+            found, day = await plan_of(connection, plan), debit_on.date()
+            if amounts is None:
+                run = await plan_run(connection, found, day, actor=actor)
+            else:
+                parts = dict(zip(("premiums_minor", "claims_minor", "costs_minor"), amounts, strict=True))
+                run = await plan_credit_run(connection, found, day, **parts, actor=actor)
         await notify(settings, run.run_id, "planned")
         return run
 
@@ -100,19 +116,42 @@ def print_preview(out: Console, run: Run) -> None:
         money.add_row(f"seats at the {cap.replace('_', ' ')} cap", f"{seats:,}")
     if shown["waived_seats"]:
         money.add_row("seats the sponsor pays for", f"{shown['waived_seats']:,}")
+    for name, amount in shown.get("surplus", {}).items():
+        money.add_row(f"{name} of the period", grouped(to_minor(amount)))
     out.print(money)
+    if "rounds" in shown:
+        _print_rounds(out, shown["rounds"])
+    else:
+        _print_classes(out, shown["classes"])
+    out.print(f"digest {run.preview_digest.hex() if run.preview_digest else ''}")
+
+
+def _print_rounds(out: Console, rows: Sequence[Mapping[str, Any]]) -> None:
+    amounts = ("charged", "aid", "fee", "sponsor", "carry")
+    rounds = Table("claim", Column("sharers", justify="right"), "each pays", title="Case by case")
+    for name in amounts:
+        rounds.add_column(name, justify="right")
+    for row in rows[:ROWS_MAX]:
+        shares = ", ".join(f"{tier} {share}" for tier, share in row["shares"].items())
+        money = [grouped(to_minor(row[name])) for name in amounts]
+        rounds.add_row(str(row["claim"]), f"{row['sharers']:,}", shares, *money)
+    out.print(rounds)
+    if len(rows) > ROWS_MAX:
+        out.print(f"… and {len(rows) - ROWS_MAX} more cases; --json has them all")
+
+
+def _print_classes(out: Console, rows: Sequence[Mapping[str, Any]]) -> None:
     classes = Table(title="Who pays what")
     for column in ("tier", "gates", "allowance"):
         classes.add_column(column)
     for column in ("seats", "exact share", "pays"):
         classes.add_column(column, justify="right")
-    for row in shown["classes"][:20]:
+    for row in rows[:ROWS_MAX]:
         gates, allowance = ", ".join(row["gates"]), row["allowance"] or "none"
         classes.add_row(row["tier"], gates, allowance, f"{row['seats']:,}", row["exact"], row["charge"])
     out.print(classes)
-    if len(shown["classes"]) > 20:
-        out.print(f"… and {len(shown['classes']) - 20} more classes; --json has them all")
-    out.print(f"digest {run.preview_digest.hex() if run.preview_digest else ''}")
+    if len(rows) > ROWS_MAX:
+        out.print(f"… and {len(rows) - ROWS_MAX} more classes; --json has them all")
 
 
 @app.command()
@@ -301,7 +340,7 @@ def _print_run(found: dict[str, Any]) -> None:
         cases = Table("claim", *(Column(name, justify="right") for name in ("aid", "aid paid", "fee")), title="Cases")
         for case in found["cases"]:
             amounts = [grouped(to_minor(case[name])) if case[name] else "" for name in ("aid", "aid_paid", "fee")]
-            cases.add_row(str(case["claim"]), *amounts)
+            cases.add_row(str(case["claim"] or "surplus"), *amounts)
         console.print(cases)
     if found["phases"]:
         console.print(phases_shown(found["phases"]))
@@ -337,11 +376,14 @@ async def describe(engine: AsyncEngine, run_id: int) -> dict[str, Any]:
         done = await progress_of(connection, run_id)
         failed = await failed_shards(connection, run_id)
         cases = await cases_of(connection, run_id)
+        rules = await rules_of(connection, run.plan_id, run.rules_version)
+        today = await today_in(connection, rules.time_zone)
     return {
         "run": run.run_id,
         "plan": run.plan_code,
         "debit_on": run.debit_on.isoformat(),
         "state": run.state,
+        "waits_for": waits_for(rules, run.debit_on, today) if run.state is RunState.PLANNED else None,
         "paused": run.paused,
         "planned_by": run.planned_by,
         "approved_by": run.approved_by,
