@@ -11,7 +11,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from engine.ledger.accounts import CURRENCY, Account, account_of, plan_shard, unit_of
 from engine.ledger.balances import read_balance
-from engine.store.tables import claims, journal_lines, shards
+from engine.store.tables import claims, shards
+from engine.store.views import journal_lines
 
 
 @dataclass(frozen=True)

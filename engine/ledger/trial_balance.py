@@ -10,7 +10,7 @@ from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from engine.ledger.accounts import Account, account_of, plan_shard, unit_of
-from engine.store.tables import journal_lines
+from engine.store.views import journal_lines
 
 
 class TrialLine(NamedTuple):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from datetime import date, timedelta
 
 from sqlalchemy import Date, case, cast, func, insert, literal, select, update
@@ -16,6 +17,7 @@ from engine.members.sweep import sweep
 from engine.plans.answers import case_cap, floor_minor
 from engine.plans.calendar import gate_day, is_debit_day
 from engine.plans.days import day_number
+from engine.plans.member_rules import Direction
 from engine.plans.rules import Gate, PlanRules
 from engine.roster.changes import fold, shards_with_changes
 from engine.roster.plan import Plan, lock_living, lock_roster, rules_of
@@ -24,7 +26,8 @@ from engine.runs.shards import Phase, ShardState
 from engine.runs.slots import refuse_past_missed
 from engine.runs.states import HOLDS_THE_PLAN, RunEvent, RunState
 from engine.store.audit import record
-from engine.store.tables import journal_lines, roster, run_cases, run_shards, shards, share_runs
+from engine.store.tables import roster, run_cases, run_shards, shards, share_runs
+from engine.store.views import journal_lines
 
 
 async def plan_run(connection: AsyncConnection, plan: Plan, debit_on: date, *, actor: str) -> Run:
@@ -33,19 +36,57 @@ async def plan_run(connection: AsyncConnection, plan: Plan, debit_on: date, *, a
     Raises InvalidInput when no claim has passed, the day is no debit day, an earlier slot was missed, or the period has
     a run already.
     """
-    await lock_living(connection, plan.plan_id)
     rules = await rules_of(connection, plan.plan_id, plan.version)
-    if not is_debit_day(rules, debit_on):
+    if rules.direction is Direction.CREDIT:
         raise InvalidInput(
-            f"{debit_on} is no debit day of {plan.code}; "
-            f"`fentan calendar {plan.code} --year {debit_on.year}` prints them"
+            f"{plan.code} gives its members a surplus; say what it comes from with --premiums, --claims and --costs"
         )
+    check_debit_day(rules, debit_on)
     waiting = [claim for claim in await passed_claims(connection, plan.plan_id) if claim.notice_on <= debit_on]
     if not waiting:
         raise InvalidInput(
             f"no passed claim of {plan.code} waits for a run; "
             f"`fentan claim list --plan {plan.code}` shows where they stand"
         )
+    cases = [
+        {
+            "claim_id": claim.claim_id,
+            "claim_number": claim.number,
+            "aid_minor": claim.aid_minor,
+            "gate_day": day_number(gate_day(rules, notice_on=claim.notice_on, debit_on=debit_on)),
+            "cap_minor": case_cap(rules),
+        }
+        for claim in waiting
+    ]
+    run_id = await begin_run(connection, plan, rules, debit_on, cases, actor=actor)
+    await share(connection, [claim.claim_id for claim in waiting], run_id, on=debit_on)
+    await record(connection, actor, "plan run", f"run:{run_id}", {"debit_on": str(debit_on), "cases": len(waiting)})
+    return await load_run(connection, run_id)
+
+
+def check_debit_day(rules: PlanRules, on: date) -> None:
+    """Raises InvalidInput unless members are debited, or credited, on the day."""
+    if not is_debit_day(rules, on):
+        raise InvalidInput(
+            f"{on} is no debit day of {rules.code}; `fentan calendar {rules.code} --year {on.year}` prints them"
+        )
+
+
+async def begin_run(
+    connection: AsyncConnection,
+    plan: Plan,
+    rules: PlanRules,
+    debit_on: date,
+    cases: Sequence[Mapping[str, object]],
+    *,
+    actor: str,
+    **values: object,
+) -> int:
+    """Write down a planned run with its cases in filing order and other `values` of its row; its number.
+
+    Raises InvalidInput when an earlier slot was missed, or the period has a run already.
+    """
+    await lock_living(connection, plan.plan_id)
     await refuse_past_missed(connection, plan, rules, debit_on)
     try:
         async with connection.begin_nested():
@@ -58,30 +99,16 @@ async def plan_run(connection: AsyncConnection, plan: Plan, debit_on: date, *, a
                     state=RunState.PLANNED,
                     planned_by=actor,
                     moments=func.jsonb_build_object("planned", func.clock_timestamp()),
+                    **values,
                 )
                 .returning(share_runs.c.run_id)
             )
     except IntegrityError as error:
         raise InvalidInput(f"{plan.code} has a run for {debit_on} already; void it first to plan another") from error
-    assert run_id is not None
-    await connection.execute(
-        insert(run_cases),
-        [
-            {
-                "run_id": run_id,
-                "number": number,
-                "claim_id": claim.claim_id,
-                "claim_number": claim.number,
-                "aid_minor": claim.aid_minor,
-                "gate_day": day_number(gate_day(rules, notice_on=claim.notice_on, debit_on=debit_on)),
-                "cap_minor": case_cap(rules),
-            }
-            for number, claim in enumerate(waiting, start=1)
-        ],
-    )
-    await share(connection, [claim.claim_id for claim in waiting], run_id, on=debit_on)
-    await record(connection, actor, "plan run", f"run:{run_id}", {"debit_on": str(debit_on), "cases": len(waiting)})
-    return await load_run(connection, run_id)
+    assert isinstance(run_id, int)
+    numbered = [{"run_id": run_id, "number": number, **case} for number, case in enumerate(cases, start=1)]
+    await connection.execute(insert(run_cases), numbered)
+    return run_id
 
 
 async def freeze(connection: AsyncConnection, run: Run, *, freeze_hours: float) -> bool:

@@ -17,7 +17,8 @@ from engine.ledger.seal import sealed_root, tree_root
 from engine.runs.run import Inputs, PreviewChanged, Run, digest_of, inputs_of, move, note_moment
 from engine.runs.shards import Phase, ShardState
 from engine.runs.states import RunEvent
-from engine.store.tables import journal_lines, plans, run_shards
+from engine.store.tables import plans, run_shards
+from engine.store.views import journal_lines
 
 PLAN_JOURNALS = ("premiums", "claims", "costs", "seal")
 """What a run posts on the plan's shard 0, in order: a credit run first what its surplus comes from."""

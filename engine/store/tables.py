@@ -487,19 +487,3 @@ workers = Table(
     Column("beat_at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),
     PrimaryKeyConstraint("worker", name="workers_pkey"),
 )
-
-# Views, the public read surface; declared apart so that alembic does not take them for tables.
-views = MetaData()
-
-journal_lines = Table(
-    "journal_lines",
-    views,
-    Column("shard_id", BigInteger),
-    Column("seq", BigInteger),
-    Column("kind", Text),
-    Column("run_id", BigInteger),
-    Column("effective_on", Date),
-    Column("line", BigInteger),
-    Column("account_id", BigInteger),
-    Column("amount", BigInteger),
-)

@@ -15,7 +15,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from engine.store.database import engine_on, migrate
 from engine.store.embedded import Embedded
-from engine.store.tables import metadata, views
+from engine.store.tables import metadata
+from engine.store.views import views
 
 pytestmark = pytest.mark.integration
 
