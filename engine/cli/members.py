@@ -109,11 +109,10 @@ def show_owed(ref: MemberRef, plan: PlanOrOnly = None, on: On = None, as_json: A
 
     cost = _committed(plan, on, read)
     if as_json:
-        missed = [{"run": run_id, "share": to_major(minor)} for run_id, minor in cost.missed.items()]
-        _print_json(
-            asdict(cost)
-            | {"missed": missed, "missed_minor": cost.missed_minor, "needed_minor": cost.needed_minor, "member": ref}
-        )
+        runs = [{"run": run_id, "share": to_major(minor)} for run_id, minor in cost.missed.items()]
+        fields = asdict(cost) | {"missed_minor": cost.missed_minor, "needed_minor": cost.needed_minor}
+        del fields["missed"]
+        _print_json({"member": ref} | fields | {"runs": runs})
         return
     print(
         f"{ref} is frozen since {cost.frozen_from} and can return until {cost.return_by}\n"
