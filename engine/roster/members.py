@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.csv
 from numpy.typing import NDArray
 from sqlalchemy import Text, any_, func, insert, literal, select, text, update
-from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.dialects.postgresql import ARRAY, distinct_on
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from engine.errors import InvalidInput
@@ -217,7 +217,7 @@ async def last_seats(connection: AsyncConnection, plan_id: int, refs: pa.StringA
         return np.empty(0, np.int64)
     last = (
         select(members.c.member_ref, members.c.seat)
-        .distinct(members.c.member_ref)
+        .ext(distinct_on(members.c.member_ref))
         .where(members.c.plan_id == plan_id)
         .where(members.c.member_ref == any_(literal(refs.unique().to_pylist(), ARRAY(Text))))
         .order_by(members.c.member_ref, members.c.spell.desc())
