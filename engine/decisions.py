@@ -138,7 +138,7 @@ async def open_decision(connection: AsyncConnection, decision_id: int) -> Decisi
 def check_four_eyes(decision: Decision, actor: str) -> None:
     """Raises FourEyes when the one who proposed would approve."""
     if actor.casefold() == decision.proposed_by.casefold():
-        raise FourEyes(f"{FourEyes.__doc__} ({decision.name} was proposed by {actor})")
+        raise FourEyes(f"{FourEyes.__doc__} ({decision.name} was proposed by {decision.proposed_by})")
 
 
 async def refuse(connection: AsyncConnection, decision_id: int, *, reason: str, actor: str) -> Decision:

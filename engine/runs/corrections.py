@@ -237,16 +237,17 @@ async def _check_room(connection: AsyncConnection, inputs: Inputs, on: date, lab
 
     `labels`: how each change is called in what is said.
     """
-    done = await _done(connection, inputs.run)
-    earlier = [Change(*each) for decision in done for each in decision.detail["seats"]]
+    earlier: dict[int, list[Change]] = {}
+    for decision in await _done(connection, inputs.run):
+        for each in decision.detail["seats"]:
+            earlier.setdefault(each[0], []).append(Change(*each))
     over, under = [], []
     if not members_share(inputs.rules, on) and any(change.amount_minor > 0 for change in labels):
         raise InvalidInput(f"on {on} the members of {inputs.run.plan_code} share no more; charge nobody more")
     for shard_id, changes in _by_shard(labels):
         charged = await _charged(connection, inputs.run, shard_id)
-        for each in earlier:
-            if each.shard_id == shard_id:
-                charged[each.position] += each.amount_minor
+        for each in earlier.get(shard_id, ()):
+            charged[each.position] += each.amount_minor
         room = await _room(connection, inputs, shard_id, charged, on)
         for change in changes:
             amount, stands = change.amount_minor, int(charged[change.position])

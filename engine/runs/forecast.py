@@ -48,8 +48,8 @@ class ClaimCounts(NamedTuple):
 class Forecast:
     """What the next run would come to; amounts in minor units, `charged` without waived shares, `sponsor` with them.
 
-    `share`: the most a member pays; `shares`: the same by tier code. `gates`: the days that decide who shares.
-    `unshared`: claims that no member would share.
+    `share`: the most a member pays (under `exact` without odd units); `shares`: the same by tier code. `gates`: the
+    days that decide who shares. `unshared`: claims that no member would share.
     """
 
     plan_code: str
