@@ -11,8 +11,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
-from sqlalchemy import Text, any_, literal, select
-from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from engine.errors import InvalidInput
@@ -25,11 +23,12 @@ from engine.plans.member_rules import Prepaid
 from engine.roster.changes import current_columns
 from engine.roster.checks import check_refs
 from engine.roster.columns import Columns
-from engine.roster.files import DAY, PROBLEMS_MAX, TEXT, Column, PeopleFile, Problems, days_of
+from engine.roster.files import DAY, PROBLEMS_MAX, TEXT, Column, PeopleFile, Problems, days_of, is_null
 from engine.roster.imports import imported_rows, note_import
+from engine.roster.members import last_seats
 from engine.roster.plan import Plan, lock_living, rules_of
 from engine.store.audit import record
-from engine.store.tables import PLAN_STRIDE, SHARD_SEATS, members
+from engine.store.tables import PLAN_STRIDE, SHARD_SEATS
 
 COLUMNS = {
     "member_ref": Column(TEXT),
@@ -133,19 +132,11 @@ def _amounts(batch: pa.RecordBatch, problems: Problems) -> Amounts:
 async def _seats_of(
     connection: AsyncConnection, plan: Plan, batch: pa.RecordBatch, name: str, problems: Problems
 ) -> NDArray[np.int64]:
-    """int64[n]: the last seat of each member named; who is none goes to `problems`."""
-    refs = batch[name]
-    found = await connection.execute(
-        select(members.c.member_ref, members.c.seat)
-        .where(members.c.plan_id == plan.plan_id)
-        .where(members.c.member_ref == any_(literal(refs.drop_null().unique().to_pylist(), ARRAY(Text))))
-        .order_by(members.c.spell)
-    )
-    last = {row.member_ref: row.seat for row in found}
-    places = pc.index_in(refs, value_set=pa.array(list(last), pa.string())).fill_null(-1).to_numpy()
-    unknown = (places < 0) & refs.is_valid().to_numpy(zero_copy_only=False)
-    problems.add_where(batch, name, unknown, f"is no member of {plan.code}")
-    seats: NDArray[np.int64] = np.array([*last.values(), -1], dtype=np.int64).take(places)
+    """int64[n]: the last seat of each member named, -1 where none is; who is no member goes to `problems`."""
+    stated = ~is_null(batch[name])
+    seats = np.full(batch.num_rows, -1, dtype=np.int64)
+    seats[stated] = await last_seats(connection, plan.plan_id, batch[name].filter(pa.array(stated)))
+    problems.add_where(batch, name, stated & (seats < 0), f"is no member of {plan.code}")
     return seats
 
 

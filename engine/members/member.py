@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from datetime import date
 
 import numpy as np
-from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from engine.errors import InvalidInput
@@ -16,9 +15,8 @@ from engine.members.shards import shards_of
 from engine.plans import NEVER, PlanRules, date_of, day_number
 from engine.roster.changes import current_columns
 from engine.roster.columns import Membership, membership_on
-from engine.roster.members import find_seats
+from engine.roster.members import find_seats, ref_of
 from engine.roster.plan import Plan
-from engine.store.tables import PLAN_STRIDE, SHARD_SEATS, member_columns
 
 
 @dataclass(frozen=True)
@@ -72,8 +70,8 @@ async def member_of(connection: AsyncConnection, plan: Plan, rules: PlanRules, m
         balance_minor=None if rules.prepaid is None else -statement.balance(Account.MEMBER_DEPOSITS),
         owed_minor=statement.owed,
         refund_minor=-statement.balance(Account.REFUNDS_PAYABLE),
-        payer=None if cover.payer_seat is None else await _ref_of(connection, plan.plan_id, cover.payer_seat),
-        pays_for=await _family_of(connection, plan.plan_id, cover, day) if rules.family_payers else (),
+        payer=await _payer_of(connection, plan.plan_id, cover, on),
+        pays_for=await _family_of(connection, plan.plan_id, cover, on) if rules.family_payers else (),
     )
 
 
@@ -81,21 +79,27 @@ def _day(number: int) -> date | None:
     return None if number == NEVER else date_of(number)
 
 
-async def _ref_of(connection: AsyncConnection, plan_id: int, seat: int) -> str:
-    """The reference of who sits there."""
-    shard_id = plan_id * PLAN_STRIDE + 1 + seat // SHARD_SEATS
-    line = func.split_part(member_columns.c.member_refs, "\n", seat % SHARD_SEATS + 1)
-    found: str | None = await connection.scalar(select(line).where(member_columns.c.shard_id == shard_id))
-    assert found, "every seat has a reference"
-    return found
+async def _payer_of(connection: AsyncConnection, plan_id: int, cover: Membership, on: date) -> str | None:
+    """Who pays for the member: who they named, while in force and paying for themself."""
+    if cover.payer_seat is None:
+        return None
+    ref = await ref_of(connection, plan_id, cover.payer_seat)
+    payer = await membership_on(connection, plan_id, ref, on)
+    return ref if payer is not None and payer.seat == cover.payer_seat and _pays_alone(payer, on) else None
 
 
-async def _family_of(connection: AsyncConnection, plan_id: int, payer: Membership, day: int) -> tuple[str, ...]:
+def _pays_alone(cover: Membership, on: date) -> bool:
+    return cover.payer_seat is None and cover.shares_from <= day_number(on) < cover.ended_on
+
+
+async def _family_of(connection: AsyncConnection, plan_id: int, payer: Membership, on: date) -> tuple[str, ...]:
     """References of the members in force whose shares this one pays, in joining order, after the payer's own."""
+    if not _pays_alone(payer, on):
+        return ()
     family: list[tuple[int, int]] = []
     for shard in await shards_of(connection, plan_id):
         _, _, columns = await current_columns(connection, shard.shard_id)
-        if columns.payer is not None and payer.shares_from <= day < payer.ended_on:
-            mine = np.flatnonzero((columns.payer == payer.seat) & (columns.ended_on > day))
+        if columns.payer is not None:
+            mine = np.flatnonzero((columns.payer == payer.seat) & (columns.ended_on > day_number(on)))
             family += zip(columns.shares_from[mine].tolist(), (shard.first_seat + mine).tolist(), strict=True)
-    return tuple([await _ref_of(connection, plan_id, seat) for _, seat in sorted(family)])
+    return tuple([await ref_of(connection, plan_id, seat) for _, seat in sorted(family)])

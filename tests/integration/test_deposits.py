@@ -184,3 +184,13 @@ async def test_a_plan_without_the_rule_draws_nothing(engine: AsyncEngine) -> Non
     world = await paying(engine, [0], prepaid={"auto_top_up": None})
     with pytest.raises(InvalidInput, match="waterdrop has no auto top-up"):
         await drawn(world, PAID)
+
+
+async def test_nothing_is_taken_once_the_books_are_closed(engine: AsyncEngine, tmp_path: Path) -> None:
+    world = await paying(engine, [900])
+    await world.sql("UPDATE plans SET ended_on = '2021-03-31'")
+    closed = "plan waterdrop ended on 2021-03-31, and its books are closed"
+    with pytest.raises(InvalidInput, match=closed):
+        await taken(world, file(tmp_path, "M0,5,2019-06-03"))
+    with pytest.raises(InvalidInput, match=closed):
+        await drawn(world, PAID)
