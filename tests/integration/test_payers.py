@@ -142,7 +142,6 @@ async def test_only_a_sealed_run_debits(engine: AsyncEngine) -> None:
 
 
 async def test_a_statement_says_who_paid_and_for_whom(engine: AsyncEngine) -> None:
-    # Seats 0 and 1 claim, and leave with their aid.
     world, first = await ran(engine, family([ALONE, ALONE, ALONE, 2, 2]))
     await world.change(1, family([ALONE, ALONE, ALONE, ALONE, 2]))
     await world.claim(aid_minor=20_000, notice_on=LATE_JULY)
