@@ -361,3 +361,10 @@ async def test_nothing_identifies_a_member_in_what_is_stored(engine: AsyncEngine
     await approved(world, await proposed(world, run, "M4,-0.02", tmp_path))
     for stored in ("SELECT detail || outcome FROM decisions", "SELECT jsonb_agg(audit_log) FROM audit_log"):
         assert "M4" not in str(await world.value(stored))
+
+
+async def test_a_run_that_gave_is_not_corrected(engine: AsyncEngine, tmp_path: Path) -> None:
+    world, run = await sealed(engine)
+    await world.sql("UPDATE share_runs SET kind = 'credit', surplus = '{}'")
+    with pytest.raises(InvalidInput, match="run:1 gave its members a surplus"):
+        await proposed(world, run, "M4,-0.02", tmp_path)
