@@ -13,7 +13,7 @@ from engine.roster.columns import Columns
 
 Days = NDArray[np.int32]
 
-_MONTHS_PER_YEAR = 12
+_MONTHS_PER_YEAR, _SHORTEST_YEAR_DAYS = 12, 365
 
 
 class Due(NamedTuple):
@@ -34,6 +34,16 @@ def birthdays(born_on: Days, age_years: int) -> Days:
     reached = (month + _MONTHS_PER_YEAR * age_years).astype("datetime64[D]") + (born - month.astype("datetime64[D]"))
     days: Days = reached.astype(np.int64).astype(np.int32)
     return days
+
+
+def ages_out(born_on: Days, age_years: int, day: int) -> Days:
+    """int32[n]: the birthday on which each reaches the age; NEVER for who does not by `day`."""
+    reached = np.full(len(born_on), NEVER, dtype=np.int32)
+    # No year is shorter than 365 days: of a whole shard, few are looked at.
+    old = np.flatnonzero(born_on <= day - _SHORTEST_YEAR_DAYS * age_years)
+    days = birthdays(born_on[old], age_years)
+    reached[old] = np.where(days <= day, days, NEVER)
+    return reached
 
 
 def exits(columns: Columns, from_days: Days, day: int) -> Due:

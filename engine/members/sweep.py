@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from engine.claims.states import State
 from engine.ledger.accounts import Account
 from engine.ledger.journals import Journal, Segment, post
-from engine.members.due import Due, birthdays, exits, freezes, lapses, refundable
+from engine.members.due import Due, ages_out, exits, freezes, lapses, refundable
 from engine.members.holds import holding_run
 from engine.members.shards import Amounts, Shard, births_of, deposits_of, shards_of
 from engine.plans import NEVER, Gate, PlanRules, day_number
@@ -90,7 +90,7 @@ async def _sweep_shard(connection: AsyncConnection, shard: Shard, facts: _Facts)
     columns = replace(columns, ended_on=columns.ended_on.copy())
     prepaid, aged, aided, lapsed = facts.rules.prepaid, 0, 0, 0
     if (age := facts.rules.exits.at_age) is not None:
-        reached = birthdays(await births_of(connection, shard.shard_id), age)
+        reached = ages_out(await births_of(connection, shard.shard_id), age, facts.day)
         aged = await _end(connection, shard, columns, reached, facts, "age")
     if received := facts.aided.get(shard.shard_id):
         seats, from_days = np.array(received).T

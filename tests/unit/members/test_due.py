@@ -17,7 +17,7 @@ from engine.apportion.solve import solve
 from engine.errors import InvalidInput
 from engine.members.auto_top_ups import debited
 from engine.members.collection import leaving_day
-from engine.members.due import birthdays, exits, freezes, lapses, refundable
+from engine.members.due import ages_out, birthdays, exits, freezes, lapses, refundable
 from engine.members.holds import HOLDING_STATES
 from engine.members.levies import covered_throughout, quarter_before
 from engine.members.missed import missed_minor
@@ -52,6 +52,13 @@ def test_a_birthday_is_the_first_day_of_an_age(births: list[date], age: int) -> 
         day = date_of(number)
         assert completed_years(born, day) == age
         assert age == 0 or completed_years(born, day - timedelta(days=1)) == age - 1
+
+
+@given(st.lists(DAYS, min_size=1), st.integers(0, 110), DAYS)
+def test_who_reaches_an_age_by_a_day(births: list[date], age: int, on: date) -> None:
+    born_on = np.array([day_number(born) for born in births], np.int32)
+    reached = [day if day <= day_number(on) else NEVER for day in birthdays(born_on, age).tolist()]
+    assert ages_out(born_on, age, day_number(on)).tolist() == reached
 
 
 @pytest.mark.parametrize(
