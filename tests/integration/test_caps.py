@@ -43,13 +43,10 @@ PREPAID: dict[str, Any] = {
 }
 
 
-STAYS = {"after_aid": False}
-
-
 def rules_with(caps: dict[str, Any], **tables: Any) -> PlanRules:
-    """A plan of two weights without a fee, which nobody leaves for having claimed, and no caps but these."""
+    """A plan of two weights without a fee, and no caps but these."""
     share = {"fee": "0", **tables.pop("share", {})}
-    return rules_of_preset(tiers=TIERS, waivers=None, exits=STAYS, caps=FREE | caps, share=share, **tables)
+    return rules_of_preset(tiers=TIERS, waivers=None, caps=FREE | caps, share=share, **tables)
 
 
 def four_light_two_heavy() -> Columns:
@@ -263,7 +260,6 @@ async def test_a_waiver_does_not_use_up_the_cap(engine: AsyncEngine, year: str) 
     rules = rules_of_preset(
         caps=FREE | {"year": year, "per_year": [{"amount": "1", "from_year": 2019}]},
         share={"fee": "0"},
-        exits=STAYS,
         waivers=[waiver],
     )
     later = np.array([day_number(C), day_number(date(2019, 2, 1))], dtype=np.int32)

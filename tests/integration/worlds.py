@@ -51,7 +51,11 @@ ONE = WorkRules(worker="one", lease_seconds=30, slice_seconds=20, max_attempts=3
 
 
 def rules_of_preset(code: str = "xianghubao", **tables: Any) -> PlanRules:
-    """A preset with keys of its tables put in or changed, in the words of a plan file; None takes a key away."""
+    """A preset with keys of its tables put in or changed, in the words of a plan file; None takes a key away.
+
+    Unless `exits` is given nobody leaves for having received aid: who claims in these worlds shares what comes after.
+    """
+    tables = {"exits": {"after_aid": None}} | tables
     preset = tomllib.loads((config_dir() / "plans" / f"{code}.toml").read_text("utf-8"))
     for name, given in tables.items():
         whole = preset.get(name, {}) | given if isinstance(given, dict) else given
