@@ -90,7 +90,10 @@ async def in_hand(world: World, run: Run, worker: str = "one") -> tuple[Inputs, 
 @pytest.mark.parametrize(
     ("debit_on", "message"),
     [
-        (date(2019, 7, 15), "2019-07-15 is no debit day of xianghubao; `fentan calendar xianghubao --year 2019` prints"),
+        (
+            date(2019, 7, 15),
+            "2019-07-15 is no debit day of xianghubao; `fentan calendar xianghubao --year 2019` prints",
+        ),
         (date(2019, 6, 28), "no passed claim of xianghubao waits for a run"),
     ],
 )
