@@ -13,6 +13,7 @@ from engine.ledger.accounts import Account
 from engine.members.deposits import TakenTopUps, deposit_journal, prepaid_of
 from engine.members.shards import Amounts, amounts_under, deposits_of, is_posted, post_in_bulk, shards_of
 from engine.plans import PlanRules, day_number
+from engine.plans.answers import members_share
 from engine.plans.member_rules import AutoTopUp
 from engine.roster.changes import current_columns
 from engine.roster.columns import Columns
@@ -28,6 +29,8 @@ async def auto_top_ups(connection: AsyncConnection, plan: Plan, rules: PlanRules
     rule = prepaid_of(rules).auto_top_up
     if rule is None:
         raise InvalidInput(f"{plan.code} has no auto top-up; members pay in by themselves (`fentan member top-up`)")
+    if not members_share(rules, on):
+        raise InvalidInput(f"members of {plan.code} share nothing any more on {on}; nobody is debited for it")
     await lock_living(connection, plan.plan_id)
     top_ups, repeated = 0, False
     for shard in await shards_of(connection, plan.plan_id):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from fractions import Fraction
 
 from engine.apportion.outcome import Outcome
@@ -26,6 +26,23 @@ def missed_minor(outcome: Outcome, gates: Sequence[int], missed: Iterable[int], 
     distinct = sorted(set(gates))
     at = [distinct.index(gates[case]) for case in cases]
     return outcome.rounding.of(_share_between(outcome, tier, min(at), max(at) + 1))
+
+
+def missed_below_floor(
+    played: Played, covered: Collection[int], tier: int, balance_minor: int, floor_minor: int
+) -> int:
+    """What the rounds of one run asked after a seat of this balance fell below the floor in it, in minor units.
+
+    `covered`: indexes of the cases whose gates it covered.
+    """
+    missed = 0
+    for each in played.rounds:
+        share = each.shares.get(tier, 0) if each.case in covered else 0
+        if balance_minor < floor_minor:
+            missed += share
+        else:
+            balance_minor -= min(share, balance_minor)
+    return missed
 
 
 def _share_between(solution: Solution, tier: int, start: int, stop: int) -> Fraction:

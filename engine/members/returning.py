@@ -10,13 +10,14 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from engine.apportion.outcome import unpack
+from engine.apportion.played import Played
 from engine.errors import InvalidInput
 from engine.ledger.accounts import Account, account_id, plan_shard
 from engine.ledger.journals import Journal, Segment, post
 from engine.ledger.statement import Statement, read_statement
 from engine.members.deposits import deposit_journal, prepaid_of
 from engine.members.holds import refuse_while_held
-from engine.members.missed import missed_minor
+from engine.members.missed import missed_below_floor, missed_minor
 from engine.members.shards import shard_of
 from engine.money import grouped
 from engine.plans import PlanRules, date_of, day_number
@@ -89,43 +90,59 @@ async def owed(connection: AsyncConnection, plan: Plan, rules: PlanRules, member
         return_by,
         -statement.balance(Account.MEMBER_DEPOSITS),
         prepaid.floor,
-        await _missed(connection, plan, cover, statement, on),
+        await _missed(connection, plan, cover, statement, prepaid.floor, on),
     )
 
 
 async def _missed(
-    connection: AsyncConnection, plan: Plan, cover: Membership, statement: Statement, on: date
+    connection: AsyncConnection, plan: Plan, cover: Membership, statement: Statement, floor_minor: int, on: date
 ) -> dict[int, int]:
-    """By sealed run debited since the freeze: what the seat would have been charged where it was not counted.
+    """By sealed run: what the seat would have been charged where it was not counted.
 
-    Those are the cases at whose gates it was frozen; and those with earlier gates too where the run charged it nothing,
-    because its balance was below the floor by then.
+    In the run before the freeze, those are the rounds after its balance fell below the floor. Since then, they are the
+    cases at whose gates it was frozen; and those with earlier gates too where the run charged it nothing, because its
+    balance was below the floor already.
     """
     _, _, columns = await current_columns(connection, cover.shard_id)
     position = cover.seat % SHARD_SEATS
     tier, chosen, chosen_from = (
         int(columns.filled(name)[position]) for name in ("tier", "next_tier", "next_tier_from")
     )
-    charged = {entry.run_id for entry in statement.entries if entry.run_id is not None}
+    charges = {entry.run_id: entry for entry in statement.entries if entry.kind == "charge"}
+    last = date_of(cover.frozen_from - 1)
     runs = await connection.execute(
         select(share_runs.c.run_id, share_runs.c.debit_on, share_runs.c.solution)
         .where(share_runs.c.plan_id == plan.plan_id, share_runs.c.state == "sealed", share_runs.c.kind == "share")
-        .where(share_runs.c.debit_on.between(date_of(cover.frozen_from), on))
+        .where(share_runs.c.debit_on.between(last, on))
         .order_by(share_runs.c.run_id)
     )
     missed = {}
     for run in runs.all():
-        gates = list(
-            await connection.scalars(
-                select(run_cases.c.gate_day).where(run_cases.c.run_id == run.run_id).order_by(run_cases.c.number)
-            )
-        )
-        since = max(cover.shares_from, cover.frozen_from if run.run_id in charged else cover.shares_from)
-        cases = [case for case, gate in enumerate(gates) if since <= gate < min(cover.frozen_to, cover.ended_on)]
+        gates = await _gates_of(connection, run.run_id)
+        charge, outcome = charges.get(run.run_id), unpack(run.solution)
         in_force = chosen if 0 < chosen_from <= day_number(run.debit_on) else tier
-        if amount := missed_minor(unpack(run.solution), gates, cases, in_force):
+        amount = 0
+        if run.debit_on > last:
+            since = cover.shares_from if charge is None else max(cover.shares_from, cover.frozen_from)
+            cases = [case for case, gate in enumerate(gates) if since <= gate < cover.ended_on]
+            amount = missed_minor(outcome, gates, cases, in_force)
+        elif charge is not None and isinstance(outcome, Played):
+            before = -sum(
+                entry.amount
+                for entry in statement.entries
+                if entry.account is Account.MEMBER_DEPOSITS and entry.seq < charge.seq
+            )
+            covered = [case for case, gate in enumerate(gates) if cover.shares_from <= gate < cover.ended_on]
+            amount = missed_below_floor(outcome, covered, in_force, before, floor_minor)
+        if amount:
             missed[run.run_id] = amount
     return missed
+
+
+async def _gates_of(connection: AsyncConnection, run_id: int) -> list[int]:
+    """The gate day of each of the run's cases, in order."""
+    gates = select(run_cases.c.gate_day).where(run_cases.c.run_id == run_id).order_by(run_cases.c.number)
+    return list(await connection.scalars(gates))
 
 
 async def come_back(

@@ -186,6 +186,12 @@ async def test_a_plan_without_the_rule_draws_nothing(engine: AsyncEngine) -> Non
         await drawn(world, PAID)
 
 
+async def test_a_plan_that_winds_down_draws_nothing(engine: AsyncEngine) -> None:
+    world = await paying(engine, [0])
+    with pytest.raises(InvalidInput, match="members of waterdrop share nothing any more on 2021-03-26"):
+        await drawn(world, date(2021, 3, 26))
+
+
 async def test_nothing_is_taken_once_the_books_are_closed(engine: AsyncEngine, tmp_path: Path) -> None:
     world = await paying(engine, [900])
     await world.sql("UPDATE plans SET ended_on = '2021-03-31'")

@@ -152,3 +152,18 @@ async def test_who_was_frozen_on_request_pays_only_what_lay_in_the_freeze(engine
     assert (await back(world, 0, date(2019, 7, 20))).balance_minor == 2600
     assert await held_by(world) == [2600, 2600, 2600]
     assert await world.problems() == []
+
+
+async def test_rounds_after_falling_below_the_floor_are_missed_too(engine: AsyncEngine) -> None:
+    world = await paying(engine, [3000, 350, 3000, 3000])
+    for notice_on, aid_minor in ((4, 1_00), (5, 11_00), (6, 6_00), (7, 8_10)):
+        await world.claim(aid_minor, notice_on=date(2019, 7, notice_on))
+    run = await world.sealed(FIRST)
+    assert run.preview is not None
+    assert [each["sharers"] for each in run.preview["rounds"]] == [4, 4, 3, 3]
+    assert await held_by(world) == [2230, 50, 2230, 2230]
+    await swept(world, SECOND)
+    found = await cost(world, SECOND)
+    assert (found.frozen_from, found.missed) == (FIRST + timedelta(days=1), {run.run_id: 200 + 270})
+    assert (await back(world, 520, SECOND)).balance_minor == 100
+    assert await world.problems() == []
