@@ -23,7 +23,7 @@ from engine.roster.changes import fold, shards_with_changes
 from engine.roster.plan import Plan, lock_living, lock_roster, rules_of
 from engine.runs.run import Run, frozen_at, load_run, move, note_moment
 from engine.runs.shards import Phase, ShardState
-from engine.runs.slots import refuse_past_missed
+from engine.runs.slots import refuse_past_missed, waiting
 from engine.runs.states import HOLDS_THE_PLAN, RunEvent, RunState
 from engine.store.audit import record
 from engine.store.tables import roster, run_cases, run_shards, shards, share_runs
@@ -31,19 +31,21 @@ from engine.store.views import journal_lines
 
 
 async def plan_run(connection: AsyncConnection, plan: Plan, debit_on: date, *, actor: str) -> Run:
-    """A run of all passed claims of the plan, each at its own gate, debited on `debit_on`.
+    """A run of all claims of the plan that could pass by `debit_on`, each at its own gate, debited on that day.
 
     Raises InvalidInput when no claim has passed, the day is no debit day, an earlier slot was missed, or the period has
     a run already.
     """
+    await lock_living(connection, plan.plan_id)
     rules = await rules_of(connection, plan.plan_id, plan.version)
     if rules.direction is Direction.CREDIT:
         raise InvalidInput(
             f"{plan.code} gives its members a surplus; say what it comes from with --premiums, --claims and --costs"
         )
     check_debit_day(rules, debit_on)
-    waiting = [claim for claim in await passed_claims(connection, plan.plan_id) if claim.notice_on <= debit_on]
-    if not waiting:
+    due = {claim.claim_id for claim in await waiting(connection, plan.plan_id, rules) if claim.due_on <= debit_on}
+    carried = [claim for claim in await passed_claims(connection, plan.plan_id) if claim.claim_id in due]
+    if not carried:
         raise InvalidInput(
             f"no passed claim of {plan.code} waits for a run; "
             f"`fentan claim list --plan {plan.code}` shows where they stand"
@@ -56,11 +58,11 @@ async def plan_run(connection: AsyncConnection, plan: Plan, debit_on: date, *, a
             "gate_day": day_number(gate_day(rules, notice_on=claim.notice_on, debit_on=debit_on)),
             "cap_minor": case_cap(rules),
         }
-        for claim in waiting
+        for claim in carried
     ]
     run_id = await begin_run(connection, plan, rules, debit_on, cases, actor=actor)
-    await share(connection, [claim.claim_id for claim in waiting], run_id, on=debit_on)
-    await record(connection, actor, "plan run", f"run:{run_id}", {"debit_on": str(debit_on), "cases": len(waiting)})
+    await share(connection, [claim.claim_id for claim in carried], run_id, on=debit_on)
+    await record(connection, actor, "plan run", f"run:{run_id}", {"debit_on": str(debit_on), "cases": len(carried)})
     return await load_run(connection, run_id)
 
 
@@ -86,7 +88,6 @@ async def begin_run(
 
     Raises InvalidInput when an earlier slot was missed, or the period has a run already.
     """
-    await lock_living(connection, plan.plan_id)
     await refuse_past_missed(connection, plan, rules, debit_on)
     try:
         async with connection.begin_nested():
