@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.apportion import UNLIMITED, Histogram, Outcome, Seats, Solution, measure, merge
-from engine.apportion.seats import Int32s, Int64s
+from engine.apportion.seats import Int32s, Int64s, Integers
 from engine.ledger.balances import Used
 from engine.money import ceiling, floor
 from engine.plans.answers import members_share, run_cap, year_caps
@@ -51,6 +51,15 @@ def anniversaries(joined: Int32s, on: date) -> Int32s:
 
     Who joined on 29 February has it on 1 March in other years. Before the first the answer lies before joining.
     """
+    if not len(joined):
+        return joined
+    low, high = int(joined.min()), int(joined.max())
+    if high - low < len(joined):  # seats join on far fewer days than there are seats
+        return _anniversaries(np.arange(low, high + 1), on).take(joined - low)
+    return _anniversaries(joined, on)
+
+
+def _anniversaries(joined: Integers, on: date) -> Int32s:
     days = joined.astype("datetime64[D]")
     months = days.astype("datetime64[M]")
     january = 12 * (on.year - 1970)

@@ -57,6 +57,12 @@ def test_anniversaries_are_those_of_the_calendar(joined: list[date], on: date) -
     assert anniversaries(numbers(joined), on).tolist() == [day_number(began(day, on)) for day in joined]
 
 
+@given(JOINING, JOINING)
+def test_anniversaries_of_many_who_joined_on_few_days_are_looked_up(first: date, on: date) -> None:
+    joined = [first + timedelta(days=number * 7 % 60) for number in range(60)]
+    assert anniversaries(numbers(joined), on).tolist() == [day_number(began(day, on)) for day in joined]
+
+
 @pytest.mark.parametrize(
     ("joined", "on", "began_on"),
     [
