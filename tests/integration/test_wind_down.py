@@ -185,7 +185,7 @@ async def test_each_balance_is_refunded(engine: AsyncEngine) -> None:
     assert deposits.explanation == "settled"
     with pytest.raises(InvalidInput, match="plan waterdrop ended on 2019-10-01, and its books are closed"):
         async with engine.begin() as connection:
-            await auto_top_ups(connection, world.plan, world.rules, on=CLOSING)
+            await auto_top_ups(connection, world.plan, world.rules, on=date(2019, 8, 1))
     assert await world.problems() == []
 
 
