@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
 import pytest
@@ -16,8 +19,11 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from engine.cli.quote import load_plan
 from engine.ledger.accounts import Account
+from engine.roster.columns import ALONE
 from engine.roster.plan import register_plan
 from engine.store.tables import accounts, audit_log, members, plans
+from tests.integration.prepaid import known
+from tests.integration.worlds import alike, build
 
 pytestmark = pytest.mark.acceptance
 
@@ -153,3 +159,44 @@ def test_the_same_seed_writes_the_same_bytes(fentan: Fentan, tmp_path: Path) -> 
         )
     assert (tmp_path / "one.parquet").read_bytes() == (tmp_path / "two.parquet").read_bytes()
     assert pyarrow.parquet.read_metadata(tmp_path / "one.parquet").num_rows == 500
+
+
+async def test_what_is_paid_for_whom_is_told(engine: AsyncEngine, database_url: str) -> None:
+    family = replace(alike(5), payer=np.array([3, ALONE, ALONE, ALONE, 3], dtype=np.int32))
+    world = await known(await build(engine, load_plan("xianghubao"), family))
+    await world.claim(aid_minor=10)
+    await world.sealed()
+
+    def told(*arguments: str) -> str:
+        environment = os.environ | {"FENTAN_DATABASE_URL": database_url, "NO_COLOR": "1"}
+        command = [sys.executable, "-m", "engine.cli.main", *arguments]
+        return subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
+
+    assert told("run", "payers", "1") == (
+        "run 1 of xianghubao, debited on 2019-07-14: 5 instructions on 3 accounts, 0.15\n"
+        "2 of them, 0.06, pay for somebody else of the family\n"
+    )
+    assert json.loads(told("run", "payers", "1", "--json")) == {
+        "run": 1, "plan": "xianghubao", "instructions": 5, "accounts": 3, "family_shares": 2, "amount": "0.15",
+        "family_amount": "0.06",
+    }  # fmt: skip
+    assert told("run", "payers", "1", "--member", "M3").splitlines() == [
+        "run 1 debits M3's account 3 times, 0.09",
+        "   1          0.03  their own share",
+        "   2          0.03  for M0",
+        "   3          0.03  for M4",
+    ]
+    assert told("run", "payers", "1", "--member", "M4").splitlines() == [
+        "run 1 debits M4's account 0 times, 0.00",
+        "M4's own share is debited to M3's account",
+    ]
+    assert json.loads(told("run", "payers", "1", "--member", "M4", "--json")) == {
+        "run": 1, "member": "M4", "paid_by": "M3", "debits": [],
+    }  # fmt: skip
+    assert "charge on M3's account    1  contributions receivable" in told("ledger", "member", "M4")
+    assert told("ledger", "member", "M3").splitlines()[-2:] == [
+        "paid 0.03 for M0 in run 1",
+        "paid 0.03 for M4 in run 1",
+    ]
+    seat = json.loads(told("ledger", "member", "M3", "--json"))["seats"][0]
+    assert seat["paid_for_others"][1] == {"run": 1, "date": "2019-07-14", "member": "M4", "amount": "0.03"}

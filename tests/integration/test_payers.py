@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from engine.cli.payers import read_paid
 from engine.errors import InvalidInput
+from engine.ledger.accounts import Account
 from engine.ledger.statement import read_statement
 from engine.plans import PlanRules, day_number
 from engine.roster.change_files import change_roster
@@ -26,6 +27,7 @@ from engine.roster.plan import Plan, register_plan
 from engine.runs.instructions import Instructions, Totals, instructions_of, of_payer, payers_of_seat, totals_of
 from engine.runs.run import Run
 from engine.store.tables import PLAN_STRIDE, SHARD_SEATS
+from tests.integration.prepaid import opened, prepaid
 from tests.integration.worlds import DEBIT, JOINED, LATE_DEBIT, LATE_JULY, World, alike, build, rules_of_preset
 
 pytestmark = pytest.mark.integration
@@ -158,6 +160,15 @@ async def test_a_statement_says_who_paid_and_for_whom(engine: AsyncEngine) -> No
     (share,), (later,) = await world.charged(first), await world.charged(second)
     assert [debit.amount for debit in payer.for_others] == [share[3], share[4], later[4]]
     assert one.for_others == []
+
+
+async def test_who_draws_on_a_balance_is_debited_nothing(engine: AsyncEngine) -> None:
+    world = await build(engine, prepaid(family_payers=True), family([ALONE, 0]))
+    await opened(world, [900, 900])
+    await world.claim(aid_minor=600, notice_on=date(2019, 7, 7))
+    run = await world.sealed(LATE_DEBIT)
+    assert [charged.tolist() for charged in await world.charged(run, Account.MEMBER_DEPOSITS)] == [[300, 300]]
+    assert await debits(world, run) == []
 
 
 Bring = Callable[..., Awaitable[Columns]]
