@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -106,6 +107,37 @@ def test_a_case_whose_seats_are_all_frozen_is_said_to_have_no_sharers() -> None:
     assert played.no_sharers == (1,)
     assert [each.sponsor for each in played.by_case] == [0, 900]
     assert played.charges.tolist() == [90]
+
+
+@settings(max_examples=100, deadline=None)
+@given(worlds(event=True, roundings=("up", "half_up", "down")))
+def test_seats_a_cap_or_their_balance_stopped_are_counted_once_over_all_rounds(world: dict[str, Any]) -> None:
+    """By hand for rounds that are shared in proportion: whoever paid less than asked was stopped by one of the two."""
+    world["rules"] |= {"over_cap": "sponsor"}
+    world["cases"] = world["cases"][:1]
+    parsed = World.model_validate(world)
+    cases, terms = [Case(case.aid, case.gate, case.cap) for case in parsed.cases], parsed.rules.terms()
+    histogram = measure(_seats(parsed.members or ()), _gates(cases), clip=None)
+    floor = parsed.least or 0
+    played = play(histogram, _gates(cases), cases, terms, parsed.carry_in, floor=floor)
+    live = [
+        (weight, tier, allowance, seats)
+        for tier, allowance, seats in zip(
+            *(c.tolist() for c in (histogram.tiers, histogram.allowances, histogram.seats)), strict=True
+        )
+        if (weight := terms.weights[tier]) and allowance >= floor
+    ]
+    whole = sum(weight * seats for weight, _, _, seats in live)
+    case_capped = allowance_capped = 0
+    for case in cases:
+        cost = case.aid + terms.fee_on(case.aid)
+        burden = cost - min(parsed.carry_in, cost)
+        for weight, tier, allowance, seats in live:
+            cap, asked = terms.cap_of(case.cap, tier), Fraction(burden * weight, whole)
+            case_capped += seats if cap is not None and cap < asked else 0
+            allowance_capped += seats if allowance < min(asked, asked if cap is None else cap) else 0
+    assert (played.case_capped, played.allowance_capped) == (case_capped, allowance_capped)
+    assert played.sharers == (sum(seats for *_, seats in live) if cases else 0)
 
 
 def test_seats_nobody_measured_are_not_charged() -> None:
