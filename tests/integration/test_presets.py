@@ -17,6 +17,7 @@ from engine.cli.plan import enter_plan
 from engine.cli.quote import load_plan, preset_codes
 from engine.cli.story import bring_claims, claimants, demo_story
 from engine.errors import InvalidInput
+from engine.members.deposits import open_deposits
 from engine.plans import NEVER, PlanRules, day_number
 from engine.roster.change_files import change_roster
 from engine.roster.changes import fold
@@ -43,7 +44,7 @@ async def played(engine: AsyncEngine, code: str, folder: Path) -> tuple[World, R
     async with engine.begin() as connection:
         plan = await enter_plan(connection, rules, actor="anna")
     async with engine.begin() as connection:
-        await import_roster(connection, plan, roster, tag_key=KEY)
+        await import_roster(connection, plan, roster, tag_key=KEY, take_deposits=open_deposits)
     async with engine.begin() as connection:
         refs = claimants(roster, story, rules)
         assert await bring_claims(connection, plan, rules, story, refs) == len(refs) == 3
