@@ -18,19 +18,19 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from engine.cli import report_file
 from engine.cli.ledger import print_statement, print_trial_balance
 from engine.cli.plan import enter_plan
+from engine.cli.points import day_after, points_of, told
 from engine.cli.processes import worker_processes
 from engine.cli.quote import load_plan
 from engine.cli.roster import import_with_progress
-from engine.cli.run import follow, phases_shown, print_preview
+from engine.cli.run import follow, phases_shown, print_preview, words_of
 from engine.cli.shell import Addresses, addresses, start
-from engine.cli.story import Story, bring_claims, claimants, demo_story, replay_story
+from engine.cli.story import Story, bring_claims, claimants, demo_story, plan_story_run, replay_story
 from engine.errors import FentanError, InvalidInput
 from engine.ledger.trial_balance import difference, trial_balance
 from engine.money import grouped, to_major
 from engine.plans.rules import PlanRules
 from engine.roster.plan import Plan
 from engine.roster.synth import write_synthetic
-from engine.runs.planning import plan_run
 from engine.runs.preview import approve
 from engine.runs.report import Totals, phase_seconds, phase_table, totals_of
 from engine.runs.run import Run
@@ -80,17 +80,28 @@ def demo(
 async def _play(found: Addresses, settings: Settings, rules: PlanRules, story: Story, workers: int) -> dict[str, Any]:
     async with engine_on(found.database_url) as engine, _alone(engine):
         await _begin_empty(engine)
-        console.print(f"[bold]{rules.name}[/bold] ({rules.code}): {story.members:,} members, debit on {story.debit_on}")
+        direction = rules.direction.value
+        console.print(
+            f"[bold]{rules.name}[/bold] ({rules.code}): {story.members:,} members, {direction} on {story.debit_on}"
+        )
         began = monotonic()
         plan, refs = await _bring_roster(engine, settings, rules, story)
         roster_seconds = monotonic() - began
         async with engine.begin() as connection:
             passed = await bring_claims(connection, plan, rules, story, refs)
-        console.print(f"{passed} claims were published on {story.notice_on} and passed their notice")
+        console.print(_published(story, passed))
         async with doorbell(found.redis_url) as bell:
             with worker_processes(workers, found, quiet=True) as processes:
                 run = await _run(engine, bell, plan, story, lambda: any(each.poll() is None for each in processes))
-        return await _show(engine, run, refs[0], roster_seconds)
+        return await _show(engine, run, rules, refs[0], roster_seconds)
+
+
+def _published(story: Story, passed: int) -> str:
+    if story.quarter is not None:
+        return f"a quarter's premiums, claims and costs were published on {story.notice_on}"
+    first = story.asked[0].notice_on
+    days = f"on {first}" if first == story.notice_on else f"from {first} to {story.notice_on}"
+    return f"{passed} claims were published {days} and passed their notice"
 
 
 @asynccontextmanager
@@ -141,7 +152,7 @@ async def _bring_roster(
 async def _run(engine: AsyncEngine, bell: Doorbell, plan: Plan, story: Story, is_worked_on: Callable[[], bool]) -> Run:
     """Plan, preview, approve by another, post and seal, with real workers. Raises DemoFailed."""
     async with engine.begin() as connection:
-        run = await plan_run(connection, plan, story.debit_on, actor=PLANNER)
+        run = await plan_story_run(connection, plan, story, actor=PLANNER)
     await bell.ring(run.run_id, "planned")
     run = await follow(engine, run.run_id, console, is_worked_on)
     if run.state is not RunState.PREVIEWED:
@@ -156,16 +167,23 @@ async def _run(engine: AsyncEngine, bell: Doorbell, plan: Plan, story: Story, is
     return run
 
 
-async def _show(engine: AsyncEngine, run: Run, member_ref: str, roster_seconds: float) -> dict[str, Any]:
+async def _show(
+    engine: AsyncEngine, run: Run, rules: PlanRules, member_ref: str, roster_seconds: float
+) -> dict[str, Any]:
+    async with engine.begin() as connection:
+        swept = await day_after(connection, run, rules)
     async with engine.connect() as connection:
         totals = await totals_of(connection, run)
         lines = await trial_balance(connection, run.plan_id)
+        points = await points_of(connection, run, rules, lines, swept)
         everyone = await connection.scalar(select(func.count()).select_from(members_table))
     if totals is None or run.root is None:
         raise DemoFailed(f"run {run.run_id} has no totals")
     seconds = {"roster": roster_seconds} | phase_seconds(run.moments)
     phases = phase_table(seconds, everyone or 0)
-    _print_totals(run, totals)
+    _print_totals(run, rules, totals)
+    for sentence in told(rules, run, points):
+        console.print(f"• {sentence}", highlight=False, soft_wrap=True)
     print_trial_balance(console, lines)
     await print_statement(console, engine, run.plan_id, member_ref)
     console.print(phases_shown(phases))
@@ -176,18 +194,19 @@ async def _show(engine: AsyncEngine, run: Run, member_ref: str, roster_seconds: 
         "run": run.run_id,
         **totals.as_json(),
         "caps_hit": dict((run.preview or {}).get("caps_hit", {})),
+        **points,
         "phases": phases,
         "trial_balance_difference": to_major(difference(lines)),
         "sealed_root": run.root.hex(),
     }
 
 
-def _print_totals(run: Run, totals: Totals) -> None:
+def _print_totals(run: Run, rules: PlanRules, totals: Totals) -> None:
     table = Table(title=f"Run {run.run_id} is sealed", show_header=False)
     table.add_column()
     table.add_column(justify="right")
-    tiers = {group["tier"] for group in (run.preview or {}).get("classes", [])}
-    table.add_row("each member pays" if len(tiers) <= 1 else "members pay at most", grouped(totals.share))
+    words = words_of(run) if rules.prepaid is None else {"charged": "drawn from balances"}
+    table.add_row(_who_pays(run), grouped(totals.share))
     table.add_row("members", f"{totals.members:,}")
     table.add_row("sharers", f"{totals.sharers:,}")
     for cap, seats in (run.preview or {}).get("caps_hit", {}).items():
@@ -196,11 +215,22 @@ def _print_totals(run: Run, totals: Totals) -> None:
         table.add_row("seats the sponsor pays for", f"{totals.waived_seats:,}")
         table.add_row("… their shares", grouped(totals.waived))
     for name in ("charged", "sponsor", "carry_in", "aid", "fee", "carry_out"):
-        table.add_row(name.replace("_", " "), grouped(getattr(totals, name)))
+        table.add_row(words.get(name, name.replace("_", " ")), grouped(getattr(totals, name)))
     console.print(table)
+    into, out = words.get("charged", "charged"), words.get("aid", "aid")
     console.print(
-        f"money in {grouped(totals.money_in)} = charged + sponsor + carry in; "
-        f"money out {grouped(totals.money_out)} = aid + fee + carry out; "
+        f"money in {grouped(totals.money_in)} = {into} + sponsor + carry in; "
+        f"money out {grouped(totals.money_out)} = {out} + fee + carry out; "
         f"difference {grouped(totals.money_in - totals.money_out)}",
         soft_wrap=True,
     )
+
+
+def _who_pays(run: Run) -> str:
+    """Whose share is shown: everybody's where nothing tells the members apart."""
+    shown: Any = run.preview or {}
+    if run.surplus is not None:
+        return "members are given at most"
+    one_tier = len({group["tier"] for group in shown.get("classes", [])}) == 1
+    is_stopped = any(seats for cap, seats in shown.get("caps_hit", {}).items() if cap != "per_case")
+    return "each member pays" if one_tier and not is_stopped else "members pay at most"

@@ -103,26 +103,27 @@ def preview(run_id: RunId, as_json: AsJson = False) -> None:
 def print_preview(out: Console, run: Run) -> None:
     """A run's preview for eyes."""
     shown: Any = run.preview
-    money = Table(
-        title=f"Preview of run {run.run_id}: {shown['plan']}, debit on {shown['debit_on']}", show_header=False
-    )
+    kind = "debit" if run.surplus is None else "credit"
+    out.print(f"Preview of run {run.run_id}: {shown['plan']}, {kind} on {shown['debit_on']}", style="italic")
+    money = Table(show_header=False)
     money.add_column()
     money.add_column(justify="right")
     for name in ("cases", "members", "sharers"):
         money.add_row(name, f"{shown[name]:,}")
+    words = words_of(run)
     for name in ("aid", "fee", "carry_in", "carry_out", "charged", "sponsor", "waived", "share"):
-        money.add_row(name.replace("_", " "), grouped(to_minor(shown[name])))
+        money.add_row(words.get(name, name.replace("_", " ")), grouped(to_minor(shown[name])))
     for cap, seats in shown["caps_hit"].items():
         money.add_row(f"seats at the {cap.replace('_', ' ')} cap", f"{seats:,}")
     if shown["waived_seats"]:
         money.add_row("seats the sponsor pays for", f"{shown['waived_seats']:,}")
-    for name, amount in shown.get("surplus", {}).items():
-        money.add_row(f"{name} of the period", grouped(to_minor(amount)))
+    for name in ("premiums", "claims", "costs") if run.surplus is not None else ():
+        money.add_row(f"{name} of the period", grouped(to_minor(shown["surplus"][name])))
     out.print(money)
     if "rounds" in shown:
         _print_rounds(out, shown["rounds"])
     else:
-        _print_classes(out, shown["classes"])
+        _print_classes(out, shown["classes"], "pays" if run.surplus is None else "gets")
     out.print(f"digest {run.preview_digest.hex() if run.preview_digest else ''}")
 
 
@@ -140,11 +141,16 @@ def _print_rounds(out: Console, rows: Sequence[Mapping[str, Any]]) -> None:
         out.print(f"… and {len(rows) - ROWS_MAX} more cases; --json has them all")
 
 
-def _print_classes(out: Console, rows: Sequence[Mapping[str, Any]]) -> None:
-    classes = Table(title="Who pays what")
+def words_of(run: Run) -> dict[str, str]:
+    """What amounts are called of a run that gives instead of taking."""
+    return {} if run.surplus is None else {"charged": "surplus", "aid": "given", "share": "given at most"}
+
+
+def _print_classes(out: Console, rows: Sequence[Mapping[str, Any]], does: str) -> None:
+    classes = Table(title=f"Who {does} what")
     for column in ("tier", "gates", "allowance"):
         classes.add_column(column)
-    for column in ("seats", "exact share", "pays"):
+    for column in ("seats", "exact share", does):
         classes.add_column(column, justify="right")
     for row in rows[:ROWS_MAX]:
         gates, allowance = ", ".join(row["gates"]), row["allowance"] or "none"

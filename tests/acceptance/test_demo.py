@@ -147,6 +147,35 @@ def test_the_next_demo_takes_the_place_of_the_last(fentan: Fentan, report: dict[
     assert [(run["plan"], run["state"]) for run in runs] == [("xianghubao-2018", "sealed")]
 
 
+@pytest.mark.parametrize(
+    ("code", "adds", "words"),
+    [
+        pytest.param("waterdrop", {"rounds", "aid_asked", "deposits"},
+                     ("Case by case", "drawn from balances", "is cut from the aid", "they are frozen"), id="event"),
+        pytest.param("quark-driving", {"rounds", "aid_asked", "deposits", "aid_steps"},
+                     ("award 169,720.00 × fault share 100 %",), id="fault"),
+        pytest.param("qingsong", {"aid_asked", "deposits"}, ("members pay at most", "is cut from"), id="period"),
+        pytest.param("meituan", {"stages"}, ("520,000.00 yuan is left to bill",), id="staged"),
+        pytest.param("jd-hubao", {"payers"}, ("pay for somebody else of the family",), id="own-cap"),
+        pytest.param("zhonghui-surplus", {"surplus"}, ("credit on", "Who gets what", "to give"), id="credit"),
+    ],
+)  # fmt: skip
+def test_the_demo_of_every_kind_of_plan_shows_its_point(
+    fentan: Fentan, report: dict[str, Any], folder: Path, code: str, adds: set[str], words: tuple[str, ...]
+) -> None:
+    done = fentan("demo", "--plan", code, "--members", "3000", "--workers", "1", "--report", f"{code}.json")
+    assert (done.returncode, "Traceback" in done.stderr) == (0, False), done.stderr
+    kind = read(folder / f"{code}.json")
+    assert set(report) - {"payers"} <= kind.keys()
+    assert kind.keys() - set(report) | ({"payers"} & kind.keys()) == adds
+    ties_out(kind)
+    assert "difference 0.00" in done.stdout
+    for each in words:
+        assert each in done.stdout, each
+    verified = fentan("ledger", "verify")
+    assert (verified.returncode, "the ledger holds" in verified.stdout) == (0, True)
+
+
 def test_a_small_replay_shows_who_the_platform_paid_for(fentan: Fentan, folder: Path) -> None:
     done = fentan("demo", "--replay", "--members", "3000", "--report", "replay.json")
     assert done.returncode == 0, done.stderr

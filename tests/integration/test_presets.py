@@ -7,17 +7,20 @@ from datetime import date
 from fractions import Fraction
 from math import ceil
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from engine.cli.plan import enter_plan
+from engine.cli.points import Points, day_after, points_of, told
 from engine.cli.quote import load_plan, preset_codes
-from engine.cli.story import bring_claims, claimants, demo_story
+from engine.cli.story import Story, bring_claims, claimants, demo_story, plan_story_run
 from engine.errors import InvalidInput
+from engine.ledger.trial_balance import trial_balance
 from engine.members.deposits import open_deposits
+from engine.money import to_minor
 from engine.plans import NEVER, PlanRules, day_number
 from engine.roster.change_files import change_roster
 from engine.roster.changes import fold
@@ -26,7 +29,8 @@ from engine.roster.imports import import_roster
 from engine.roster.plan import register_plan
 from engine.roster.synth import write_synthetic
 from engine.runs.run import Run
-from tests.integration.worlds import JOINED, JULY, World, alike, build, rules_of_preset
+from engine.runs.states import RunState
+from tests.integration.worlds import JOINED, JULY, PLANNER, World, alike, build, rules_of_preset
 
 pytestmark = pytest.mark.integration
 
@@ -35,8 +39,16 @@ MEMBERS = 3_000
 JD_DEBIT = date(2019, 7, 10)
 
 
-async def played(engine: AsyncEngine, code: str, folder: Path) -> tuple[World, Run]:
+class Play(NamedTuple):
     """What `fentan demo` plays, by one worker in this process."""
+
+    world: World
+    run: Run
+    story: Story
+    points: Points
+
+
+async def played(engine: AsyncEngine, code: str, folder: Path) -> Play:
     rules = load_plan(code)
     story = demo_story(rules, MEMBERS, seed=1)
     roster = folder / "roster.parquet"
@@ -47,18 +59,103 @@ async def played(engine: AsyncEngine, code: str, folder: Path) -> tuple[World, R
         await import_roster(connection, plan, roster, tag_key=KEY, take_deposits=open_deposits)
     async with engine.begin() as connection:
         refs = claimants(roster, story, rules)
-        assert await bring_claims(connection, plan, rules, story, refs) == len(refs) == 3
+        assert await bring_claims(connection, plan, rules, story, refs) == len(story.asked)
+    async with engine.begin() as connection:
+        run = await plan_story_run(connection, plan, story, actor=PLANNER)
     world = World(engine, plan, rules)
-    return world, await world.sealed(story.debit_on)
+    run = await world.worked(run)
+    assert run.state is RunState.PREVIEWED, run.failure
+    run = await world.worked(await world.approved(run))
+    assert run.state is RunState.SEALED, run.failure
+    async with engine.begin() as connection:
+        swept = await day_after(connection, run, rules)
+    async with engine.connect() as connection:
+        points = await points_of(connection, run, rules, await trial_balance(connection, plan.plan_id), swept)
+    assert all(told(rules, run, points))
+    return Play(world, run, story, points)
 
 
 @pytest.mark.parametrize("code", preset_codes())
 async def test_I5_every_preset_runs_from_roster_to_seal(engine: AsyncEngine, code: str, tmp_path: Path) -> None:
-    world, run = await played(engine, code, tmp_path)
+    world, run, story, points = await played(engine, code, tmp_path)
     line = await world.tied_out(run)
+    assert line["charged"] > 0
     assert line["charged"] + line["sponsor"] == line["aid"] + line["fee"] + line["carry_out"]
-    assert line["aid"] == 2 * max(band.amount or 0 for band in world.rules.aid) + 5_000_000
+    paid = await world.rows("SELECT sum(aid_minor)::bigint, sum(aid_paid_minor)::bigint FROM run_cases")
+    ((asked, aid),) = paid
+    assert aid == line["aid"]
+    # Only what reduces aid pays less than was asked; what a surplus leaves over is carried.
+    assert (aid < asked) == ("aid_asked" in points or story.quarter is not None)
     assert await world.problems() == []
+
+
+@pytest.mark.parametrize(
+    ("code", "aid_minor"),
+    [
+        pytest.param("xianghubao", 2 * 300_000_00 + 50_000_00, id="age"),
+        pytest.param("xianghubao-senior", 100_000_00 + 50_000_00 + 50_000_00, id="severe-mild-severe"),
+        pytest.param("meituan", (2 * 300_000_00 + 50_000_00) // 5, id="first-stage"),
+    ],
+)
+async def test_the_demo_asks_what_the_plan_gives(
+    engine: AsyncEngine, code: str, aid_minor: int, tmp_path: Path
+) -> None:
+    world, run, _, points = await played(engine, code, tmp_path)
+    assert (await world.tied_out(run))["aid"] == aid_minor
+    if code == "meituan":
+        assert points["stages"] == {"granted": "650000.00", "shared": "130000.00", "left_to_bill": "520000.00"}
+    else:
+        payers = points["payers"]
+        assert 0 < payers["accounts"] < payers["instructions"]
+        assert payers["instructions"] == payers["accounts"] + payers["family_shares"]
+
+
+@pytest.mark.parametrize("code", ["waterdrop", "quark", "quark-driving", "qingsong"])
+async def test_the_demo_of_a_prepaid_plan_binds_some_and_not_all(
+    engine: AsyncEngine, code: str, tmp_path: Path
+) -> None:
+    world, run, story, points = await played(engine, code, tmp_path)
+    assert run.preview is not None
+    stopped = run.preview["caps_hit"]
+    bound = stopped["balance"] if code in ("waterdrop", "qingsong") else stopped["per_case"]
+    assert 0 < bound <= run.preview["sharers"]
+    assert 0 < points["deposits"]["frozen"] < MEMBERS
+    deposits = {name: to_minor(points["deposits"][name]) for name in ("paid_in", "drawn", "owed_back", "left")}
+    assert deposits["paid_in"] == deposits["drawn"] + deposits["owed_back"] + deposits["left"]
+    assert to_minor(points["aid_asked"]) > (await world.tied_out(run))["aid"]
+    if code == "qingsong":
+        assert "rounds" not in points
+        return
+    rounds = points["rounds"]
+    assert len(rounds) == len(story.asked) == 8
+    assert len({asked.notice_on for asked in story.asked}) == 4
+    assert rounds[-1]["sharers"] < rounds[0]["sharers"] / 2
+    if code == "quark-driving":
+        assert points["aid_steps"][0].startswith("award ")
+
+
+async def test_the_demo_of_a_credit_plan_gives_by_class(engine: AsyncEngine, tmp_path: Path) -> None:
+    world, run, _, points = await played(engine, "zhonghui-surplus", tmp_path)
+    surplus = points["surplus"]
+    assert (surplus["premiums"], surplus["claims"], surplus["costs"]) == ("75000.00", "52500.00", "15000.00")
+    assert surplus["shared"] == "7500.00"
+    given = [to_minor(amount) for amount in surplus["given"].values()]
+    assert sorted(given, reverse=True) == given
+    line = await world.tied_out(run)
+    assert line["charged"] == 7500_00
+    assert line["aid"] + line["carry_out"] == 7500_00
+
+
+@pytest.mark.parametrize("members", [1, 3_000, 100_000, 10_000_000])
+@pytest.mark.parametrize("code", preset_codes())
+def test_a_demo_of_any_size_asks_for_no_more_than_the_plan_gives(code: str, members: int) -> None:
+    rules = load_plan(code)
+    story = demo_story(rules, members, seed=1)
+    most = max((band.amount or 0 for band in rules.aid), default=0)
+    assert all(0 < asked.aid_minor <= most for asked in story.asked if asked.aid_minor is not None)
+    assert len(story.asked) <= 2_000
+    assert bool(story.asked) != (story.quarter is not None)
+    assert [asked.notice_on for asked in story.asked] == sorted(asked.notice_on for asked in story.asked)
 
 
 def jd(*codes: str) -> Columns:
