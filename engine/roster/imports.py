@@ -24,7 +24,7 @@ from engine.roster.columns import Columns, Version, write_columns
 from engine.roster.files import CODE, DAY, TEXT, Column, PeopleFile, Problems, days_of
 from engine.roster.members import AlreadyMember, Newcomers, Place, enrol, newcomers, next_place
 from engine.roster.payers import Payers
-from engine.roster.plan import Plan, lock_roster, rules_of
+from engine.roster.plan import Plan, lock_living, rules_of
 from engine.store.tables import SHARD_SEATS, imports
 
 COLUMNS = {
@@ -92,10 +92,11 @@ async def import_roster(
     """Enrol every member of a Parquet or CSV file, in its order, after those the plan has.
 
     One transaction, the caller's: raises InvalidInput, with up to 20 wrong values by line and field, and then
-    nothing may be committed, and where there are deposits that nobody takes. The same bytes again change nothing.
-    Memory is bounded by a shard or two, and by the payers who sit in another shard than those they pay for.
+    nothing may be committed, for a plan that ended, and where there are deposits that nobody takes. The same bytes
+    again change nothing. Memory is bounded by a shard or two, and by the payers who sit in another shard than those
+    they pay for.
     """
-    await lock_roster(connection, plan.plan_id)
+    await lock_living(connection, plan.plan_id)
     rules = await rules_of(connection, plan.plan_id, plan.version)
     with PeopleFile(path, columns_of(rules)) as file:
         sha256 = await asyncio.to_thread(file.sha256)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
-from sqlalchemy import func, insert, select
+from sqlalchemy import exists, func, insert, select
 from sqlalchemy.dialects.postgresql import insert as insert_or_skip
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -26,7 +26,8 @@ class Plan:
 async def register_plan(connection: AsyncConnection, rules: PlanRules) -> Plan:
     """Make the plan known, with its shard 0; a new version of its rules only when they differ from the newest.
 
-    Raises InvalidInput when the plan would change its currency: its books are kept in one.
+    Raises InvalidInput for a plan that ended, and for what a plan keeps for life: the currency of its books and, once
+    it has members, its tiers and where their shares are posted.
     """
     await connection.execute(
         insert_or_skip(plans)
@@ -54,6 +55,9 @@ async def register_plan(connection: AsyncConnection, rules: PlanRules) -> Plan:
     ).first()
     if newest is not None and newest.digest == digest(rules):
         return Plan(known.plan_id, rules.code, newest.version)
+    await refuse_ended(connection, known.plan_id)
+    if newest is not None and await _has_members(connection, known.plan_id):
+        _refuse_another_plan(await rules_of(connection, known.plan_id, newest.version), rules)
     version = 1 if newest is None else newest.version + 1
     await connection.execute(
         insert(plan_rules).values(
@@ -64,6 +68,31 @@ async def register_plan(connection: AsyncConnection, rules: PlanRules) -> Plan:
         )
     )
     return Plan(known.plan_id, rules.code, version)
+
+
+async def _has_members(connection: AsyncConnection, plan_id: int) -> bool:
+    seated = exists().where(shards.c.plan_id == plan_id, shards.c.number > 0)
+    return bool(await connection.scalar(select(seated)))
+
+
+def _refuse_another_plan(before: PlanRules, rules: PlanRules) -> None:
+    """Raises InvalidInput where the rules before left in rosters and books what these could not read."""
+    code, wrong = rules.code, []
+    tiers = [tier.code for tier in before.tiers]
+    if [tier.code for tier in rules.tiers][: len(tiers)] != tiers:
+        wrong.append(
+            f"tiers: {code} has members in {', '.join(tiers)}, known by their order; "
+            "keep these first, as they are ordered, and add others after them"
+        )
+    for key, stands, wanted in (
+        ("direction", before.direction, rules.direction),
+        ("funding", before.funding, rules.funding),
+        ("surplus.benefit", before.surplus and before.surplus.benefit, rules.surplus and rules.surplus.benefit),
+    ):
+        if wanted != stands:
+            wrong.append(f"{key}: {code} has members and keeps {stands or 'none'}; register another with another code")
+    if wrong:
+        raise InvalidInput("\n".join([*wrong, "nothing was changed"]))
 
 
 async def plan_of(connection: AsyncConnection, code: str) -> Plan:

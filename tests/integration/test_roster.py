@@ -35,6 +35,7 @@ from engine.store.tables import (
     roster_changes,
     shards,
 )
+from tests.integration.worlds import alike, build, rules_of_preset
 
 pytestmark = pytest.mark.integration
 
@@ -368,6 +369,43 @@ async def test_a_plan_gets_a_new_version_only_for_new_rules(engine: AsyncEngine,
         assert await connection.scalar(select(func.count()).select_from(plan_rules)) == 2
         zero = (await connection.execute(select(shards))).one()
         assert (zero.shard_id, zero.number, zero.seats) == (first.plan_id * PLAN_STRIDE, 0, 0)
+
+
+async def test_with_members_a_plan_keeps_its_tiers_and_where_shares_are_posted(engine: AsyncEngine) -> None:
+    def rules(*codes: str, **keys: object) -> PlanRules:
+        return rules_of_preset("xianghubao", tiers=[{"code": code, "weight": 1} for code in codes], **keys)
+
+    prepaid = {"funding": "prepaid", "unpaid": None, "prepaid": {"entry": "9", "floor": "1", "return_days": 30}}
+    async with engine.begin() as connection:
+        await register_plan(connection, rules("one"))
+        await register_plan(connection, rules("a", "b", **prepaid))  # nobody has a tier yet
+        await register_plan(connection, rules("a", "b"))
+    world = await build(engine, rules("a", "b"), alike(2))
+    async with engine.begin() as connection:
+        longer = await register_plan(connection, rules("a", "b", "c"))
+        for wrong, why in (
+            (rules("a", "b"), "tiers: xianghubao has members in a, b, c, known by their order; keep these first"),
+            (rules("b", "a", "c"), "tiers: xianghubao has members in a, b, c"),
+            (
+                rules("a", "b", "c", **prepaid),
+                "funding: xianghubao has members and keeps mandate; register another",
+            ),
+        ):
+            with pytest.raises(InvalidInput, match=why):
+                await register_plan(connection, wrong)
+        assert await plan_of(connection, "xianghubao") == longer
+    await world.sql("UPDATE plans SET ended_on = '2022-09-01'")
+    async with engine.begin() as connection:
+        assert await register_plan(connection, rules("a", "b", "c")) == longer, "the same again is no news"
+        with pytest.raises(InvalidInput, match="ended on 2022-09-01, and its books are closed"):
+            await register_plan(connection, rules("a", "b", "c", "d"))
+
+
+async def test_an_ended_plan_enrols_nobody(enrolled: Bring, connection: AsyncConnection, engine: AsyncEngine) -> None:
+    async with engine.begin() as other:
+        await other.execute(text("UPDATE plans SET ended_on = '2022-09-01'"))
+    with pytest.raises(InvalidInput, match="ended on 2022-09-01, and its books are closed"):
+        await enrolled("M1,1990-05-05,2019-01-01,")
 
 
 async def test_plans_do_not_share_members(engine: AsyncEngine, rules: PlanRules, tmp_path: Path) -> None:
