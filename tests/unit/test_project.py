@@ -6,11 +6,16 @@ import ast
 import re
 import subprocess
 import tomllib
+from collections import defaultdict
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import TypeVar
 
 import pytest
+import typer
+
+from engine.cli import main
 
 ROOT = Path(__file__).parents[2]
 
@@ -124,6 +129,40 @@ def test_nothing_committed_names_a_registry_or_a_machine() -> None:
 def test_the_top_level_stays_small() -> None:
     entries = {path.relative_to(ROOT).parts[0] for path in committed()}
     assert entries - TOP_LEVEL == set()
+
+
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_what_a_page_names_is_there(page: Path) -> None:
+    text = page.read_text("utf-8")
+    links = re.findall(r"\]\((?!https?:)([^)#]+)", text)
+    paths = re.findall(r"`((?:engine|workers|config|migrations|docker|tests|docs)/[\w./-]*)`", text)
+    missing = [link for link in links if not (page.parent / link).exists()]
+    missing += [path for path in paths if not (ROOT / path).exists()]
+    assert missing == []
+
+
+def test_the_ten_functions_of_one_fen_are_where_the_page_says() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text("utf-8")
+    named = re.findall(r"^\d+\. `([\w/]+\.py)` `(\w+)`", page, re.MULTILINE)
+    assert len(named) == 10
+    gone = [(path, name) for path, name in named if f"def {name}(" not in (ROOT / path).read_text("utf-8")]
+    assert gone == []
+
+
+def test_the_readme_names_every_command_of_a_group_and_no_other() -> None:
+    named = defaultdict[str, set[str]](set)
+    table = re.findall(r"^\| `fentan (\w+) ([a-z][^`]*)`", (ROOT / "README.md").read_text("utf-8"), re.MULTILINE)
+    for group, commands in table:
+        named[group] |= {command.split()[0] for command in commands.split(" · ")}
+    known = {
+        group: {command.name or getattr(command.callback, "__name__", "") for command in commands.registered_commands}
+        for group, module in main._MODULES.items()
+        if isinstance(commands := getattr(import_module(f"engine.cli.{module}"), "app", None), typer.Typer)
+    }
+    assert named == known
 
 
 def requirements() -> list[str]:
