@@ -23,7 +23,10 @@ from engine.plans.answers import members_share
 from engine.plans.member_rules import Prepaid
 from engine.roster.changes import Kind, current_columns, record_by_rule
 from engine.roster.columns import Columns
-from engine.store.tables import claims, notices, run_cases, share_runs
+from engine.store.tables import claims, journals, notices, run_cases, share_runs
+
+_DRAWS = ("charge", "levy", "correction")
+"""Kinds of journals that draw on balances while a seat is in force."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,7 @@ class Swept:
 class _Facts:
     """What is the same for all shards. Days are day numbers.
 
-    `aided`: by shard, the seat and the day from which it leaves. `freeze_from`: the day after the last run's debit.
+    `aided`: by shard, the seat and the day from which it leaves.
     `open_gates`: int32, sorted: gates of claims not yet shared. `held`: a run holds the plan, so balances wait.
     """
 
@@ -53,7 +56,6 @@ class _Facts:
     on: date
     held: bool
     aided: Mapping[int, list[tuple[int, int]]]
-    freeze_from: int
     open_gates: NDArray[np.int32]
 
     @property
@@ -65,9 +67,9 @@ async def sweep(connection: AsyncConnection, plan_id: int, rules: PlanRules, *, 
     """Apply every exit, freeze and refund rule due by `on`; the caller holds the plan's lock (`lock_roster`).
 
     Who reaches the age leaves on that birthday, who received aid on the day after its run's debit (SCHEMES:
-    xianghubao). Prepaid (SCHEMES: waterdrop): below the floor a seat freezes from the day after the last debit; who
-    does not return in time leaves; the balance of who left is owed back, once every case is shared whose gate it
-    covered. Freezes and refunds wait while a run holds the plan. The same again changes nothing.
+    xianghubao). Prepaid (SCHEMES: waterdrop): below the floor a seat freezes from the day after balances were last
+    drawn on; who does not return in time leaves; the balance of who left is owed back, once every case is shared whose
+    gate it covered. Freezes and refunds wait while a run holds the plan. The same again changes nothing.
     """
     if rules.prepaid is None and rules.exits.at_age is None and not rules.exits.after_aid:
         return Swept()
@@ -76,7 +78,6 @@ async def sweep(connection: AsyncConnection, plan_id: int, rules: PlanRules, *, 
         on,
         await holding_run(connection, plan_id) is not None,
         await _aided(connection, plan_id) if rules.exits.after_aid else {},
-        await _freeze_from(connection, plan_id, on),
         await _open_gates(connection, plan_id, rules, on),
     )
     swept = Swept()
@@ -125,7 +126,7 @@ async def _settle(
 ) -> Swept:
     """Freeze who is below the floor, owe back what who left has paid in."""
     balances = await deposits_of(connection, shard)
-    due = freezes(columns, balances, prepaid.floor, facts.freeze_from, facts.day)
+    due = freezes(columns, balances, prepaid.floor, await _drawn_until(connection, shard, facts), facts.day)
     await _freeze(connection, shard, due)
     back = np.where(refundable(columns, balances, facts.day, facts.open_gates), balances, 0)
     if not back.any():
@@ -170,12 +171,19 @@ async def _aided(connection: AsyncConnection, plan_id: int) -> dict[int, list[tu
     return aided
 
 
-async def _freeze_from(connection: AsyncConnection, plan_id: int, on: date) -> int:
-    """The day number after the debit day of the plan's last sealed run; that of `on` when there is none."""
+async def _drawn_until(connection: AsyncConnection, shard: Shard, facts: _Facts) -> int:
+    """The day number after balances of the shard were last drawn on (`_DRAWS`); that of `on` when they never were.
+
+    Who is below the floor fell below it by then at the latest, and has the days to return from there.
+    """
     last = await connection.scalar(
-        select(func.max(share_runs.c.debit_on)).where(share_runs.c.plan_id == plan_id, share_runs.c.state == "sealed")
+        select(func.max(journals.c.effective_on)).where(
+            journals.c.shard_id == shard.shard_id,
+            journals.c.kind.in_(_DRAWS),
+            journals.c.accounts.contains([shard.account(Account.MEMBER_DEPOSITS)]),
+        )
     )
-    return day_number(on) if last is None else day_number(last) + 1
+    return facts.day if last is None else day_number(last) + 1
 
 
 async def _open_gates(connection: AsyncConnection, plan_id: int, rules: PlanRules, on: date) -> NDArray[np.int32]:

@@ -14,9 +14,10 @@ from engine.errors import InvalidInput
 from engine.ledger.accounts import Account
 from engine.members.collection import Settled, collect_levy
 from engine.members.levies import Levied, levy
+from engine.members.sweep import Swept
 from engine.plans import NEVER, PlanRules, day_number
 from engine.roster.columns import Columns
-from tests.integration.prepaid import held_by, opened
+from tests.integration.prepaid import held_by, opened, swept
 from tests.integration.worlds import DEBIT, JULY, World, alike, build, rules_of_preset
 
 pytestmark = pytest.mark.integration
@@ -119,6 +120,19 @@ async def test_a_prepaid_levy_is_drawn_down_to_zero(engine: AsyncEngine) -> None
     assert await held_by(world) == [800, 0, 0, 0]
     assert (await world.accounts())[Account.ENTRY_PREMIUMS_AND_LEVIES] == -599
     assert await world.problems() == []
+
+
+async def test_who_falls_below_the_floor_by_a_levy_has_the_days_to_return_from_then(engine: AsyncEngine) -> None:
+    world = await build(engine, prepaid(), alike(2))
+    await opened(world, [1000, 450])
+    await world.claim(notice_on=JULY, aid_minor=500)
+    await world.sealed(DEBIT)
+    assert (await charged(world, "dormant-fee", date(2020, 1, 7))).seats == 2
+    assert await swept(world, date(2020, 1, 8)) == Swept(frozen=1)
+    frozen_from = await world.value("SELECT from_day FROM roster_changes WHERE kind = 'freeze'")
+    assert frozen_from == day_number(date(2020, 1, 8)), "since the day after the levy, not after the run in July"
+    assert await swept(world, date(2020, 2, 7)) == Swept(), "the last of thirty days to return"
+    assert (await swept(world, date(2020, 2, 8))).lapsed == 1
 
 
 async def test_a_levy_waits_for_the_run_that_holds_the_plan(engine: AsyncEngine) -> None:
