@@ -187,9 +187,8 @@ async def test_I1_to_I7_five_years_of_periods_on_balances(engine: AsyncEngine, t
 
 @pytest.mark.parametrize("benefit", ["money", "cover"])
 async def test_I1_to_I7_five_years_of_surpluses(engine: AsyncEngine, tmp_path: Path, benefit: str) -> None:
-    rules = five_years(
-        "zhonghui-surplus", surplus={"benefit": benefit, "cover_per_unit": 7}, claims={"waiting_days": 0}
-    )
+    surplus = {"benefit": benefit} | ({"cover_per_unit": 7} if benefit == "cover" else {})
+    rules = five_years("zhonghui-surplus", surplus=surplus, claims={"waiting_days": 0})
     life = await living(engine, rules, tmp_path)
     for slot in slots(rules, BEGINS + 40 * _DAY, ENDS):
         await comings_and_goings(life, slot.notice_on)
