@@ -85,14 +85,17 @@ def diff(
     """Name each rule on which two plans differ: what A says → what B says."""
     from engine.plans.explanation import differences
 
-    found = differences(load_plan(old), load_plan(new))
+    before, after = load_plan(old), load_plan(new)
+    found = differences(before, after)
     if as_json:
         _print_json([difference._asdict() for difference in found])
         return
     if not found:
-        typer.echo("no rule differs")
-    for topic, before, after in found:
-        typer.echo(f"{topic}: {before or 'nothing said'} → {after or 'nothing said'}")
+        typer.echo(
+            "no rule differs" + ("" if before == after else "; the files do, in what has no effect in these plans")
+        )
+    for topic, was, is_now in found:
+        typer.echo(f"{topic}: {was or 'nothing said'} → {is_now or 'nothing said'}")
 
 
 @app.command()

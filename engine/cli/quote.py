@@ -118,9 +118,11 @@ def load_plan(plan: str) -> PlanRules:
     if path.suffix != ".toml" or not path.is_file():
         raise InvalidInput(f"no plan {plan!r}; known are {', '.join(known)}, or give the path of a TOML file")
     try:
-        return parse(path.read_text("utf-8"), path.name)
-    except (OSError, UnicodeDecodeError) as error:
-        raise InvalidInput(f"{path.name}: {error}") from None
+        return parse(path.read_text("utf-8-sig"), path.name)
+    except UnicodeDecodeError as error:
+        raise InvalidInput(f"{path.name}: not text in UTF-8 (byte {error.start}); save it as that") from None
+    except OSError as error:
+        raise InvalidInput(f"{path.name}: {error.strerror}") from None
 
 
 def answer_to(rules: PlanRules, counts: Mapping[int, int], pool: Pool) -> dict[str, Any]:

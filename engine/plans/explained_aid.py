@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from fractions import Fraction
 
 from engine.plans.aid_rules import AidBand, RecoveredTo
-from engine.plans.phrases import amount, listed, percent
+from engine.plans.phrases import amount, counted_days, listed, percent
 from engine.plans.rules import PlanRules
 
 _RECOVERED_TO = {
@@ -18,10 +18,11 @@ _RECOVERED_TO = {
 def claims_in_words(rules: PlanRules) -> Iterator[tuple[str, str]]:
     """The topics of who may claim."""
     claims = rules.claims
-    again = "" if claims.rejoining_days is None else f"; {claims.rejoining_days} days for who joins again"
-    yield "waiting time", f"{claims.waiting_days} days after joining before a diagnosis counts{again}"
-    years = f"{claims.minimum_age_years} years" if claims.minimum_age_years else f"{claims.minimum_age_days} days"
-    yield "ages", f"from {years} to {claims.maximum_age_years} years"
+    again = "" if claims.rejoining_days is None else f"; {counted_days(claims.rejoining_days)} for who joins again"
+    yield "waiting time", f"{counted_days(claims.waiting_days)} after joining before a diagnosis counts{again}"
+    years, days = claims.minimum_age_years, claims.minimum_age_days
+    youngest = [*([f"{years} years"] if years else []), *([counted_days(days)] if days or not years else [])]
+    yield "ages", f"from {listed(youngest)} to {claims.maximum_age_years} years"
 
 
 def aid_in_words(rules: PlanRules) -> Iterator[tuple[str, str]]:

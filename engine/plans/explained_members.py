@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from engine.plans.member_rules import Direction, Funding, Levy, LevyOn, Prepaid, RefundAtEnd
-from engine.plans.phrases import ages, amount
+from engine.plans.phrases import ages, amount, counted_days
 from engine.plans.rules import PlanRules
 
 _FUNDINGS = {
@@ -20,7 +20,7 @@ _LEVIED_FROM = {
 
 _REFUNDS = {
     RefundAtEnd.NOTHING: "members get nothing back",
-    RefundAtEnd.BALANCES: "each member gets the own balance back",
+    RefundAtEnd.BALANCES: "each member gets their own balance back",
     RefundAtEnd.SHARES: "{sponsor} pays each member all shares back",
 }
 
@@ -36,9 +36,9 @@ def members_in_words(rules: PlanRules) -> Iterator[tuple[str, str]]:
         yield "failed debit", _unpaid(rules.unpaid.retry_days)
     elif rules.direction is Direction.DEBIT and rules.funding is Funding.MANDATE:
         yield "failed debit", "the share stays owed"
-    yield "exit", " and ".join(_exits(rules)) or "only when the member asks"
+    yield "exit", f"when the member asks{''.join(f', or {reason}' for reason in _exits(rules))}"
     if rules.cover_change is not None:
-        later = f"the raised part of a higher one {rules.cover_change.raise_waiting_days} days later"
+        later = f"the raised part of a higher one {counted_days(rules.cover_change.raise_waiting_days)} later"
         yield "change of tier", f"another tier weighs from the next debit day on; a lower cover holds at once, {later}"
     for levy in rules.levies:
         yield f"levy {levy.name}", _levy(rules, levy)
@@ -50,7 +50,7 @@ def end_in_words(rules: PlanRules) -> Iterator[tuple[str, str]]:
         return
     sponsor = rules.share.sponsor
     shares = f"from {end.announced_on} on no member shares, {sponsor} pays"
-    claims = f"a diagnosis made by {rules.ends_on} may be filed for {end.claims_within_days} days after that"
+    claims = f"a diagnosis made by {rules.ends_on} may be filed for {counted_days(end.claims_within_days)} after that"
     yield "wind-down", f"{shares}; {claims}; {_REFUNDS[end.refund].format(sponsor=sponsor)}"
 
 
@@ -65,7 +65,7 @@ def _prepaid(rules: PlanRules, prepaid: Prepaid) -> Iterator[tuple[str, str]]:
     yield "entry", f"each member begins with {amount(rules, prepaid.entry)} or more"
     yield "floor", f"with less than {floor} a member is frozen: not covered and not counted"
     how = f"by paying every share missed and ending at {floor} or more"
-    yield "return", f"within {prepaid.return_days} days of the freeze {how}; then the member leaves"
+    yield "return", f"within {counted_days(prepaid.return_days)} of the freeze, {how}; who does not return leaves"
     if (automatic := prepaid.auto_top_up) is not None:
         below, each = amount(rules, automatic.below), amount(rules, automatic.amount)
         most = f"at most {amount(rules, automatic.per_month_at_most)} a month"
@@ -73,7 +73,7 @@ def _prepaid(rules: PlanRules, prepaid: Prepaid) -> Iterator[tuple[str, str]]:
 
 
 def _unpaid(retry_days: int | None) -> str:
-    tried = "until the day before the next debit" if retry_days is None else f"for {retry_days} days"
+    tried = "until the day before the next debit" if retry_days is None else f"for {counted_days(retry_days)}"
     return f"tried again daily {tried}; then the member leaves"
 
 

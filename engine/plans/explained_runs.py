@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from engine.apportion.terms import CapBasis, Rounding
 from engine.plans.answers import weights
 from engine.plans.member_rules import Benefit, Direction, Funding
-from engine.plans.phrases import ages, amount, business, month_days, percent, rest
+from engine.plans.phrases import ages, amount, business, counted_days, month_days, percent, rest
 from engine.plans.rules import CapYear, Gate, NoSharers, PlanRules, ShareKey, Tier, TierBy, Trigger
 
 _TRIGGERS = {
@@ -57,7 +57,7 @@ def calendar_in_words(rules: PlanRules) -> Iterator[tuple[str, str]]:
         what, charged = "a surplus is published", "members get their part of it"
     elif rules.funding is Funding.PREPAID:
         charged = "balances pay"
-    yield "notice", f"{what} {month_days(rules.notice)}, for {rules.notice.length_days} days"
+    yield "notice", f"{what} {month_days(rules.notice)}, for {counted_days(rules.notice.length_days)}"
     yield "debit", f"{charged} {month_days(rules.debit)}{business(rules.debit.business_days)}"
 
 

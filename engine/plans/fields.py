@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from itertools import pairwise
 from typing import Annotated
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -27,9 +28,15 @@ def _minor(value: object) -> int:
 def _known_zone(name: str) -> str:
     try:
         ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError):
+    except (ZoneInfoNotFoundError, ValueError, OSError):  # OSError: the name of a folder, or no file name at all
         raise ValueError('name a time zone like "Asia/Shanghai"') from None
     return name
+
+
+def _printable(text: str) -> str:
+    if not text.strip() or not text.isprintable():
+        raise ValueError("write some words on one line, without control characters")
+    return text
 
 
 def _rising(days: tuple[int, ...]) -> tuple[int, ...]:
@@ -41,7 +48,11 @@ def _rising(days: tuple[int, ...]) -> tuple[int, ...]:
 Amount = Annotated[int, BeforeValidator(_minor), PlainSerializer(to_major)]
 """Minor units; in files text in major units."""
 
-Name = Annotated[str, Field(min_length=1)]
+Code = Annotated[str, Field(pattern="^[a-z0-9]+(-[a-z0-9]+)*$", max_length=64)]
+Name = Annotated[str, Field(max_length=200), AfterValidator(_printable)]
+Day = Annotated[date, Field(ge=date(1900, 1, 1), le=date(2999, 12, 31))]
+"""Far from where the calendar begins and ends, so that a day and any number of days added to it is one."""
+
 Zone = Annotated[str, AfterValidator(_known_zone)]
 Days = Annotated[int, Field(ge=0, le=36_525)]
 Age = Annotated[int, Field(ge=0, le=150)]

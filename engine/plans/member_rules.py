@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import date
 from enum import StrEnum
 from typing import Annotated
 
 from pydantic import Field
 
-from engine.plans.fields import Age, Amount, Days, Part
+from engine.plans.fields import Age, Amount, Code, Day, Days, Part
 
 
 class Funding(StrEnum):
@@ -83,7 +82,7 @@ class Levy(Part):
     The ages are those at joining, both included; absent, anybody.
     """
 
-    name: Annotated[str, Field(pattern="^[a-z0-9]+(-[a-z0-9]+)*$")]
+    name: Code
     on: LevyOn
     amount: Amount
     from_age: Age | None = None
@@ -108,7 +107,7 @@ class WindDown(Part):
     `ends_on` may be filed until `claims_within_days` after it (SCHEMES: xianghubao).
     """
 
-    announced_on: date
+    announced_on: Day
     claims_within_days: Days
     refund: RefundAtEnd
 

@@ -34,6 +34,11 @@ def percent(rate: Fraction) -> str:
     return f"{text} %" if Fraction(text) == rate * 100 else str(rate)
 
 
+def counted_days(count: int) -> str:
+    """`1 day`, `90 days`."""
+    return f"{count:,} day{'' if count == 1 else 's'}"
+
+
 def listed(words: Sequence[object]) -> str:
     """`7, 21 and 30`."""
     *most, last = map(str, words)

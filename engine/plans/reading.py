@@ -18,11 +18,13 @@ from engine.plans.rules import PlanRules
 def parse(text: str, source: str) -> PlanRules:
     """The rules in the TOML `text` of the file `source`. Raises InvalidInput, a line for every wrong key."""
     try:
-        tables = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+        # By way of JSON there is one strict reading, whether rules come from a file or from a run that pinned them.
+        as_json = json.dumps(tomllib.loads(text), default=str)
+    except RecursionError:
+        raise InvalidInput(f"{source}: tables or lists lie too deep in each other") from None
+    except ValueError as error:  # TOMLDecodeError is one, and so is a number of thousands of digits
         raise InvalidInput(f"{source}: not TOML: {error}") from None
-    # By way of JSON there is one strict reading, whether rules come from a file or from a run that pinned them.
-    return from_json(json.dumps(tables, default=str), source)
+    return from_json(as_json, source)
 
 
 def from_json(text: str, source: str) -> PlanRules:
@@ -32,7 +34,7 @@ def from_json(text: str, source: str) -> PlanRules:
     except ValidationError as error:
         wrong = error.errors(include_url=False)
         lines = [line for each in wrong for line in _explained(each).splitlines()]
-        lines += _contradictions(text, [each["loc"] for each in wrong])
+        lines += _contradictions(text, wrong)
         raise InvalidInput("\n".join(f"{source}: {line}" for line in lines)) from None
 
 
@@ -46,36 +48,66 @@ def digest(rules: PlanRules) -> bytes:
     return hashlib.sha256(to_json(rules).encode()).digest()
 
 
-def _contradictions(text: str, places: Sequence[tuple[int | str, ...]]) -> list[str]:
-    """What contradicts in the rest of a file once its wrong keys are left out; nothing where the rest needs them.
+_DECIDING = {"direction", "funding", "key", "tier_by", "tiers", "trigger"}
+"""What other keys must be hangs on these: while one is wrong nobody knows what contradicts."""
+
+_STAND_INS = {
+    "code": "code", "name": "name", "currency": "CNY", "time_zone": "UTC", "starts_on": "1900-01-01",
+    "gate": "notice_day", "fee": "0", "rounding": "up", "over_cap": "sponsor", "length_days": 0,
+    "waiting_days": 0, "minimum_age_days": 0, "maximum_age_years": 150, "at_most": "1",
+    "entry": "0", "floor": "0", "return_days": 0,
+    "announced_on": "1900-01-01", "claims_within_days": 0, "refund": "nothing",
+}  # fmt: skip
+"""For keys that cannot be left out."""
+
+
+def _contradictions(text: str, wrong: Sequence[Any]) -> list[str]:
+    """What contradicts in the rest of a file, whatever its wrong keys should be; nothing where the rest needs them.
 
     Rules are held against each other only when each is right by itself, so this takes a second look.
     """
-    if not all(places):
+    named = {part for each in wrong for part in each["loc"][-1:]}
+    if not all(each["loc"] for each in wrong) or any(isinstance(part, int) for part in named) or named & _DECIDING:
         return []
     tables = json.loads(text)
-    for place in reversed(places):
-        _leave_out(tables, place)
+    for each in reversed(wrong):
+        _leave_out(tables, each)
     try:
         PlanRules.model_validate_json(json.dumps(tables))
     except ValidationError as error:
         found = error.errors(include_url=False)
         if any(each["loc"] for each in found):
             return []
-        left_out = {part for place in places for part in place[-1:] if isinstance(part, str)}
         lines = [line for each in found for line in _explained(each).splitlines()]
-        return [line for line in lines if left_out.isdisjoint(re.findall(r"\w+", line))]
+        return [line for line in lines if named.isdisjoint(re.findall(r"\w+", line))]
     return []
 
 
-def _leave_out(tables: Any, place: Sequence[int | str]) -> None:
-    *way, last = place
+def _leave_out(tables: Any, wrong: Any) -> None:
+    *way, last = wrong["loc"]
     try:
         for part in way:
             tables = tables[part]
-        del tables[last]
+        if last in _STAND_INS and wrong["type"] != "extra_forbidden":
+            tables[last] = _STAND_INS[last]
+        else:
+            del tables[last]
     except (KeyError, IndexError, TypeError):
         return  # a missing key, or one inside of what is left out already
+
+
+_WORDS = {
+    "bool_type": "write true or false",
+    "date_parsing": "write a day like 2019-01-21",
+    "date_type": "write a day like 2019-01-21",
+    "int_type": "write a whole number",
+    "model_type": "write a table of keys",
+    "string_pattern_mismatch": "write small letters and digits, with single hyphens between them",
+    "string_type": "write text in quotes",
+    "too_short": "give at least one",
+    "tuple_type": "write a list",
+}
+"""By the type of error, where pydantic's own words are those of programmers."""
 
 
 def _explained(error: Any) -> str:
@@ -85,7 +117,7 @@ def _explained(error: Any) -> str:
         return f"{where}: unknown key; known here: {', '.join(_known_keys(place[:-1]))}"
     if error["type"] == "missing":
         return f"{where}: missing"
-    message = error["msg"].removeprefix("Value error, ")
+    message = _WORDS.get(error["type"]) or error["msg"].removeprefix("Value error, ")
     return f"{where}: {message}" if where else message
 
 

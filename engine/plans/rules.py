@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import date
 from enum import StrEnum
 from itertools import pairwise
 from typing import Annotated, Literal, Self
@@ -12,7 +11,7 @@ from pydantic import Field, model_validator
 from engine.apportion.rate import Rate
 from engine.apportion.terms import CapBasis, OverCap, Rounding
 from engine.plans.aid_rules import AidBand, AidStages, Eligibility, FaultShare, RecoveredTo, TenureStep
-from engine.plans.fields import Age, Amount, Days, MonthDays, Months, Name, Part, Year, Zone
+from engine.plans.fields import Age, Amount, Code, Day, Days, MonthDays, Months, Name, Part, Year, Zone
 from engine.plans.member_rules import (
     CoverChange,
     Direction,
@@ -107,8 +106,8 @@ class BusinessDays(Part):
     """Weekdays but `holidays`, and the weekend days that are `worked`; any other debit day moves as `roll` says."""
 
     roll: Roll
-    holidays: tuple[date, ...] = ()
-    worked: tuple[date, ...] = ()
+    holidays: tuple[Day, ...] = ()
+    worked: tuple[Day, ...] = ()
 
     @model_validator(mode="after")
     def _apart(self) -> Self:
@@ -210,21 +209,21 @@ class Waiver(Part):
     """Members who joined by a day owe nothing for gates of a period; the sponsor pays their part."""
 
     name: Name
-    joined_by: date
-    gates_from: date
-    gates_to: date
+    joined_by: Day
+    gates_from: Day
+    gates_to: Day
     reason: Name
 
 
 class PlanRules(Part):
     """One plan's rules. Amounts are minor units in memory and text in major units in files."""
 
-    code: Annotated[str, Field(pattern="^[a-z0-9]+(-[a-z0-9]+)*$")]
+    code: Code
     name: Name
     currency: Literal["CNY", "EUR"]  # those of MINOR_DIGITS decimal places: the books are kept in no other
     time_zone: Zone
-    starts_on: date
-    ends_on: date | None = None
+    starts_on: Day
+    ends_on: Day | None = None
     direction: Direction = Direction.DEBIT
     funding: Funding = Funding.MANDATE
     family_payers: bool = False

@@ -159,7 +159,7 @@ def _credit(rules: PlanRules) -> Iterator[str]:
         yield "tiers.per_year: a credit run knows no caps; leave it out, and give another share.key than own_cap"
     if rules.aid or rules.fault_share or rules.aid_tenure or rules.aid_stages:
         yield "aid: a credit run shares no claims; leave aid, aid_tenure, aid_stages and fault_share out"
-    for name in ("unpaid", "waivers"):
+    for name in ("unpaid", "waivers", "family_payers"):
         if getattr(rules, name):
             yield f"{name}: a credit run debits nobody; leave it out"
 

@@ -54,10 +54,32 @@ def test_check_says_everything_that_is_wrong_at_once(tmp_path: Path) -> None:
     assert "own.toml: the rules of 相互宝 (xianghubao) are sound" in said("plan", "check", str(file))
 
 
-def test_diff_names_old_and_new() -> None:
+@pytest.mark.parametrize("encoding", ["utf-16", "gb18030"])
+def test_check_reads_utf_8_only_and_says_so(encoding: str, tmp_path: Path) -> None:
+    file = tmp_path / "own.toml"
+    file.write_text((PLANS / "xianghubao.toml").read_text("utf-8"), encoding)
+    done = fentan("plan", "check", str(file))
+    assert done.returncode == 1
+    assert done.stderr.startswith("fentan: own.toml: not text in UTF-8 (byte ")
+
+
+def test_check_takes_what_editors_of_windows_save(tmp_path: Path) -> None:
+    file = tmp_path / "own.toml"
+    text = (PLANS / "xianghubao.toml").read_text("utf-8")
+    file.write_text(text.replace("\n", "\r\n"), "utf-8-sig", newline="")
+    assert "are sound" in said("plan", "check", str(file))
+
+
+def test_diff_names_old_and_new(tmp_path: Path) -> None:
     shown = said("plan", "diff", "xianghubao-2018", "xianghubao")
     assert "fee: 10 % of the aid, on top of it → 8 % of the aid, on top of it" in shown
     assert said("plan", "diff", "xianghubao", "xianghubao") == "no rule differs\n"
+    other = tmp_path / "meituan.toml"
+    other.write_text(
+        (PLANS / "meituan.toml").read_text("utf-8").replace('over_cap = "sponsor"', 'over_cap = "reduce_aid"')
+    )
+    without_effect = "no rule differs; the files do, in what has no effect in these plans\n"
+    assert said("plan", "diff", "meituan", str(other)) == without_effect, "meituan has no cap that aid could be over"
     (plan, *_) = json.loads(said("plan", "diff", "xianghubao-2018", "xianghubao", "--json"))
     assert plan == {"topic": "plan", "old": "相互保 (xianghubao-2018), in yuan", "new": "相互宝 (xianghubao), in yuan"}
 

@@ -20,7 +20,8 @@ END_OF_XIANGHUBAO = (
     "after that; members get nothing back"
 )
 RETURN = (
-    "within 30 days of the freeze by paying every share missed and ending at 1.00 yuan or more; then the member leaves"
+    "within 30 days of the freeze, by paying every share missed and ending at 1.00 yuan or more; "
+    "who does not return leaves"
 )
 BY_BALANCE = (
     "each member pays at most what the balance holds; the aid is cut by the rest, "
@@ -57,7 +58,14 @@ def with_tables(code: str, **tables: Any) -> PlanRules:
         ("xianghubao-2018", "shared by", "all members alike"),
         ("xianghubao-2018", "shared", "the claims of a period together"),
         ("xianghubao-2018", "failed debit", "tried again daily for 5 days; then the member leaves"),
-        ("xianghubao-2018", "exit", "on the birthday that completes 60 years and once aid was received"),
+        (
+            "xianghubao-2018",
+            "exit",
+            "when the member asks, or on the birthday that completes 60 years, or once aid was received",
+        ),
+        ("quark", "exit", "when the member asks"),
+        ("quark", "waiting time", "1 day after joining before a diagnosis counts"),
+        ("quark", "ages", "from 18 years to 65 years"),
         ("jd-hubao", "shared by", "each in proportion to the member's own cap per year"),
         ("jd-hubao", "who shares", "who is covered at 00:00 of the day members are debited"),
         (

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import tomllib
 from datetime import date, timedelta
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -133,6 +136,24 @@ def test_the_digest_is_of_what_the_rules_say_not_how() -> None:
         ('fee = "0.08"', 'fee = "1e5000"', "share.fee: write the rate as exact text"),
         ('name = "相互宝"', "name = 5", "name: "),
         ("[share]", "[share", "not TOML: "),
+        ("length_days = 3", f"length_days = {'9' * 5000}", "not TOML: "),
+        ("length_days = 3", f"length_days = {'[' * 5000}{']' * 5000}", "tables or lists lie too deep in each other"),
+        ("[share]", f"[{'a.' * 5000}a]", "tables or lists lie too deep in each other"),
+        ("length_days = 3", "length_days = 3.0", "notice.length_days: write a whole number"),
+        ("[notice]", "[[notice]]", "notice: write a table of keys"),
+        ("after_aid = true", "after_aid = 1", "exits.after_aid: write true or false"),
+        ("starts_on = 2018-11-27", "starts_on = 2018-11-27T00:00:00", "starts_on: write a day like 2019-01-21"),
+        (
+            "starts_on = 2018-11-27",
+            "starts_on = 0001-01-01",
+            "starts_on: Input should be greater than or equal to 1900",
+        ),
+        ("ends_on = 2022-01-28", "ends_on = 9999-12-31", "ends_on: Input should be less than or equal to 2999-12-31"),
+        ('name = "相互宝"', 'name = " "', "name: write some words on one line, without control characters"),
+        ('name = "相互宝"', 'name = "a\\u0000b"', "name: write some words on one line, without control characters"),
+        ('code = "xianghubao"', f'code = "{"x" * 65}"', "code: String should have at most 64 characters"),
+        ("Asia/Shanghai", "Asia", 'time_zone: name a time zone like "Asia/Shanghai"'),
+        ("Asia/Shanghai", "x" * 5000, 'time_zone: name a time zone like "Asia/Shanghai"'),
     ],
 )
 def test_a_wrong_file_is_refused_naming_the_place(old: str, new: str, said: str) -> None:
@@ -152,6 +173,42 @@ def test_every_wrong_key_is_reported_at_once() -> None:
         "share.fee",
         "tiers.0.weigth",
         "caps.per_case",
+        "tiers.weight",
+    ]
+
+
+@pytest.mark.parametrize("code", ["jd-hubao", "waterdrop", "zhonghui-surplus"])
+def test_one_wrong_value_is_one_wrong_key(code: str) -> None:
+    """What else the file says is right, so nothing else is named: neither by what was read, nor by what was not."""
+    tables = tomllib.loads(text_of(code))
+
+    def lines() -> list[str]:
+        with pytest.raises(InvalidInput) as refused:
+            from_json(json.dumps(tables, default=str), "plan.toml")
+        return str(refused.value).splitlines()
+
+    def tried(part: Any, key: Any, place: str) -> None:
+        kept = part[key]
+        for other in kept if isinstance(kept, dict) else range(len(kept)) if isinstance(kept, list) else ():
+            tried(kept, other, f"{place}.{other}")
+        part[key] = b"\x00" if isinstance(kept, bool) else ""
+        for line in lines():
+            named = line.removeprefix("plan.toml: ").partition(":")[0]
+            assert named == place or (place.startswith(named) and place.rpartition(".")[2].isdigit()), line
+        part[key] = kept
+
+    for key in list(tables):
+        tried(tables, key, key)
+
+
+def test_contradictions_are_named_beside_wrong_keys_that_cannot_be_left_out() -> None:
+    text = text_of("xianghubao").replace('gate = "notice_day"', 'gate = "noon"').replace("to_age = 39", "to_age = 40")
+    with pytest.raises(InvalidInput) as refused:
+        parse(text.replace("announced_on = 2021-12-28", "announced_on = 2018-01-01"), "plan.toml")
+    assert [line.split(": ")[1] for line in str(refused.value).splitlines()] == [
+        "share.gate",
+        "aid",
+        "wind_down.announced_on",
     ]
 
 
