@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from engine.plans.member_rules import Benefit, Funding
 from engine.plans.rules import PlanRules
 from engine.store import tables
-from engine.store.tables import PLAN_STRIDE
+from engine.store.tables import PLAN_STRIDE, SHARD_SEATS
 
 UNIT_STRIDE = 10_000
 """Codes of one unit; unit 0 is the plan's currency, unit 1 is cover (SCHEMES: zhonghui-surplus)."""
@@ -87,6 +87,11 @@ def share_unit(rules: PlanRules) -> int:
 def plan_shard(plan_id: int) -> int:
     """The plan's shard number 0, which has no seats and holds the plan-level journals."""
     return plan_id * PLAN_STRIDE
+
+
+def first_seat(shard_id: int) -> int:
+    """The number in the plan of the first seat of one of its other shards."""
+    return (shard_id % PLAN_STRIDE - 1) * SHARD_SEATS
 
 
 async def open_accounts(connection: AsyncConnection, plan_id: int, units: Sequence[int] = (0,)) -> None:

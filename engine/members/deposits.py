@@ -20,6 +20,7 @@ from engine.members.shards import Amounts, Shard, post_in_bulk, shard_of
 from engine.money import to_minor
 from engine.plans import PlanRules, date_of
 from engine.plans.member_rules import Prepaid
+from engine.roster.amounts import amounts_of
 from engine.roster.changes import current_columns
 from engine.roster.checks import check_refs
 from engine.roster.columns import Columns
@@ -37,9 +38,6 @@ COLUMNS = {
     "payer_ref": Column(TEXT, required=False, filled=False),
 }
 """What a file of top-ups holds: the amount in major units, and who paid where that was another member."""
-
-TOP_UP_MAX_MINOR = 100_000_000_00
-"""More than anybody pays in at once: an amount above it is a slip."""
 
 
 @dataclass(frozen=True)
@@ -105,28 +103,17 @@ async def _read(connection: AsyncConnection, plan: Plan, batch: pa.RecordBatch, 
             "line": batch["line"],
             "member_ref": batch["member_ref"],
             "seat": seats,
-            "amount_minor": _amounts(batch, problems),
+            "amount_minor": amounts_of(batch, "amount", problems, _paid_in),
             "paid_on": batch["paid_on"],
         }
     )
 
 
-def _amounts(batch: pa.RecordBatch, problems: Problems) -> Amounts:
-    """int64[n] minor units; each distinct text is read once, however many rows have it."""
-    encoded = batch["amount"].dictionary_encode()
-    codes = encoded.indices.fill_null(-1).to_numpy()
-    found = np.zeros(len(encoded.dictionary) + 1, dtype=np.int64)  # the last is where nothing stands
-    for code, amount in enumerate(encoded.dictionary.to_pylist()):
-        try:
-            found[code], wrong = to_minor(amount), None
-        except InvalidInput as error:
-            wrong = str(error)
-        if wrong is None and not 0 < found[code] <= TOP_UP_MAX_MINOR:
-            wrong = "is not above zero" if found[code] <= 0 else "is more than anybody pays in at once"
-        if wrong is not None:
-            problems.add_where(batch, "amount", codes == code, wrong)
-    minor: Amounts = found.take(codes)
-    return minor
+def _paid_in(text: str) -> int:
+    amount = to_minor(text)
+    if amount <= 0:
+        raise InvalidInput("is not above zero")
+    return amount
 
 
 async def _seats_of(

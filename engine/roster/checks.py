@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from engine.errors import InvalidInput
 from engine.money import to_major, to_minor
 from engine.plans import NEVER, PlanRules, TierBy, day_number, tier_at
+from engine.roster.amounts import amounts_of
 from engine.roster.files import Problems, days_of, is_null
 from engine.roster.members import REF_RULE, wrong_refs
 
@@ -73,27 +74,18 @@ def check_tiers(batch: pa.RecordBatch, joined: str, rules: PlanRules, problems: 
     problems.add_where(batch, "tier", other, f"is not the tier of the age on {joined}; leave it empty, the plan knows")
 
 
-def check_deposits(batch: pa.RecordBatch, rules: PlanRules, problems: Problems) -> None:
-    """`deposit` is an amount, and no less than a member begins with; empty: nothing was paid in yet."""
+def read_deposits(batch: pa.RecordBatch, rules: PlanRules, problems: Problems) -> pa.RecordBatch:
+    """The batch with its `deposit` in minor units, no less than a member begins with; 0: nothing was paid in yet."""
     entry = 0 if rules.prepaid is None else rules.prepaid.entry
-    encoded = batch["deposit"].dictionary_encode()
-    codes = encoded.indices.fill_null(-1).to_numpy()
-    for code, text in enumerate(encoded.dictionary.to_pylist()):
-        try:
-            wrong = "" if to_minor(text) >= entry else f"is less than {to_major(entry)}, with which a member begins"
-        except InvalidInput as error:
-            wrong = str(error)
-        if wrong:
-            problems.add_where(batch, "deposit", codes == code, wrong)
 
+    def begun_with(text: str) -> int:
+        amount = to_minor(text)
+        if amount < entry:
+            raise InvalidInput(f"is less than {to_major(entry)}, with which a member begins")
+        return amount
 
-def deposits_of(batch: pa.RecordBatch) -> NDArray[np.int64]:
-    """int64[n] minor units of the column `deposit`, which `check_deposits` found right; 0 where nothing stands."""
-    encoded = batch["deposit"].dictionary_encode()
-    # Each distinct text is read once, however many rows have it.
-    distinct = np.array([*map(to_minor, encoded.dictionary.to_pylist()), 0], np.int64)
-    amounts: NDArray[np.int64] = distinct[encoded.indices.fill_null(-1).to_numpy()]
-    return amounts
+    amounts = pa.array(amounts_of(batch, "deposit", problems, begun_with))
+    return batch.set_column(batch.schema.get_field_index("deposit"), "deposit", amounts)
 
 
 def tiers_of(batch: pa.RecordBatch, joined: str, rules: PlanRules) -> NDArray[np.int16]:

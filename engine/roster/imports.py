@@ -19,7 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from engine.errors import InvalidInput
 from engine.plans import NEVER, PlanRules, date_of
 from engine.roster.changes import current_columns
-from engine.roster.checks import check_deposits, check_refs, check_spells, deposits_of, tiers_of
+from engine.roster.checks import check_refs, check_spells, read_deposits, tiers_of
 from engine.roster.columns import Columns, Version, write_columns
 from engine.roster.files import CODE, DAY, TEXT, Column, PeopleFile, Problems, days_of
 from engine.roster.members import AlreadyMember, Newcomers, Place, enrol, newcomers, next_place
@@ -157,21 +157,21 @@ def _shardfuls(file: PeopleFile, rules: PlanRules, plan_id: int, place: Place, k
             tier=tiers_of(batch, "joined_on", rules),
         )
         payer_refs = batch["payer_ref"] if rules.family_payers else None
-        deposits = None if rules.prepaid is None else deposits_of(batch)
+        deposits = None if rules.prepaid is None else batch["deposit"].to_numpy()
         yield _Shardful(people, columns, payer_refs, deposits)
         place = place.after(batch.num_rows)
 
 
 def _sound(file: PeopleFile, rules: PlanRules) -> Iterator[pa.RecordBatch]:
+    """The rows while nothing is wrong with them, `deposit` in minor units where the plan has any."""
     for batch in file.batches():
         check_refs(batch, file.problems)
         check_spells(batch, rules, file.problems)
-        if rules.prepaid is not None:
-            check_deposits(batch, rules, file.problems)
+        sound = batch if rules.prepaid is None else read_deposits(batch, rules, file.problems)
         if file.problems.full:
             return
         if not file.problems.found:
-            yield batch
+            yield sound
 
 
 def _cut(batches: Iterable[pa.RecordBatch], place: Place) -> Iterator[pa.RecordBatch]:

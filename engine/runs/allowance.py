@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from engine.apportion import Seats
 from engine.apportion.seats import Int32s, Int64s
-from engine.ledger.accounts import Account, account_id
+from engine.ledger.accounts import Account, account_id, first_seat
 from engine.ledger.balances import Balance, read_balance, read_usage, read_year_usage
 from engine.plans.answers import floor_minor, members_share, run_cap, waiver_for, year_caps
 from engine.plans.calendar import period_before
@@ -32,7 +32,6 @@ from engine.runs.caps import (
 )
 from engine.runs.run import Inputs
 from engine.runs.shards import ShardClaim
-from engine.store.tables import PLAN_STRIDE, SHARD_SEATS
 
 
 @dataclass(frozen=True)
@@ -62,28 +61,23 @@ async def seats_of(connection: AsyncConnection, inputs: Inputs, claim: ShardClai
     Seats below the plan's floor cover no gate, nor does any in a run that members do not share. Only what a standing
     cap asks for is read.
     """
-    first_seat, on_day = _first_seat(claim.shard_id), day_number(inputs.run.debit_on)
-    roster = await read_seats(connection, claim.shard_id, claim.roster_version, first_seat, on_day=on_day)
+    first, on_day = first_seat(claim.shard_id), day_number(inputs.run.debit_on)
+    roster = await read_seats(connection, claim.shard_id, claim.roster_version, first, on_day=on_day)
     return await _seated(connection, inputs, _Stand(claim.shard_id, claim.ledger_seq, claim.seats), roster)
 
 
 async def seats_now(connection: AsyncConnection, inputs: Inputs, shard_id: int, *, through_seq: int) -> Seated:
     """Like seats_of, with every change to the roster in it, folded or not, and after the posting `through_seq`."""
     _, _, columns = await current_columns(connection, shard_id)
-    roster = columns.seats(_first_seat(shard_id), on_day=day_number(inputs.run.debit_on))
+    roster = columns.seats(first_seat(shard_id), on_day=day_number(inputs.run.debit_on))
     return await _seated(connection, inputs, _Stand(shard_id, through_seq, len(roster)), roster)
-
-
-def _first_seat(shard_id: int) -> int:
-    return (shard_id % PLAN_STRIDE - 1) * SHARD_SEATS
 
 
 async def _seated(connection: AsyncConnection, inputs: Inputs, stand: _Stand, roster: Seats) -> Seated:
     rules, debit_on = inputs.rules, inputs.run.debit_on
     if not members_share(rules, debit_on):
         return Seated(_without(roster, np.ones(len(roster), dtype=np.bool_), inputs.gates))
-    is_kept = rules.share.gate is Gate.KEPT_FROM_LAST_PERIOD
-    seats = kept_from_last_period(roster, rules, inputs.gates) if is_kept else roster
+    seats = by_gate(inputs, roster)
     caps: dict[str, Int64s | int] = {}
     usage = None
     for name in standing_caps(rules, debit_on):
@@ -127,6 +121,13 @@ async def _balances(connection: AsyncConnection, inputs: Inputs, stand: _Stand) 
 def _without(seats: Seats, chosen: NDArray[np.bool_], gates: tuple[int, ...]) -> Seats:
     """The seats, those chosen covering none of the gates."""
     return replace(seats, ended_on=np.where(chosen, np.int32(gates[0]), seats.ended_on))
+
+
+def by_gate(inputs: Inputs, roster: Seats) -> Seats:
+    """The seats with the gates they share by the plan's rule, which may ask for more than being covered there."""
+    if inputs.rules.share.gate is not Gate.KEPT_FROM_LAST_PERIOD:
+        return roster
+    return kept_from_last_period(roster, inputs.rules, inputs.gates)
 
 
 def kept_from_last_period(seats: Seats, rules: PlanRules, gates: tuple[int, ...]) -> Seats:

@@ -22,17 +22,21 @@ from sqlalchemy import Text, any_, literal, select
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from engine.apportion import DoesNotAddUp, OverCharged
+from engine.apportion import UNLIMITED, DoesNotAddUp, OverCharged
+from engine.apportion.seats import UNCOVERED, cover, spans
 from engine.decisions import Decision, DecisionState, Kind, list_decisions, propose
 from engine.errors import InvalidInput
-from engine.ledger.accounts import Account, account_id, account_of, plan_shard, share_account
+from engine.ledger.accounts import Account, account_id, account_of, first_seat, plan_shard, share_account
 from engine.ledger.journals import Journal, Segment, post, posted_under
 from engine.members.holds import refuse_while_held
 from engine.money import grouped, to_minor
 from engine.plans.answers import members_share, run_cap, terms
+from engine.plans.days import day_number
+from engine.roster.amounts import amounts_of
+from engine.roster.changes import current_columns
 from engine.roster.files import TEXT, Column, PeopleFile
 from engine.roster.plan import lock_living
-from engine.runs.allowance import seats_now
+from engine.runs.allowance import by_gate, seats_now
 from engine.runs.planning import carry_of
 from engine.runs.run import Inputs, Run, inputs_of, lock_run_or_wait
 from engine.runs.states import NotNow, RunState
@@ -66,7 +70,7 @@ class Change(NamedTuple):
     @property
     def seat(self) -> int:
         """Its number in the plan."""
-        return (self.shard_id % PLAN_STRIDE - 1) * SHARD_SEATS + self.position
+        return first_seat(self.shard_id) + self.position
 
 
 async def propose_correction(
@@ -167,13 +171,14 @@ def _lines(file: PeopleFile) -> list[tuple[int, str, int]]:
     """Line, member reference and minor units of every line; what is wrong goes to the file's problems."""
     lines, seen = [], dict[str, int]()
     for batch in file.batches():
-        for line, ref, text in zip(*(batch[name].to_pylist() for name in ("line", *_COLUMNS)), strict=True):
-            if ref is None or text is None:
+        amounts = amounts_of(batch, "amount", file.problems, _changed_by).tolist()
+        for line, ref, amount in zip(batch["line"].to_pylist(), batch["member_ref"].to_pylist(), amounts, strict=True):
+            if ref is None or not amount:
                 continue  # the file said so itself
             if ref in seen:
                 file.problems.add(line, "member_ref", ref, f"stands on line {seen[ref]} already; give one amount")
             seen.setdefault(ref, line)
-            lines.append((line, ref, _amount(file, line, text)))
+            lines.append((line, ref, amount))
         if len(lines) > SEATS_MAX:
             raise InvalidInput(
                 f"{file.path.name}: more than {SEATS_MAX:,} seats are not a few; void the run and plan it anew"
@@ -183,14 +188,10 @@ def _lines(file: PeopleFile) -> list[tuple[int, str, int]]:
     return lines
 
 
-def _amount(file: PeopleFile, line: int, text: str) -> int:
-    try:
-        amount = to_minor(text.removeprefix("+"))
-    except InvalidInput as error:
-        file.problems.add(line, "amount", text, str(error))
-        return 0
+def _changed_by(text: str) -> int:
+    amount = to_minor(text.removeprefix("+"))
     if amount == 0:
-        file.problems.add(line, "amount", text, "changes nothing; leave the line out")
+        raise InvalidInput("changes nothing; leave the line out")
     return amount
 
 
@@ -233,7 +234,7 @@ async def _seated(
 
 
 async def _check_room(connection: AsyncConnection, inputs: Inputs, on: date, labels: Mapping[Change, str]) -> None:
-    """Raises OverCharged (I6) where a cap or a balance leaves less, InvalidInput where less was charged than goes back.
+    """Raises OverCharged (I6) where a seat's gates, a cap or a balance leave less, InvalidInput where less goes back.
 
     `labels`: how each change is called in what is said.
     """
@@ -283,21 +284,35 @@ async def _room(
     on_the_day = replace(inputs, run=replace(inputs.run, debit_on=on))
     caps = (await seats_now(connection, on_the_day, shard_id, through_seq=seq or 0)).caps
     room = {_WORDS[name]: left for name, left in caps.items() if name in _WORDS}
-    for name, most in (("the cap per run", run_cap(inputs.rules)), ("the cap per case", _cases_cap(inputs))):
-        if most is not None:
-            room[name] = most - charged
+    room["the cap per case over the gates it covers"] = await _most_for_cases(connection, inputs, shard_id) - charged
+    if (most := run_cap(inputs.rules)) is not None:
+        room["the cap per run"] = most - charged
     return room
 
 
 _WORDS = {"per_year": "the yearly cap", "balance": "the balance"}
 
 
-def _cases_cap(inputs: Inputs) -> int | None:
-    """The most a seat of the heaviest tier could be charged for all cases; None where one has no cap."""
-    rules, caps = terms(inputs.rules), [case.cap for case in inputs.cases]
-    heaviest = max(range(len(rules.weights)), key=lambda tier: rules.weights[tier])
-    most = [rules.cap_of(cap, heaviest) for cap in caps]
-    return None if None in most else sum(cap for cap in most if cap is not None)
+async def _most_for_cases(connection: AsyncConnection, inputs: Inputs, shard_id: int) -> NDArray[np.int64]:
+    """int64[n]: the sum of the per-case caps of the cases that each seat shares by today's roster.
+
+    0 for who covers no gate, UNLIMITED where a case has no cap.
+    """
+    _, _, columns = await current_columns(connection, shard_id)
+    seats = columns.seats(first_seat(shard_id), on_day=day_number(inputs.run.debit_on))
+    coverage, money = cover(by_gate(inputs, seats), inputs.gates), terms(inputs.rules)
+    tiers = len(money.weights)
+
+    def most(kind: int) -> int:
+        code, tier = divmod(kind, tiers)
+        class_ = int(coverage.classes[code])
+        shared = () if class_ == UNCOVERED else spans(class_)
+        gates = {gate for first, stop in shared for gate in inputs.gates[first:stop]}
+        caps = [money.cap_of(case.cap, tier) for case in inputs.cases if case.gate in gates]
+        return UNLIMITED if None in caps else sum(cap for cap in caps if cap is not None)
+
+    kinds, kind_of = np.unique(coverage.codes * tiers + seats.tier, return_inverse=True)
+    return np.array([most(kind) for kind in kinds.tolist()], dtype=np.int64)[kind_of]
 
 
 def _by_shard(changes: Iterable[Change]) -> Iterator[tuple[int, Iterator[Change]]]:
@@ -312,7 +327,7 @@ def _journals(decision: Decision, inputs: Inputs, against: Against, changes: Seq
     )
 
     def journal(shard_id: int, lines: Mapping[int, int], segments: tuple[Segment, ...] = ()) -> Journal:
-        return Journal(shard_id, decision.name, "correction", decision.effective_on, lines, segments)
+        return Journal(shard_id, _key(decision), "correction", decision.effective_on, lines, segments)
 
     for shard_id, group in _by_shard(changes):
         _, positions, amounts = zip(*group, strict=True)
@@ -322,13 +337,18 @@ def _journals(decision: Decision, inputs: Inputs, against: Against, changes: Seq
         yield journal(plan_shard(plan_id), {suspense: net, borne_by: -net})
 
 
+def _key(decision: Decision) -> str:
+    """`run:7:correction:3`: under the run's name, so that what a seat owes for the run is with its correction."""
+    return f"{decision.subject}:correction:{decision.decision_id}"
+
+
 async def _check_suspense(connection: AsyncConnection, decision: Decision) -> None:
     """What the decision's journals put on suspense they took off again. Raises DoesNotAddUp."""
     first = plan_shard(decision.plan_id)
     posted = await connection.execute(
         select(journals.c.accounts, journals.c.amounts)
         .where(journals.c.shard_id.between(first, first + PLAN_STRIDE - 1))
-        .where(journals.c.idempotency_key == decision.name)
+        .where(journals.c.idempotency_key == _key(decision))
     )
     suspense = account_id(decision.plan_id, Account.SUSPENSE)
     left = sum(amount for row in posted for account, amount in zip(*row, strict=True) if account == suspense)

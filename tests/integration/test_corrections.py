@@ -14,6 +14,8 @@ from engine.decisions import Decision, DecisionState, FourEyes, NotOpen, refuse
 from engine.errors import InvalidInput
 from engine.ledger.accounts import Account
 from engine.ledger.statement import read_statement
+from engine.members.collection import Settled, collect
+from engine.plans import day_number
 from engine.runs.corrections import Against, propose_correction
 from engine.runs.decided import carry_out
 from engine.runs.run import Run
@@ -25,6 +27,9 @@ from tests.integration.worlds import (
     AUGUST,
     AUGUST_DEBIT,
     DEBIT,
+    JULY,
+    LATE_DEBIT,
+    LATE_JULY,
     PLANNER,
     World,
     alike,
@@ -155,7 +160,7 @@ async def test_what_was_allowed_when_proposed_may_not_be_when_approved(engine: A
 @pytest.mark.parametrize(
     ("caps", "most", "words"),
     [
-        ({}, 4, "the cap per case leaves 0.04"),
+        ({}, 4, "the cap per case over the gates it covers leaves 0.04"),
         ({"per_case": None, "per_run": "0.09"}, 3, "the cap per run leaves 0.03"),
         ({"per_case": None, "per_year": [{"amount": "0.08", "from_year": 2019}]}, 2, "the yearly cap leaves 0.02"),
     ],
@@ -173,6 +178,42 @@ async def test_I6_no_cap_is_exceeded(
     with pytest.raises(OverCharged, match=r"seat 5: .* leaves 0.00"):
         await approved(world, other)
     assert await owed(world, 5, 6, 7) == [6 + most, 7, 6]
+
+
+async def test_I6_nobody_is_charged_more_for_gates_they_did_not_cover(engine: AsyncEngine, tmp_path: Path) -> None:
+    seats = alike(4)
+    seats.shares_from[1] = day_number(JULY) + 1
+    seats.ended_on[2] = day_number(JULY)
+    world = await known(await build(engine, rules_of_preset(exits=None), seats))
+    await world.claim(AID)
+    await world.claim(AID, LATE_JULY)
+    run = await world.sealed(LATE_DEBIT)
+    assert await owed(world, 0, 1, 2, 3) == [10 * 2, 10, 0, 10 * 2], "0.10 a case is the cap"
+    for line, left in (("M1,0.01", "0.00"), ("M2,0.01", "0.00"), ("M0,0.01", "0.00")):
+        with pytest.raises(OverCharged, match=f"0.01 more, the cap per case over the gates it covers leaves {left}"):
+            await proposed(world, run, line, tmp_path, on=LATE_DEBIT)
+    await approved(world, await proposed(world, run, "M1,-0.10; M3,-0.10", tmp_path, on=LATE_DEBIT))
+    await approved(world, await proposed(world, run, "M1,0.10; M3,0.10", tmp_path, on=LATE_DEBIT))
+    await world.exits(3, day_number(JULY))
+    await approved(world, await proposed(world, run, "M3,-0.20", tmp_path, on=LATE_DEBIT))
+    with pytest.raises(OverCharged, match=r"M3: 0\.01 more, the cap per case over the gates it covers leaves 0\.00"):
+        await proposed(world, run, "M3,0.01", tmp_path, on=LATE_DEBIT)
+
+
+async def test_what_comes_in_for_a_run_is_what_it_charged_with_its_corrections(
+    engine: AsyncEngine, tmp_path: Path
+) -> None:
+    world, run = await sealed(engine)
+    await approved(world, await proposed(world, run, "M1,-0.06; M2,-0.02; M3,0.04", tmp_path))
+    async with engine.begin() as connection:
+        assert await collect(connection, run.run_id, world.shard(1), on=ON) == Settled(9, 7 * 6 + 4 + 10)
+        assert await collect(connection, run.run_id, world.shard(1), on=ON) == Settled(0, 0)
+    assert (await world.owed(1)).tolist() == [0] * 10
+    await approved(world, await proposed(world, run, "M3,-0.01; M4,0.01", tmp_path))
+    async with engine.begin() as connection:
+        assert await collect(connection, run.run_id, world.shard(1), on=ON) == Settled(1, 1)
+    assert await owed(world, 3, 4) == [-1, 0]
+    assert await world.problems() == []
 
 
 async def test_I6_no_balance_is_overdrawn(engine: AsyncEngine, tmp_path: Path) -> None:
@@ -229,6 +270,10 @@ async def test_a_correction_counts_in_the_cap_year_of_its_day(engine: AsyncEngin
         ("M1,0.00", "line 2, amount: '0.00': changes nothing; leave the line out"),
         ("M1,much", "line 2, amount: 'much': 'much' is not an amount"),
         ("M1,0.001", "line 2, amount: '0.001': '0.001' has more than 2 decimal places"),
+        (
+            "M1,92233720368547758.07; M2,92233720368547758.07",
+            "line 3, amount: '92233720368547758.07': is more than one",
+        ),
         ("M1,", "line 2, amount: empty: is missing; every line needs one"),
         ("M1,-0.07", "line 2, M1: 0.07 back of 0.06 charged"),
     ],

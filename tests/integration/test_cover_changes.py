@@ -222,6 +222,10 @@ async def test_first_deposits_come_with_the_roster(engine: AsyncEngine, tmp_path
     [
         ("8.99", "line 2, deposit: '8.99': is less than 9.00, with which a member begins"),
         ("-9", "line 2, deposit: '-9': is less than 9.00"),
+        (
+            "92233720368547758.07",
+            "line 2, deposit: '92233720368547758.07': is more than one member pays or gets at once",
+        ),
         ("9.001", "line 2, deposit: '9.001': '9.001' has more than 2 decimal places"),
         ("nine", "line 2, deposit: 'nine': 'nine' is not an amount"),
     ],

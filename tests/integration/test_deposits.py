@@ -115,7 +115,7 @@ async def test_every_wrong_line_is_named_and_nothing_is_taken(engine: AsyncEngin
         "line 3, amount: '-1': is not above zero",
         "line 4, amount: 'ten': 'ten' is not an amount; write it like 300000 or 0.10",
         "line 5, amount: '1.001': '1.001' has more than 2 decimal places; amounts are exact to the minor unit",
-        "line 9, amount: '900000000': is more than anybody pays in at once",
+        "line 9, amount: '900000000': is more than one member pays or gets at once",
         "nothing was changed; correct the file and try again",
     ]
     path = file(tmp_path, *(f"M{seat},5,2019-06-03" for seat in range(5)))

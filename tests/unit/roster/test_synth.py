@@ -16,7 +16,7 @@ from engine.errors import InvalidInput
 from engine.money import to_minor
 from engine.plans import PlanRules, completed_years, parse, tier_at
 from engine.resources import config_dir
-from engine.roster.checks import check_deposits, check_refs, check_spells, deposits_of
+from engine.roster.checks import check_refs, check_spells, read_deposits
 from engine.roster.files import PeopleFile
 from engine.roster.imports import columns_of
 from engine.roster.synth import schema_of, synth, write_synthetic
@@ -133,8 +133,8 @@ def test_every_preset_gets_a_roster_it_takes(tmp_path: Path, code: str) -> None:
             check_refs(batch, file.problems)
             check_spells(batch, rules, file.problems)
             if rules.prepaid is not None:
-                check_deposits(batch, rules, file.problems)
-                assert deposits_of(batch).min() >= rules.prepaid.entry > 0
+                deposits = read_deposits(batch, rules, file.problems)["deposit"].to_numpy()
+                assert deposits.min() >= rules.prepaid.entry > 0
             rows += batch.num_rows
         file.problems.refuse()
     assert rows == 2_000
