@@ -15,12 +15,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from engine.claims.states import State
 from engine.ledger.accounts import Account
 from engine.ledger.journals import Journal, Segment, post
-from engine.members.due import Due, ages_out, exits, freezes, lapses, refundable
+from engine.members.due import ages_out, exits, freezes, lapses, refundable
 from engine.members.holds import holding_run
 from engine.members.shards import Amounts, Shard, births_of, deposits_of, shards_of
 from engine.plans import NEVER, Gate, PlanRules, day_number
-from engine.plans.answers import members_share
-from engine.plans.member_rules import Prepaid
+from engine.plans.answers import floor_minor, members_share
 from engine.roster.changes import Kind, current_columns, record_by_rule
 from engine.roster.columns import Columns
 from engine.store.tables import claims, journals, notices, run_cases, share_runs
@@ -89,7 +88,7 @@ async def sweep(connection: AsyncConnection, plan_id: int, rules: PlanRules, *, 
 async def _sweep_shard(connection: AsyncConnection, shard: Shard, facts: _Facts) -> Swept:
     _, _, columns = await current_columns(connection, shard.shard_id)
     columns = replace(columns, ended_on=columns.ended_on.copy())
-    prepaid, aged, aided, lapsed = facts.rules.prepaid, 0, 0, 0
+    aged = aided = frozen = 0
     if (age := facts.rules.exits.at_age) is not None:
         reached = ages_out(await births_of(connection, shard.shard_id), age, facts.day)
         aged = await _end(connection, shard, columns, reached, facts, "age")
@@ -98,11 +97,15 @@ async def _sweep_shard(connection: AsyncConnection, shard: Shard, facts: _Facts)
         leaves = np.full(len(columns), NEVER, dtype=np.int32)
         leaves[seats - shard.first_seat] = from_days
         aided = await _end(connection, shard, columns, leaves, facts, "aid")
-    if prepaid is None:
+    if (prepaid := facts.rules.prepaid) is None:
         return Swept(aged, aided)
+    balances = await deposits_of(connection, shard)
+    if not facts.held:
+        columns, frozen = await _freeze(connection, shard, columns, balances, facts)
+    # After the freezes: where nobody swept for long, the days to return from one that is due are over as well.
     lapsed = await _end(connection, shard, columns, lapses(columns, prepaid.return_days), facts, "not returned")
-    swept = Swept(aged, aided, lapsed=lapsed)
-    return swept if facts.held else swept + await _settle(connection, shard, columns, prepaid, facts)
+    refunded = (0, 0) if facts.held else await _refund(connection, shard, columns, balances, facts)
+    return Swept(aged, aided, frozen, lapsed, *refunded)
 
 
 async def _end(
@@ -121,39 +124,43 @@ async def _end(
     return len(due)
 
 
-async def _settle(
-    connection: AsyncConnection, shard: Shard, columns: Columns, prepaid: Prepaid, facts: _Facts
-) -> Swept:
-    """Freeze who is below the floor, owe back what who left has paid in."""
-    balances = await deposits_of(connection, shard)
-    due = freezes(columns, balances, prepaid.floor, await _drawn_until(connection, shard, facts), facts.day)
-    await _freeze(connection, shard, due)
+async def _freeze(
+    connection: AsyncConnection, shard: Shard, columns: Columns, balances: Amounts, facts: _Facts
+) -> tuple[Columns, int]:
+    """Freeze who is below the floor without an end; the columns with that in them, and how many they are."""
+    from_day = await _drawn_until(connection, shard, facts)
+    due = freezes(columns, balances, floor_minor(facts.rules), from_day, facts.day)
+    seats, until_days = shard.first_seat + due.positions, np.full(len(due), NEVER, dtype=np.int32)
+    await record_by_rule(connection, shard.shard_id, Kind.FREEZE, seats, due.from_days, until_days, reason="floor")
+    frozen_from, frozen_to = columns.filled("frozen_from").copy(), columns.filled("frozen_to").copy()
+    frozen_from[due.positions], frozen_to[due.positions] = due.from_days, until_days
+    return replace(columns, frozen_from=frozen_from, frozen_to=frozen_to), len(due)
+
+
+async def _refund(
+    connection: AsyncConnection, shard: Shard, columns: Columns, balances: Amounts, facts: _Facts
+) -> tuple[int, int]:
+    """Owe back what who left has paid in; to how many, and how much in minor units.
+
+    Named by the posting whose balances it gives back: a later one on the same day gives back what came since.
+    """
     back = np.where(refundable(columns, balances, facts.day, facts.open_gates), balances, 0)
     if not back.any():
-        return Swept(frozen=len(due))
-    await post(connection, _refund(shard, back, facts.on))
-    return Swept(frozen=len(due), refunded=int(np.count_nonzero(back)), refunded_minor=int(back.sum()))
-
-
-async def _freeze(connection: AsyncConnection, shard: Shard, due: Due) -> None:
-    seats, without_end = shard.first_seat + due.positions, np.full(len(due), NEVER, dtype=np.int32)
-    await record_by_rule(connection, shard.shard_id, Kind.FREEZE, seats, due.from_days, without_end, reason="floor")
-
-
-def _refund(shard: Shard, back: Amounts, on: date) -> Journal:
-    """Named by the posting whose balances it gives back: a later one on the same day gives back what came since."""
+        return 0, 0
     segments = (
         Segment.of(shard.account(Account.MEMBER_DEPOSITS), back),
         Segment.of(shard.account(Account.REFUNDS_PAYABLE), -back),
     )
-    return Journal(
+    journal = Journal(
         shard_id=shard.shard_id,
-        key=f"refund:{on}:{shard.seq}",
+        key=f"refund:{facts.on}:{shard.seq}",
         kind="refund",
-        effective_on=on,
+        effective_on=facts.on,
         lines={segment.account_id: segment.total for segment in segments},
         segments=segments,
     )
+    await post(connection, journal)
+    return int(np.count_nonzero(back)), int(back.sum())
 
 
 async def _aided(connection: AsyncConnection, plan_id: int) -> dict[int, list[tuple[int, int]]]:

@@ -125,6 +125,22 @@ async def test_who_does_not_return_leaves_and_is_owed_the_balance(engine: AsyncE
     assert await world.problems() == []
 
 
+async def test_where_nobody_swept_for_long_one_sweep_freezes_ends_and_owes_back(engine: AsyncEngine) -> None:
+    world = await paying(engine, [900, 150, 150])
+    await world.claim(3_00, notice_on=JULY)
+    await world.sealed(date(2019, 7, 15))
+    assert await held_by(world) == [800, 50, 50]
+    late = date(2019, 7, 16) + timedelta(days=31)
+    assert await swept(world, late) == Swept(frozen=2, lapsed=2, refunded=2, refunded_minor=100)
+    assert await swept(world, late) == Swept()
+    frozen = day_number(date(2019, 7, 16))
+    assert (await changes(world))[:2] == [
+        (1, "freeze", frozen, NEVER, "floor"),
+        (1, "exit", frozen + 31, None, "not returned"),
+    ]
+    assert await world.problems() == []
+
+
 # Refunds.
 
 
