@@ -24,7 +24,7 @@ from engine.members.returning import Owed, come_back, owed
 from engine.members.sweep import Swept, sweep
 from engine.money import grouped, to_major, to_minor
 from engine.plans import PlanRules
-from engine.roster.plan import Plan, lock_roster, plan_or_only, rules_of
+from engine.roster.plan import Plan, lock_living, plan_or_only, rules_of
 from engine.settings import Settings
 from engine.store.audit import record
 
@@ -74,8 +74,8 @@ def top_up(
 ) -> None:
     """Add what members paid in: member_ref, amount, paid_on, and if you like payer_ref, who paid."""
 
-    async def taken(connection: AsyncConnection, found: Plan, _rules: PlanRules, _day: date) -> TakenTopUps:
-        return await take_top_ups(connection, found, file, actor=actor)
+    async def taken(connection: AsyncConnection, found: Plan, _rules: PlanRules, day: date) -> TakenTopUps:
+        return await take_top_ups(connection, found, file, on=day, actor=actor)
 
     result = _committed(plan, None, taken)
     if result.repeated:
@@ -147,7 +147,7 @@ def sweep_plan(actor: As, plan: PlanOrOnly = None, on: On = None) -> None:
     """Apply every exit, freeze and refund rule due by a day; a run does so by itself when it freezes."""
 
     async def swept(connection: AsyncConnection, found: Plan, rules: PlanRules, day: date) -> str:
-        await lock_roster(connection, found.plan_id)
+        await lock_living(connection, found.plan_id)
         result = await sweep(connection, found.plan_id, rules, on=day)
         await record(connection, actor, "sweep", f"plan:{found.code}", asdict(result) | {"on": str(day)})
         return _said(found.code, day, result)

@@ -18,7 +18,7 @@ from engine.ledger.accounts import Account
 from engine.ledger.journals import Journal, Segment, post
 from engine.members.shards import Amounts, Shard, post_in_bulk, shard_of
 from engine.money import to_minor
-from engine.plans import PlanRules, date_of
+from engine.plans import PlanRules, date_of, day_number
 from engine.plans.member_rules import Prepaid
 from engine.roster.amounts import amounts_of
 from engine.roster.changes import current_columns
@@ -56,11 +56,11 @@ def prepaid_of(rules: PlanRules) -> Prepaid:
     return rules.prepaid
 
 
-async def take_top_ups(connection: AsyncConnection, plan: Plan, path: Path, *, actor: str) -> TakenTopUps:
+async def take_top_ups(connection: AsyncConnection, plan: Plan, path: Path, *, on: date, actor: str) -> TakenTopUps:
     """Add every top-up of a Parquet or CSV file to its member's balance, on the latest day anything was paid.
 
-    One transaction, the caller's: raises InvalidInput, with up to 20 wrong values by line and field, and then
-    nothing may be committed. The same bytes again change nothing.
+    One transaction, the caller's: raises InvalidInput, with up to 20 wrong values by line and field (a day after `on`,
+    today, is one), and then nothing may be committed. The same bytes again change nothing.
     """
     await lock_living(connection, plan.plan_id)
     prepaid_of(await rules_of(connection, plan.plan_id, plan.version))
@@ -71,6 +71,8 @@ async def take_top_ups(connection: AsyncConnection, plan: Plan, path: Path, *, a
             return TakenTopUps(known, 0, repeated=True)
         batches = []
         for batch in file.batches():
+            late = days_of(batch["paid_on"], 0) > day_number(on)
+            file.problems.add_where(batch, "paid_on", late, f"is still to come; it is {on}")
             batches.append(await _read(connection, plan, batch, file.problems))
             if file.problems.full:
                 break
@@ -84,9 +86,9 @@ async def take_top_ups(connection: AsyncConnection, plan: Plan, path: Path, *, a
             _check_standing(columns, there, file.problems)
         file.problems.refuse()
     import_id = await note_import(connection, plan.plan_id, "top-ups", sha256, rows.num_rows)
-    on = pc.max(rows["paid_on"]).as_py()
+    paid_on = pc.max(rows["paid_on"]).as_py()
     for shard_id, there in by_shard:
-        await post(connection, _journal(await shard_of(connection, shard_id), there, f"top-ups:{import_id}", on))
+        await post(connection, _journal(await shard_of(connection, shard_id), there, f"top-ups:{import_id}", paid_on))
     taken = TakenTopUps(rows.num_rows, pc.sum(rows["amount_minor"]).as_py())
     detail = {"import": import_id, "top_ups": taken.top_ups, "amount_minor": taken.amount_minor}
     await record(connection, actor, "take top-ups", f"plan:{plan.code}", detail)

@@ -140,7 +140,7 @@ class Life:
             for ref, minor in amounts.items()
         ]
         async with self.world.engine.begin() as connection:
-            await take_top_ups(connection, self.plan, self.file(rows), actor="cashier")
+            await take_top_ups(connection, self.plan, self.file(rows), on=on, actor="cashier")
         self.seen["top-up"] += len(rows)
 
     async def claim(self, ref: str, notice_on: date, aid_minor: int | None = None, **told: Any) -> int | None:

@@ -23,12 +23,14 @@ from tests.integration.worlds import World, alike, build, rules_of_preset
 
 pytestmark = pytest.mark.integration
 
+TODAY = date(2019, 12, 31)
+
 PAID = date(2019, 6, 3)
 
 
 async def taken(world: World, path: Path) -> TakenTopUps:
     async with world.engine.begin() as connection:
-        return await take_top_ups(connection, world.plan, path, actor="cashier")
+        return await take_top_ups(connection, world.plan, path, on=TODAY, actor="cashier")
 
 
 def file(folder: Path, *lines: str, name: str = "paid.csv", header: str = "member_ref,amount,paid_on") -> Path:
@@ -104,12 +106,13 @@ async def test_every_wrong_line_is_named_and_nothing_is_taken(engine: AsyncEngin
     columns = replace(seats, ended_on=ended_on, frozen_from=frozen, frozen_to=frozen_to)
     world = await known(await build(engine, prepaid(), columns))
     lines = ["M0,0,2019-06-03", "M0,-1,2019-06-03", "M0,ten,2019-06-03", "M0,1.001,2019-06-03", "M9,1,2019-06-03"]
-    path = file(tmp_path, *lines, "M0,1,3 June", "M0,,2019-06-03", "M0,900000000,2019-06-03")
+    path = file(tmp_path, *lines, "M0,1,3 June", "M0,,2019-06-03", "M0,900000000,2019-06-03", "M0,9,9999-12-31")
     with pytest.raises(InvalidInput) as refused:
         await taken(world, path)
     assert [line.removeprefix("paid.csv, ") for line in str(refused.value).splitlines()] == [
         "line 8, amount: empty: is missing; every line needs one",
         "line 7, paid_on: '3 June': is not a date; write it like 1985-04-23",
+        "line 10, paid_on: '9999-12-31': is still to come; it is 2019-12-31",
         "line 6, member_ref: 'M9': is no member of waterdrop",
         "line 2, amount: '0': is not above zero",
         "line 3, amount: '-1': is not above zero",
