@@ -116,10 +116,12 @@ async def freeze(connection: AsyncConnection, run: Run, *, freeze_hours: float) 
     """Fix the shards, the roster versions, the carry and the pointers of a locked run; False while it has to wait.
 
     It waits for its settlement day (`waits_for`) and for the plan's other run. Every rule that ends or freezes
-    memberships by the debit day comes first, and changes to the roster fold into at most one new version per shard.
+    memberships by the debit day comes first, though none that is still to come: until then a member may do something
+    about it. Changes to the roster fold into at most one new version per shard.
     """
     rules = await rules_of(connection, run.plan_id, run.rules_version)
-    if waits_for(rules, run.debit_on, await today_in(connection, rules.time_zone)):
+    today = await today_in(connection, rules.time_zone)
+    if waits_for(rules, run.debit_on, today):
         return False
     await lock_roster(connection, run.plan_id)
     holder = await connection.scalar(
@@ -128,7 +130,7 @@ async def freeze(connection: AsyncConnection, run: Run, *, freeze_hours: float) 
     if holder is not None:
         return False
     await note_moment(connection, run, "freezing")
-    await sweep(connection, run.plan_id, rules, on=run.debit_on)
+    await sweep(connection, run.plan_id, rules, on=min(run.debit_on, today))
     for shard_id in await shards_with_changes(connection, run.plan_id):
         await fold(connection, shard_id)
     members = await _pin_shards(connection, run)

@@ -111,6 +111,22 @@ async def test_a_run_sweeps_by_itself_and_does_not_count_the_frozen(engine: Asyn
     assert await changes(world) == [(1, "freeze", day_number(date(2019, 7, 15)), NEVER, "floor")]
 
 
+async def test_a_run_of_a_day_to_come_ends_nobody_who_may_still_return(engine: AsyncEngine) -> None:
+    notice_on, debit_on = date(2100, 7, 7), date(2100, 7, 15)
+    seats = alike(3)
+    frozen_from = np.array([0, day_number(date(2100, 6, 10)), 0], np.int32)
+    frozen = replace(seats, frozen_from=frozen_from, frozen_to=np.array([0, NEVER, 0], np.int32))
+    aid = [{"from_age": 18, "to_age": 150, "amount": "300000"}]
+    rules = prepaid(ends_on=None, wind_down=None, claims={"maximum_age_years": 150}, aid=aid)
+    world = await build(engine, rules, frozen)
+    await opened(world, [900, 50, 900])
+    await world.claim(4_00, notice_on=notice_on)
+    run = await world.sealed(debit_on)
+    assert [amounts.tolist() for amounts in await world.charged(run, Account.MEMBER_DEPOSITS)] == [[200, 0, 200]]
+    assert await changes(world) == []
+    assert await swept(world, debit_on) == Swept(lapsed=1, refunded=1, refunded_minor=50)
+
+
 async def test_who_does_not_return_leaves_and_is_owed_the_balance(engine: AsyncEngine) -> None:
     world = await paying(engine, [900, 50])
     frozen = date(2019, 7, 1)
