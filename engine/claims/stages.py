@@ -27,9 +27,10 @@ async def bill(
 ) -> Claim:
     """Put the next stage of a claim in, in minor units; `on`: the notice day whose 00:00 is its gate.
 
-    Added to a later stage that waits already, the two are shared together. Raises ClaimRefused while the first stage
-    waits, when nothing is left, or when the day is no notice day after the gate of the stage before; InvalidInput for
-    an amount not above 0 and at most what is left, and once the plan's books are closed.
+    Added to a later stage that waits with the same gate, the two are shared together. Raises ClaimRefused while the
+    first stage waits or one with another gate, which would else go past its debit slot unseen, when nothing is left, or
+    when the day is no notice day after the gate of the stage before; InvalidInput for an amount not above 0 and at most
+    what is left, and once the plan's books are closed.
     """
     await lock_living(connection, (await claim_of(connection, claim_id)).plan_id)
     claim = await locked(connection, claim_id, Event.BILL)
@@ -43,7 +44,12 @@ async def bill(
             f"`fentan calendar {claim.plan_code} --year {on.year}` prints them"
         )
     before = claim.stage_on or claim.noticed().notice_on
-    if on < before or (claim.state is State.SHARED and on == before):
+    if claim.state is State.PASSED and on != before:
+        raise ClaimRefused(
+            f"claim {claim_id}: its stage with the gate of {before} waits for a run; bill with the same gate, or once "
+            "that is sealed"
+        )
+    if claim.state is State.SHARED and on <= before:
         raise ClaimRefused(f"claim {claim_id}: its stage before had its gate on {before}; give a notice day after it")
     if not 0 < amount_minor <= claim.unbilled_minor:
         raise InvalidInput(

@@ -127,7 +127,12 @@ async def test_a_fault_share_claim(engine: AsyncEngine) -> None:
     assert claim.aid_minor == 700_00
 
 
-PREPAID = {"funding": "prepaid", "prepaid": {"entry": "9", "floor": "1", "return_days": 30}, "unpaid": None}
+PREPAID = {
+    "funding": "prepaid",
+    "prepaid": {"entry": "9", "floor": "1", "return_days": 30},
+    "unpaid": None,
+    "wind_down": {"refund": "balances"},
+}
 JUNE, AUGUST = day_number(date(2019, 6, 1)), day_number(date(2019, 8, 1))
 
 
@@ -227,9 +232,12 @@ async def test_what_a_void_gives_back_beside_a_planned_run_waits_for_the_next(st
 async def test_bills_that_wait_add_up_and_are_taken_back(staged: World) -> None:
     claim_id = await staged.claim(WHOLE, FIRST)
     first = await staged.sealed(FIRST_DEBIT)
-    for amount, on in ((1_00, SECOND), (2_00, SECOND), (3_00, THIRD)):
-        await billed(staged, claim_id, amount, on)
-    assert await waiting(staged) == [(claim_id, 1, 6_00, THIRD)]
+    for amount in (1_00, 2_00):
+        await billed(staged, claim_id, amount, SECOND)
+    for other in (FIRST, THIRD):
+        with pytest.raises(ClaimRefused, match=f"its stage with the gate of {SECOND} waits for a run; bill with the"):
+            await billed(staged, claim_id, 3_00, other)
+    assert await waiting(staged) == [(claim_id, 1, 3_00, SECOND)]
     taken_back = await withdrawn(staged, claim_id)
     assert stages(taken_back) == (State.SHARED, AT_ONCE, 0, WHOLE - AT_ONCE)
     assert taken_back.run_id == first.run_id
