@@ -19,7 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from engine import claims
 from engine.apportion.rate import Rate
 from engine.claims import Claim, Decision, Objection, State
-from engine.cli.options import As
+from engine.cli.options import As, not_to_come
 from engine.cli.shell import in_database
 from engine.errors import InvalidInput
 from engine.money import grouped, to_major, to_minor
@@ -190,13 +190,18 @@ def pass_claim(
 ) -> None:
     """Pass a claim whose notice has ended with no open objection, or all of a plan's that are due."""
     if claim is not None and not due and plan is None:
-        _say(_decided(claim, on, lambda connection, _, day: claims.pass_(connection, claim, on=day, actor=actor)))
+
+        async def passes(connection: AsyncConnection, rules: PlanRules, day: date) -> Claim:
+            return await claims.pass_(connection, claim, on=not_to_come(day, rules.time_zone), actor=actor)
+
+        _say(_decided(claim, on, passes))
     elif claim is None and due and plan is not None:
         code = plan
 
         async def passed(connection: AsyncConnection) -> list[int]:
             found, rules = await _plan(connection, code)
-            return await claims.pass_due(connection, found.plan_id, on=on or _today(rules), actor=actor)
+            day = not_to_come(on or _today(rules), rules.time_zone)
+            return await claims.pass_due(connection, found.plan_id, on=day, actor=actor)
 
         passed_ids = _committed(passed)
         named = f": claims {', '.join(map(str, passed_ids))}" if passed_ids else ""
@@ -243,12 +248,12 @@ def recover(
     """Propose that wrongly paid aid came back; it is posted once somebody else approves."""
     from engine.runs.recovery import propose_recovery
 
-    decision = _decided(
-        claim,
-        on,
-        lambda connection, _, day: propose_recovery(connection, claim, to_minor(amount), reason, on=day, actor=actor),
-    )
-    number = decision.decision_id
+    async def proposed(connection: AsyncConnection, rules: PlanRules, day: date) -> int:
+        not_to_come(day, rules.time_zone)
+        decision = await propose_recovery(connection, claim, to_minor(amount), reason, on=day, actor=actor)
+        return decision.decision_id
+
+    number = _decided(claim, on, proposed)
     print(f"decision {number} waits for somebody else: fentan decision approve {number} --as NAME")
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from datetime import date, datetime
 from typing import Annotated
+from zoneinfo import ZoneInfo
 
 import typer
 
@@ -15,7 +17,7 @@ _NAME = re.compile(r"\w[\w .@-]{0,63}")
 
 def actor_name(text: str) -> str:
     """A name as it goes into the audit log: one spelling for what looks the same. Raises InvalidInput."""
-    name = unicodedata.normalize("NFKC", text).strip()
+    name = re.sub(" +", " ", unicodedata.normalize("NFKC", text).strip())
     if not _NAME.fullmatch(name):
         raise InvalidInput(f"--as {text!r}: give a name of 1 to 64 letters, digits, spaces and . @ - _")
     return name
@@ -24,3 +26,11 @@ def actor_name(text: str) -> str:
 As = Annotated[
     str, typer.Option("--as", metavar="NAME", parser=actor_name, help="Who decides; it goes into the audit log.")
 ]
+
+
+def not_to_come(day: date, time_zone: str) -> date:
+    """A day on which something is said to have happened. Raises InvalidInput when it is still to come there."""
+    today = datetime.now(ZoneInfo(time_zone)).date()
+    if day > today:
+        raise InvalidInput(f"--on {day} is still to come; it is {today} in {time_zone}")
+    return day

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 
 import typer
 
-from engine.cli.options import As
+from engine.cli.options import As, not_to_come
 from engine.cli.quote import load_plan, preset_codes
 from engine.errors import InvalidInput
 
@@ -137,6 +137,7 @@ def wind_down(
             found = await plan_of(connection, plan)
             rules = await rules_of(connection, found.plan_id, found.version)
             day = on.date() if on is not None else datetime.now(ZoneInfo(rules.time_zone)).date()
+            not_to_come(day, rules.time_zone)
             return await propose_wind_down(connection, found, rules, on=day, actor=actor), rules
 
     decision, rules = in_database(proposed)

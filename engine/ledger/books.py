@@ -109,7 +109,7 @@ _WORDS: Mapping[Account, tuple[str, str]] = {
         "collected beyond the pools; it lowers the next",
     ),
     Account.REFUNDS_PAYABLE: ("paid back too much to {debtors}", "to be paid back to {creditors}"),
-    Account.SURPLUS_RESERVE: ("given to members before it came in", "surplus not yet given to members"),
+    Account.SURPLUS_RESERVE: ("given to members before it came in", "surplus that pays for the cover given"),
     Account.SUSPENSE: ("paid and not explained yet", "received and not explained yet"),
     Account.RUN_CLEARING: ("sealed and not charged: a run is under way", "charged and not sealed: a run is under way"),
     Account.MANAGEMENT_FEE_INCOME: ("fees given back", "fees earned"),

@@ -219,6 +219,8 @@ def _end(rules: PlanRules) -> Iterator[str]:
         yield "wind_down: give ends_on too, the last day of the plan"
     elif not rules.starts_on <= end.announced_on <= rules.ends_on:
         yield "wind_down.announced_on: give a day from starts_on to ends_on"
+    if end.refund is RefundAtEnd.NOTHING and rules.funding is Funding.PREPAID:
+        yield "wind_down.refund: members paid balances in; give balances or shares"
     if end.refund is RefundAtEnd.BALANCES and rules.funding is not Funding.PREPAID:
         yield "wind_down.refund: balances are for funding prepaid; give nothing or shares"
     if end.refund is RefundAtEnd.SHARES and rules.direction is Direction.CREDIT:

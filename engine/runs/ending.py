@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from engine.claims.states import State
 from engine.decisions import Decision, DecisionState, Kind, list_decisions, propose
 from engine.errors import InvalidInput
-from engine.ledger.accounts import CURRENCY, Account, account_id, account_of, plan_shard
+from engine.ledger.accounts import COVER, CURRENCY, Account, account_id, account_of, plan_shard
 from engine.ledger.balances import read_balance, read_usage
 from engine.ledger.journals import Journal, Segment, post
 from engine.ledger.trial_balance import trial_balance
@@ -30,6 +30,7 @@ from engine.plans.member_rules import RefundAtEnd
 from engine.roster.changes import current_columns
 from engine.roster.columns import Version, write_columns
 from engine.roster.plan import Plan, lock_living, plan_of, rules_of
+from engine.runs.slots import SlotState, slots_due
 from engine.runs.states import RunState
 from engine.store.tables import claims, journals, plans, share_runs
 
@@ -134,6 +135,11 @@ async def _refuse_unfinished(
     left = [
         *await _claims_left(connection, plan.plan_id),
         *await _runs_left(connection, plan.plan_id),
+        *(
+            f"the slot of {slot.debit_on} was missed: run or skip it"
+            for slot in await slots_due(connection, plan, rules, on=on)
+            if slot.state is SlotState.MISSED and not slot.claims  # claims that wait were named already
+        ),
         *(
             f"decision {each.decision_id} ({each.kind}) is open: approve or refuse it"
             for each in await list_decisions(connection, plan.plan_id)
@@ -251,12 +257,12 @@ async def _shares_of(connection: AsyncConnection, shard: Shard) -> Amounts:
 
 
 async def _close_books(connection: AsyncConnection, decision: Decision) -> Mapping[Account, int]:
-    """Carry to the sponsor, income and expense into the retained result; the balances that were closed, debit +."""
-    balances = {
-        line.account: line.debit - line.credit
-        for line in await trial_balance(connection, decision.plan_id)
-        if line.unit == CURRENCY and line.debit != line.credit
-    }
+    """Carry to the sponsor, income and expense into the retained result; the balances that were closed, debit +.
+
+    Cover that rounding left is not given any more: back into what the surplus bought.
+    """
+    standing = [line for line in await trial_balance(connection, decision.plan_id) if line.debit != line.credit]
+    balances = {line.account: line.debit - line.credit for line in standing if line.unit == CURRENCY}
     closed = {code: balances[code] for code in (Account.CARRY, *RESULT_ACCOUNTS) if code in balances}
     counter = {
         Account.SPONSOR_RECEIVABLE: closed.get(Account.CARRY, 0),
@@ -266,15 +272,20 @@ async def _close_books(connection: AsyncConnection, decision: Decision) -> Mappi
     if lines:
         by_id = {account_id(decision.plan_id, code): amount for code, amount in lines.items()}
         await post(connection, _journal(plan_shard(decision.plan_id), decision, by_id))
+    for line in standing:
+        if (line.account, line.unit) == (Account.CARRY, COVER):
+            reserve = account_id(decision.plan_id, Account.SURPLUS_RESERVE, COVER)
+            left = {line.account_id: line.credit - line.debit, reserve: line.debit - line.credit}
+            await post(connection, _journal(plan_shard(decision.plan_id), decision, left, unit="cover"))
     return closed
 
 
 def _journal(
-    shard_id: int, decision: Decision, lines: Mapping[int, int], segments: tuple[Segment, ...] = ()
+    shard_id: int, decision: Decision, lines: Mapping[int, int], segments: tuple[Segment, ...] = (), unit: str = ""
 ) -> Journal:
     return Journal(
         shard_id=shard_id,
-        key=decision.name,
+        key=f"{decision.name}:{unit}" if unit else decision.name,
         kind="wind-down",
         effective_on=decision.effective_on,
         lines=lines,

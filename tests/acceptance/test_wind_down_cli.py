@@ -173,6 +173,7 @@ def test_a_plan_is_ended_by_two_and_its_books_explain_every_fen(fentan: Fentan, 
     assert refused(fentan(*wind_down, "2019-09-30")) == (
         "xianghubao takes claims until 2019-09-30; it ends on a day after that, not on 2019-09-30"
     )
+    assert refused(fentan(*wind_down, "2999-10-01")).startswith("--on 2999-10-01 is still to come; it is ")
     assert refused(fentan(*wind_down, "2019-10-01")) == (
         "xianghubao cannot end yet: claims are under way (1 passed): share, reject or withdraw them"
     )
@@ -194,4 +195,5 @@ def test_a_plan_is_ended_by_two_and_its_books_explain_every_fen(fentan: Fentan, 
     assert "the ledger holds" in said(fentan("ledger", "verify", *PLAN))
     ended = "plan xianghubao ended on 2019-10-01, and its books are closed"
     assert refused(fentan(*wind_down, "2019-10-02")) == ended
+    assert refused(fentan("member", "sweep", *PLAN, "--on", "2019-10-02", *ANNA)) == ended, "it could refund balances"
     assert refused(fentan("run", "plan", *PLAN, "--debit-on", "2019-08-14", *ANNA)) == ended

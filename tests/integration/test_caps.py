@@ -37,6 +37,7 @@ TIERS = [{"code": "light", "weight": 1}, {"code": "heavy", "weight": 2}]
 FREE: dict[str, Any] = {"per_case": None, "per_year": [], "per_run": None}
 PREPAID: dict[str, Any] = {
     "funding": "prepaid",
+    "wind_down": {"refund": "balances"},
     "prepaid": {"entry": "1", "floor": "1", "return_days": 30},
     "unpaid": None,
     "family_payers": False,

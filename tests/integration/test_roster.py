@@ -375,7 +375,12 @@ async def test_with_members_a_plan_keeps_its_tiers_and_where_shares_are_posted(e
     def rules(*codes: str, **keys: object) -> PlanRules:
         return rules_of_preset("xianghubao", tiers=[{"code": code, "weight": 1} for code in codes], **keys)
 
-    prepaid = {"funding": "prepaid", "unpaid": None, "prepaid": {"entry": "9", "floor": "1", "return_days": 30}}
+    prepaid = {
+        "funding": "prepaid",
+        "unpaid": None,
+        "prepaid": {"entry": "9", "floor": "1", "return_days": 30},
+        "wind_down": {"refund": "balances"},
+    }
     async with engine.begin() as connection:
         await register_plan(connection, rules("one"))
         await register_plan(connection, rules("a", "b", **prepaid))  # nobody has a tier yet

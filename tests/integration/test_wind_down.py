@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import date, timedelta
 from typing import Any
 
@@ -12,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from engine import claims
 from engine.decisions import Decision, DecisionState, FourEyes, Kind, NotOpen, propose
 from engine.errors import InvalidInput
-from engine.ledger.accounts import Account, account_id
+from engine.ledger.accounts import COVER, CURRENCY, Account, account_id
 from engine.ledger.balances import read_balance
 from engine.ledger.books import BookedAccount, books, difference_of
 from engine.members.auto_top_ups import auto_top_ups
@@ -20,9 +21,12 @@ from engine.members.collection import collect, exit_unpaid
 from engine.members.deposits import open_deposits
 from engine.plans import PlanRules, day_number
 from engine.roster.plan import register_plan
+from engine.runs.credit import plan_credit_run
 from engine.runs.decided import carry_out
 from engine.runs.ending import propose_wind_down
 from engine.runs.run import Run
+from engine.runs.slots import skip
+from engine.runs.states import RunState
 from tests.integration.worlds import (
     APPROVER,
     AUGUST,
@@ -218,6 +222,67 @@ async def test_a_voided_run_is_no_share_paid(engine: AsyncEngine) -> None:
     charged = (await world.charged(run))[0]
     await ended(world)
     assert await refunds(world, 1) == charged.tolist()
+
+
+CREDITS: dict[str, Any] = {
+    "ends_on": str(LAST),
+    "wind_down": {"announced_on": "2019-08-10", "claims_within_days": 30, "refund": "nothing"},
+}
+SLOTS = (date(2019, 7, 15), date(2019, 10, 15))
+
+
+async def test_no_surplus_is_forgotten_at_the_end(engine: AsyncEngine) -> None:
+    """Of a credit plan nothing waits that could be counted: each period is given, or skipped by decision."""
+    world = await build(engine, rules_of_preset("zhonghui-surplus", **CREDITS), alike(3))
+    await surplus(world, 1_00, SLOTS[0])
+    closing = date(2019, 10, 16)
+    with pytest.raises(InvalidInput, match="zhonghui-surplus cannot end yet: the slot of 2019-10-15 was missed: run "):
+        await proposed(world, closing)
+    async with engine.begin() as connection:
+        await skip(connection, world.plan, world.rules, SLOTS[1], reason="a loss", actor=PLANNER, on=closing)
+    assert (await approved(world, await proposed(world, closing))).state is DecisionState.DONE
+    assert await said(world) == {
+        "custodian cash": (1_00, "held by the custodian"),
+        "refunds payable": (-99, "to be paid back to 3 members"),
+        "sponsor receivable": (-1, "owed to the insurer"),
+    }
+    assert await world.problems() == []
+
+
+async def test_cover_that_rounding_left_goes_back_into_what_the_surplus_bought(engine: AsyncEngine) -> None:
+    rules = rules_of_preset("zhonghui-surplus", surplus={"benefit": "cover", "cover_per_unit": 2}, **CREDITS)
+    world = await build(engine, rules, alike(3))
+    await surplus(world, 1_00, SLOTS[0])
+    await ended(world)
+    async with engine.connect() as connection:
+        found = await books(connection, world.plan_id, sponsor="the insurer")
+    assert {(each.unit, each.account): each.closing for each in found if each.closing} == {
+        (CURRENCY, Account.CUSTODIAN_CASH): 1_00,
+        (CURRENCY, Account.SURPLUS_RESERVE): -1_00,
+        (COVER, Account.SURPLUS_RESERVE): 1_98,
+        (COVER, Account.MEMBER_COVER): -1_98,
+    }
+    assert await world.problems() == []
+
+
+async def surplus(world: World, premiums_minor: int, on: date) -> None:
+    """A credit run from plan to seal."""
+    async with world.engine.begin() as connection:
+        run = await plan_credit_run(
+            connection, world.plan, on, premiums_minor=premiums_minor, claims_minor=0, costs_minor=0, actor=PLANNER
+        )
+    run = await world.worked(await world.approved(await world.worked(run)))
+    assert run.state is RunState.SEALED, run.failure
+
+
+async def test_who_approves_second_finds_it_done(engine: AsyncEngine) -> None:
+    world = await build(engine, ending("nothing"), alike(5))
+    decision = await proposed(world)
+    found = await asyncio.gather(
+        *(approved(world, decision, actor=actor) for actor in ("bo", "carl")), return_exceptions=True
+    )
+    assert [type(each) for each in found if isinstance(each, Exception)] == [NotOpen]
+    assert await world.value("SELECT count(*) FROM audit_log WHERE act = 'approve wind-down'") == 1
 
 
 async def test_memberships_end_with_the_plan_and_earlier_ends_stay(engine: AsyncEngine) -> None:

@@ -16,6 +16,7 @@ from engine.errors import InvalidInput
         ("Ａｎｎａ", "Anna"),
         ("王芳", "王芳"),
         ("a.b@c-d_e", "a.b@c-d_e"),
+        ("Anna  Li", "Anna Li"),
     ],
 )
 def test_I13_a_name_has_one_spelling(typed: str, name: str) -> None:

@@ -119,7 +119,7 @@ def test_a_digest_covers_place_key_and_the_journal_before() -> None:
 @pytest.mark.parametrize("code", list(Account))
 def test_an_account_id_says_its_code(code: Account) -> None:
     assert account_of(account_id(3, code)) is code
-    assert code.is_control == (code in (1210, 1310, 2110, 2210, 2410))
+    assert code.is_control == (code in (1210, 1310, 2110, 2120, 2210, 2410))
 
 
 def test_a_statement_runs_a_balance_for_each_account() -> None:

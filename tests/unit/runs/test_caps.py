@@ -167,6 +167,7 @@ PREPAID = {"entry": "9", "floor": "1", "return_days": 30}
                 "prepaid": PREPAID,
                 "unpaid": None,
                 "family_payers": False,
+                "wind_down": {"refund": "balances"},
             },
             "2019-07-14",
             ("per_run", "per_year", "balance"),
