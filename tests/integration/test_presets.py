@@ -175,6 +175,22 @@ async def test_the_published_share_of_jd_through_a_whole_run(engine: AsyncEngine
     assert line == {"charged": 36_020, "sponsor": 0, "carry_in": 0, "aid": 30_000, "fee": 3_000, "carry_out": 3_020}
 
 
+async def test_the_published_cap_of_xianghubao_2018_through_a_whole_run(engine: AsyncEngine) -> None:
+    """SCHEMES §3, a thousandth of it: 50 cases of 300 yuan over 1,000 seats; 16.50 each would be 5.00 by the cap."""
+    world = await build(engine, rules_of_preset("xianghubao-2018", ends_on=None), alike(1_000))
+    for _ in range(50):
+        await world.claim(300_00)
+    run = await world.sealed()
+    (charged,) = await world.charged(run)
+    assert (charged == 5_00).all()
+    line = await world.tied_out(run)
+    assert line == {
+        "charged": 5_000_00, "sponsor": 1_000 * 11_50, "carry_in": 0, "aid": 15_000_00, "fee": 1_500_00, "carry_out": 0,
+    }  # fmt: skip
+    assert run.preview is not None
+    assert run.preview["caps_hit"] == {"per_case": 1_000}
+
+
 async def test_each_shares_in_proportion_to_the_own_cap_and_the_insurer_pays_over_it(engine: AsyncEngine) -> None:
     world = await build(engine, rules_of_preset("jd-hubao", caps={"year": None}), jd("46-50", "66-70", "5-15", "31-35"))
     await world.used(1, [0, 0, 13_150, 0])
