@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import date, timedelta
+from datetime import date
 from typing import Protocol
 
 from sqlalchemy import exists, func, insert, select, update
@@ -27,6 +27,7 @@ from engine.plans import (
     is_notice_day,
     notice_end,
 )
+from engine.plans.calendar import claims_until
 from engine.plans.member_rules import Funding
 from engine.roster.plan import refuse_ended
 from engine.store.tables import claims, notices, objections, plans, share_runs
@@ -138,10 +139,9 @@ def _check_days(rules: PlanRules, diagnosed_on: date, on: date) -> None:
         return
     if diagnosed_on > rules.ends_on:
         raise ClaimRefused(f"diagnosed on {diagnosed_on}; {rules.code} takes diagnoses made by {rules.ends_on}")
-    if rules.wind_down is not None:
-        last = rules.ends_on + timedelta(days=rules.wind_down.claims_within_days)
-        if on > last:
-            raise ClaimRefused(f"filed on {on}; {rules.code} ended on {rules.ends_on} and took claims until {last}")
+    last = claims_until(rules)
+    if last is not None and on > last:
+        raise ClaimRefused(f"filed on {on}; {rules.code} ended on {rules.ends_on} and took claims until {last}")
 
 
 def _check_cover(rules: PlanRules, cover: Cover, diagnosed_on: date) -> None:

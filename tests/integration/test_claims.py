@@ -167,6 +167,15 @@ async def test_a_plan_that_ended_takes_claims_for_a_while(
             await file(connection, plan_id, ending, diagnosed_on=date(2022, 1, 28), on=on)
 
 
+async def test_a_plan_that_ended_without_a_wind_down_takes_none(
+    connection: AsyncConnection, plan_id: int, rules: PlanRules
+) -> None:
+    last, ended = date(2022, 1, 28), rules.model_copy(update={"wind_down": None})
+    with pytest.raises(ClaimRefused, match="ended on 2022-01-28 and took claims until 2022-01-28"):
+        await file(connection, plan_id, ended, diagnosed_on=last, on=date(2022, 1, 29))
+    assert (await file(connection, plan_id, ended, diagnosed_on=last, on=last)).number == 1
+
+
 @pytest.mark.parametrize(
     ("born_on", "asked", "aid_minor"),
     [
