@@ -86,8 +86,8 @@ def _words_for(error: Exception) -> str | None:
             # One line: what follows is the statement, and may hold a row.
             said = next(iter(str(cause).splitlines()), type(cause).__name__)
             return f"{server} went away or refused: {said}"
-    if isinstance(error, OverflowError):
-        return f"a day or a number lies beyond what can be reckoned with: {error}"
+    if isinstance(error, OverflowError) and str(error) == "date value out of range":
+        return "what is asked leads to a day after the year 9999; correct the dates given"
     return str(error) or type(error).__name__ if isinstance(error, OSError) else None
 
 

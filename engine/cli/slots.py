@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from engine.claims.sharing import expected_claims
 from engine.cli.options import As
 from engine.cli.shell import in_database
 from engine.plans import PlanRules
@@ -35,15 +36,17 @@ def slots(
 ) -> None:
     """Each debit slot since the plan's first run or claim: run, skipped, missed, or open; and what to do."""
 
-    async def read(engine: AsyncEngine, _: Settings) -> tuple[PlanRules, date, list[DueSlot], list[Waiting]]:
+    async def read(engine: AsyncEngine, _: Settings) -> tuple[PlanRules, date, list[DueSlot], list[Waiting], list[int]]:
         async with engine.connect() as connection:
             found = await plan_of(connection, plan)
             rules = await rules_of(connection, found.plan_id, found.version)
             day = on.date() if on is not None else _today(rules)
             due = await slots_due(connection, found, rules, on=day)
-            return rules, day, due, await overdue(connection, found, rules, on=day)
+            late = await overdue(connection, found, rules, on=day)
+            to_pass = (await expected_claims(connection, found.plan_id, by=day)).under_notice
+            return rules, day, due, late, [claim.claim_id for claim in to_pass]
 
-    rules, day, due, late = in_database(read)
+    rules, day, due, late, to_pass = in_database(read)
     any_day = rules.debit.days_of_month is None
     if as_json:
         answer = {
@@ -52,12 +55,19 @@ def slots(
             "any_day": any_day,
             "slots": [asdict(slot) for slot in due],
             "overdue": [claim._asdict() for claim in late],
+            "to_pass": to_pass,
         }
         print(json.dumps(answer, ensure_ascii=False, indent=2, default=str))
-    elif any_day:
+        return
+    if any_day:
         _print_overdue(plan, late)
     else:
         _print_slots(plan, due)
+    if to_pass:
+        print(
+            f"the notice has ended of {_claims(len(to_pass))} not passed yet: "
+            f"`fentan claim pass --due --plan {plan} --as NAME`"
+        )
 
 
 def skip(

@@ -120,6 +120,22 @@ def test_a_missed_slot_is_shown_and_skipped_by_decision(fentan: Fentan, shared: 
     assert said(fentan("run", "plan", *PLAN, "--debit-on", "2019-08-14", *ANNA)).startswith("run 2 of xianghubao is")
 
 
+@pytest.fixture
+async def unpassed(database_url: str) -> None:
+    """A claim whose notice ended on 10 July, and that nobody let pass."""
+    async with engine_on(database_url) as engine:
+        world = await build(engine, rules_of_preset(**RULES), alike(10))
+        await world.claim(100_03)
+        await world.sql("UPDATE claims SET state = 'published'")
+
+
+@pytest.mark.parametrize(("on", "to_pass"), [("2019-07-09", []), ("2019-07-10", [1]), ("2019-07-20", [1])])
+def test_slots_name_what_was_never_passed(fentan: Fentan, unpassed: None, on: str, to_pass: list[int]) -> None:
+    assert json.loads(said(fentan("run", "slots", *PLAN, "--on", on, "--json")))["to_pass"] == to_pass
+    words = "the notice has ended of 1 claim not passed yet: `fentan claim pass --due --plan xianghubao --as NAME`"
+    assert (words in said(fentan("run", "slots", *PLAN, "--on", on)).splitlines()) is bool(to_pass)
+
+
 BOOKS = """\
 xianghubao: the books from the first journal to the last, debit + and credit -
 account                         amount  what it is

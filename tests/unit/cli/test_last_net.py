@@ -40,6 +40,10 @@ def ended(monkeypatch: pytest.MonkeyPatch, raised: BaseException) -> int | str |
         (RedisGone("reset by peer"), "fentan: the doorbell went away or refused: reset by peer\n"),
         (PermissionError(13, "Permission denied", "report.json"), "[Errno 13] Permission denied: 'report.json'\n"),
         (TimeoutError(), "fentan: TimeoutError\n"),
+        (
+            OverflowError("date value out of range"),
+            "fentan: what is asked leads to a day after the year 9999; correct the dates given\n",
+        ),
     ],
 )
 def test_what_goes_wrong_outside_is_a_sentence(
@@ -57,5 +61,6 @@ def test_an_interrupt_while_a_command_is_loaded_ends_quietly(
 
 
 def test_a_fault_of_the_program_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(ZeroDivisionError):
-        ended(monkeypatch, ZeroDivisionError())
+    for fault in (ZeroDivisionError(), OverflowError("Python int too large to convert to C long")):
+        with pytest.raises(type(fault)):
+            ended(monkeypatch, fault)
