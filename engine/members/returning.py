@@ -19,6 +19,7 @@ from engine.members.deposits import deposit_journal, prepaid_of
 from engine.members.holds import refuse_while_held
 from engine.members.missed import missed_below_floor, missed_minor
 from engine.members.shards import shard_of
+from engine.members.sweep import open_gates
 from engine.money import grouped
 from engine.plans import PlanRules, date_of, day_number
 from engine.roster.changes import Kind, current_columns, record_by_rule
@@ -157,7 +158,9 @@ async def come_back(
 ) -> Returned:
     """Take what a frozen member pays in, pay the shares missed from it into the carry, and end the freeze.
 
-    Raises InvalidInput as `owed` does, when the amount does not suffice, and while a run holds the plan.
+    Cases whose gate lay in the freeze and that no run shared yet are not missed: the freeze ends before the first of
+    them, and the member shares them with everybody. Raises InvalidInput as `owed` does, when the amount does not
+    suffice, and while a run holds the plan.
     """
     if amount_minor < 0:
         raise InvalidInput("the amount is below zero; give what the member pays in")
@@ -173,8 +176,11 @@ async def come_back(
     seat = np.array([cost.seat])
     shard_id = plan_shard(plan.plan_id) + 1 + cost.seat // SHARD_SEATS
     await _post(connection, shard_id, cost, amount_minor, on)
-    from_day, until_day = np.array([day_number(cost.frozen_from)]), np.array([day_number(on)])
-    await record_by_rule(connection, shard_id, Kind.FREEZE, seat, from_day, until_day, reason="returned")
+    from_day = day_number(cost.frozen_from)
+    waiting = [gate for gate in await open_gates(connection, plan.plan_id, rules, on) if gate >= from_day]
+    until_day = min([day_number(on), *waiting])
+    freeze = np.array([from_day]), np.array([until_day])
+    await record_by_rule(connection, shard_id, Kind.FREEZE, seat, *freeze, reason="returned")
     returned = Returned(
         cost.seat, amount_minor, cost.missed_minor, cost.balance_minor + amount_minor - cost.missed_minor
     )

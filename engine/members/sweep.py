@@ -77,7 +77,7 @@ async def sweep(connection: AsyncConnection, plan_id: int, rules: PlanRules, *, 
         on,
         await holding_run(connection, plan_id) is not None,
         await _aided(connection, plan_id) if rules.exits.after_aid else {},
-        await _open_gates(connection, plan_id, rules, on),
+        await open_gates(connection, plan_id, rules, on),
     )
     swept = Swept()
     for shard in await shards_of(connection, plan_id):
@@ -193,7 +193,7 @@ async def _drawn_until(connection: AsyncConnection, shard: Shard, facts: _Facts)
     return facts.day if last is None else day_number(last) + 1
 
 
-async def _open_gates(connection: AsyncConnection, plan_id: int, rules: PlanRules, on: date) -> NDArray[np.int32]:
+async def open_gates(connection: AsyncConnection, plan_id: int, rules: PlanRules, on: date) -> NDArray[np.int32]:
     """int32 day numbers, sorted: gates in the past at which cases stand that members still have to share.
 
     None where the gate is the day of the debit itself: who left before does not share.

@@ -167,3 +167,16 @@ async def test_rounds_after_falling_below_the_floor_are_missed_too(engine: Async
     assert (found.frozen_from, found.missed) == (FIRST + timedelta(days=1), {run.run_id: 200 + 270})
     assert (await back(world, 520, SECOND)).balance_minor == 100
     assert await world.problems() == []
+
+
+async def test_who_returns_shares_the_cases_that_wait_with_everybody(life: World) -> None:
+    await life.claim(8_00, notice_on=date(2019, 8, 2))  # in the freeze, and passed by the return
+    assert (await cost(life, date(2019, 8, 10))).missed == {2: 300, 3: 300}
+    assert (await back(life, 1000, date(2019, 8, 10))).missed_minor == 600
+    assert await held_by(life) == [2100, 450, 2100, 2100]
+    await life.claim(4_00, notice_on=date(2019, 8, 11))
+    run = await life.sealed(date(2019, 8, 19))
+    assert run.preview is not None
+    assert [each["sharers"] for each in run.preview["rounds"]] == [4, 4]
+    assert await held_by(life) == [1950, 300, 1950, 1950], "12.00 less 6.00 that was missed, by four"
+    assert await life.problems() == []
