@@ -130,6 +130,8 @@ async def _freeze(
     """Freeze who is below the floor without an end; the columns with that in them, and how many they are."""
     from_day = await _drawn_until(connection, shard, facts)
     due = freezes(columns, balances, floor_minor(facts.rules), from_day, facts.day)
+    if not len(due):
+        return columns, 0
     seats, until_days = shard.first_seat + due.positions, np.full(len(due), NEVER, dtype=np.int32)
     await record_by_rule(connection, shard.shard_id, Kind.FREEZE, seats, due.from_days, until_days, reason="floor")
     frozen_from, frozen_to = columns.filled("frozen_from").copy(), columns.filled("frozen_to").copy()

@@ -16,7 +16,7 @@ from sqlalchemy import and_, bindparam, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from engine.errors import InvalidInput
-from engine.ledger.accounts import Account, account_id
+from engine.ledger.accounts import Account, account_id, first_seat
 from engine.ledger.journals import posted_under
 from engine.ledger.statement import shard_of
 from engine.plans.days import day_number
@@ -79,7 +79,7 @@ async def instructions_of(connection: AsyncConnection, run: Run, shard_id: int) 
     seats = len(paying.shares_from)
     amounts = owed[0].dense(seats) if owed else np.zeros(seats, np.int64)
     debited = np.flatnonzero(amounts)
-    seat = ((shard_id % PLAN_STRIDE - 1) * SHARD_SEATS + debited).astype(np.int32)
+    seat = (first_seat(shard_id) + debited).astype(np.int32)
     named = paying.payer[debited]
     payer = np.where(await _pays(connection, run, shard_id, paying, named), named, seat)
     return Instructions(payer, seat, amounts[debited], paying.shares_from[debited]).ordered()
@@ -143,7 +143,7 @@ async def family_of(connection: AsyncConnection, plan_id: int, payer_seat: int) 
         {"stored": _stored(payer_seat)},
     )
     seats = {
-        (row.shard_id % PLAN_STRIDE - 1) * SHARD_SEATS + position
+        first_seat(row.shard_id) + position
         for row in found
         for position in np.flatnonzero(np.frombuffer(row.payer, DAY) == payer_seat).tolist()
     }
