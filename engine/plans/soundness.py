@@ -130,6 +130,8 @@ def _prepaid(rules: PlanRules) -> Iterator[str]:
         yield "prepaid.entry: a member would begin frozen; give prepaid.floor or more"
     if rules.unpaid is not None:
         yield "unpaid: a prepaid plan debits nobody, so no debit fails; leave it out"
+    if rules.family_payers:
+        yield "family_payers: a prepaid plan draws on each member's own balance; leave it out"
     automatic = prepaid.auto_top_up
     if automatic is not None and not 0 < automatic.amount <= automatic.per_month_at_most:
         yield "prepaid.auto_top_up.amount: give more than 0 and at most per_month_at_most"

@@ -25,7 +25,7 @@ from engine.runs.sealing import PLAN_JOURNALS, check_clearing
 from engine.runs.shards import Phase, ShardClaim, ShardState, begin_phase, finish, renew
 from engine.runs.states import RunEvent, RunState
 from engine.store.audit import record
-from engine.store.tables import plans, run_shards, share_runs
+from engine.store.tables import journals, plans, run_shards, share_runs
 
 
 async def void(connection: AsyncConnection, run_id: int, *, actor: str, reason: str) -> RunState:
@@ -48,6 +48,7 @@ async def void(connection: AsyncConnection, run_id: int, *, actor: str, reason: 
     )
     if later is not None:
         raise InvalidInput(f"{run.name} carries over into run {later}; void that first, or refund instead")
+    await _check_uncollected(connection, run)
     await check_corrected_back(connection, run)
     await check_not_recovered(connection, run)
     posted = run_shards.c.state == ShardState.DONE
@@ -58,6 +59,18 @@ async def void(connection: AsyncConnection, run_id: int, *, actor: str, reason: 
     )
     await begin_phase(connection, run_id, Phase.REVERSE, run_shards.c.phase == Phase.POST)
     return await move(connection, run, RunEvent.REVERSE, paused=False, failure=None)
+
+
+async def _check_uncollected(connection: AsyncConnection, run: Run) -> None:
+    """From collecting on a void is refused (DESIGN §6): what members paid would be owed back to nobody."""
+    settled = await connection.scalar(
+        select(journals.c.kind)
+        .where(journals.c.shard_id.between(plan_shard(run.plan_id), plan_shard(run.plan_id + 1) - 1))
+        .where(journals.c.idempotency_key.startswith(f"{run.name}:"), journals.c.kind.in_(["collection", "write-off"]))
+        .limit(1)
+    )
+    if settled is not None:
+        raise InvalidInput(f"{run.name} has a {settled} already; correct what it charged, or refund it, instead")
 
 
 async def drop(connection: AsyncConnection, run: Run, failure: str | None = None) -> RunState:

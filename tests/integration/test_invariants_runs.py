@@ -93,7 +93,7 @@ async def tamper(world: World, run: Run, **changed: Any) -> None:
 async def dearer(world: World, run: Run) -> None:
     """Another solution: everyone pays one unit more."""
     solution = (await inputs(world, run)).solution
-    assert solution is not None
+    assert isinstance(solution, Solution)
     await tamper(
         world,
         run,

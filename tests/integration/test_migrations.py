@@ -83,9 +83,7 @@ async def test_up_from_the_release_before_keeps_what_it_wrote(empty: AsyncEngine
     await migrate(empty)
     async with empty.connect() as connection:
         assert await connection.run_sync(differences) == []
-        claims = await connection.execute(
-            text("SELECT aid_minor, shared_minor, due_minor FROM claims ORDER BY number")
-        )
+        claims = await connection.execute(text("SELECT aid_minor, shared_minor, due_minor FROM claims ORDER BY number"))
         assert [tuple(row) for row in claims] == [(500, 500, None), (700, 0, None)]
         kinds = await connection.execute(text("SELECT kind, surplus FROM share_runs"))
         assert [tuple(row) for row in kinds] == [("share", None)]

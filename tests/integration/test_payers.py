@@ -163,7 +163,7 @@ async def test_a_statement_says_who_paid_and_for_whom(engine: AsyncEngine) -> No
 
 
 async def test_who_draws_on_a_balance_is_debited_nothing(engine: AsyncEngine) -> None:
-    world = await build(engine, prepaid(family_payers=True), family([ALONE, 0]))
+    world = await build(engine, prepaid(), family([ALONE, ALONE]))
     await opened(world, [900, 900])
     await world.claim(aid_minor=600, notice_on=date(2019, 7, 7))
     run = await world.sealed(LATE_DEBIT)

@@ -245,6 +245,15 @@ async def test_who_pays_owes_nothing_and_who_does_not_leaves(engine: AsyncEngine
     assert await world.problems() == []
 
 
+async def test_a_run_that_was_collected_is_not_voided(engine: AsyncEngine) -> None:
+    world = await build(engine, rules_of_preset(unpaid={"retry_days": 5}, exits=None), alike(2))
+    await world.claim(notice_on=JULY, aid_minor=35)
+    run = await world.sealed(DEBIT)
+    await collected(world, run.run_id, 0)
+    with pytest.raises(InvalidInput, match=f"run:{run.run_id} has a collection already"):
+        await world.voided(run)
+
+
 async def test_debts_of_one_run_are_not_those_of_another(engine: AsyncEngine) -> None:
     world = await build(engine, rules_of_preset(exits=None), alike(2))
     await world.claim(notice_on=JULY, aid_minor=10)

@@ -125,6 +125,8 @@ WRONG: list[tuple[str, dict[str, Any], str]] = [
     ("meituan", {"prepaid": {"entry": "9", "floor": "1", "return_days": 30}, "unpaid": None},
      "prepaid: give the table with funding prepaid, and only then"),
     ("quark", {"prepaid": {"entry": "2.99"}}, "prepaid.entry: a member would begin frozen; give prepaid.floor or more"),
+    ("quark", {"family_payers": True},
+     "family_payers: a prepaid plan draws on each member's own balance; leave it out"),
     ("quark", {"unpaid": {}}, "unpaid: a prepaid plan debits nobody, so no debit fails; leave it out"),
     ("quark", {"prepaid": {"auto_top_up": {"below": "3", "amount": "0", "per_month_at_most": "50"}}},
      "prepaid.auto_top_up.amount: give more than 0 and at most per_month_at_most"),
