@@ -129,6 +129,7 @@ async def test_a_fault_share_claim(engine: AsyncEngine) -> None:
 
 PREPAID = {
     "funding": "prepaid",
+    "family_payers": False,
     "prepaid": {"entry": "9", "floor": "1", "return_days": 30},
     "unpaid": None,
     "wind_down": {"refund": "balances"},

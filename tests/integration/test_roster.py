@@ -377,6 +377,7 @@ async def test_with_members_a_plan_keeps_its_tiers_and_where_shares_are_posted(e
 
     prepaid = {
         "funding": "prepaid",
+        "family_payers": False,
         "unpaid": None,
         "prepaid": {"entry": "9", "floor": "1", "return_days": 30},
         "wind_down": {"refund": "balances"},
