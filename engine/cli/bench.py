@@ -38,6 +38,7 @@ from engine.runs.planning import plan_run
 from engine.runs.preview import approve
 from engine.runs.report import phase_seconds, phase_table
 from engine.runs.run import Run
+from engine.runs.slots import SlotState, skip, slots_due
 from engine.runs.states import RunState
 from engine.store.arrays import copy_in, copy_out
 from engine.store.database import engine_on, migrate
@@ -198,6 +199,10 @@ async def _bring_claims(connection: AsyncConnection, plan: Plan, rules: PlanRule
             await publish(connection, claim.claim_id, rules, on=notice_on, actor=PLANNER)
             seat += 1
     await pass_due(connection, plan.plan_id, on=PASSED_ON, actor=PLANNER)
+    for slot in await slots_due(connection, plan, rules, on=DEBIT_ON):
+        if slot.state is SlotState.MISSED:
+            reason = "the bench shares the cases of three gates in one run"
+            await skip(connection, plan, rules, slot.debit_on, reason=reason, actor=PLANNER, on=DEBIT_ON)
 
 
 async def _run(engine: AsyncEngine, here: Addresses, plan: Plan, workers_count: int) -> Ours:
