@@ -40,6 +40,11 @@ def business_days(since: date, until: date, *, holidays: Collection[date] = (), 
     return weekdays + sum(since < day <= until and day.weekday() >= _SATURDAY for day in set(worked))
 
 
+def is_business_day(day: date, *, holidays: Collection[date] = (), worked: Collection[date] = ()) -> bool:
+    """Whether `day` is one of those that `business_days` counts."""
+    return day in worked or (day.weekday() < _SATURDAY and day not in holidays)
+
+
 def age_of(days: int) -> Age:
     """The band of an age in business days. Raises InvalidInput below 0."""
     if days < 0:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.custodian.aging import AGES, Age, age_of, business_days
+from engine.custodian.aging import AGES, Age, age_of, business_days, is_business_day
 from engine.custodian.breaks import (
     CODES,
     MEANING,
@@ -62,6 +62,7 @@ def test_business_days_are_those_one_counts(one: date, other: date, holidays: se
     worked -= holidays
     days = [since + timedelta(days=number) for number in range(1, (until - since).days + 1)]
     counted = sum(day in worked or (day.weekday() < 5 and day not in holidays) for day in days)
+    assert counted == sum(is_business_day(day, holidays=holidays, worked=worked) for day in days)
     assert business_days(since, until, holidays=holidays, worked=worked) == counted
 
 
