@@ -47,6 +47,7 @@ _MODULES = {
     "claim": "claims",
     "run": "run",
     "ledger": "ledger",
+    "statement": "statements",
     "member": "members",
     "decision": "decisions",
     "worker": "processes",
