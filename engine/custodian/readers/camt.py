@@ -15,16 +15,19 @@ from numpy.typing import NDArray
 from engine.custodian.readers import values
 from engine.custodian.readers.entries import lines_of
 from engine.custodian.readers.pieces import PIECE_BYTES, pieces
-from engine.custodian.readers.rows import Field, Found, matches, sheet, text_at
+from engine.custodian.readers.rows import Field, Found, found_in, matches, sheet, text_at
 from engine.custodian.statement import Declared, Fault, Footing, Part, Problems, Statement, Sum
 from engine.errors import InvalidInput
+
+_ROWS_BYTES = 2 << 20
+"""How much text of entries is made into lines at a time."""
 
 _STATEMENTS = ("{*}Stmt", "{*}Rpt", "{*}Ntfctn")
 
 _CHARGE = "concat(substring('-',1,number(../c:CdtDbtInd='CRDT')),normalize-space(.))"
 _CODE = "translate(normalize-space(.),' ','')"
 _ENTRY = {
-    "entry": Field("c:Ntry", "''", deeper=True),
+    "entry": Field("c:Ntry", "", deeper=True),
     "amount": Field("c:Ntry/c:Amt", money=True),
     "sign": Field("c:Ntry/c:CdtDbtInd"),
     "reversal": Field("c:Ntry/c:RvslInd"),
@@ -41,7 +44,7 @@ _ENTRY = {
     "transactions": Field("c:Btch/c:NbOfTxs"),
 }
 _DETAIL = {
-    "detail": Field("c:TxDtls", "''", deeper=True),
+    "detail": Field("c:TxDtls", "", deeper=True),
     "amount": Field("c:TxDtls/c:Amt", money=True),
     "transaction_amount": Field("c:TxDtls/c:AmtDtls/c:TxAmt/c:Amt", money=True),
     "sign": Field("c:TxDtls/c:CdtDbtInd"),
@@ -81,14 +84,15 @@ def read(blocks: Iterable[bytes], name: str, message: str, *, piece_bytes: int =
         for number, element in enumerate(piece.root.iter(*_STATEMENTS)):
             if account is None or number or not piece.continued:
                 if account is not None:
+                    yield from account.lines(everything=True)
                     yield account.footing()
                 account = _Account(message, page)
             account.take_head(element)
-            lines = account.take_entries(matches(element, _SHEET))
-            if lines.num_rows:
-                yield lines
+            account.rows += matches(element, _SHEET)
+            yield from account.lines()
     if account is None:
         raise InvalidInput(f"{name}: line {line}: {message} holds no statement: no <Stmt>, <Rpt> or <Ntfctn> is in it")
+    yield from account.lines(everything=True)
     yield account.footing()
 
 
@@ -107,7 +111,8 @@ class _Account:
     entries: int = 0
     credit_entries: int = 0
     debit_entries: int = 0
-    lines: int = 0
+    ordinal: int = 0
+    rows: bytearray = field(default_factory=bytearray)
 
     def take_head(self, statement: etree._Element) -> None:
         """What stands beside the entries, wherever in the statement it stands."""
@@ -127,15 +132,20 @@ class _Account:
         if sequence.isascii() and sequence.isdigit() and len(sequence) < 19:
             self.declared = replace(self.declared, sequence=int(sequence))
 
-    def take_entries(self, found: Found) -> pa.RecordBatch:
-        """Entries as lines of SCHEMA."""
-        taken = lines_of(*_tables(found), self.entries, self.lines, self.currency, self.problems)
+    def lines(self, *, everything: bool = False) -> Iterator[pa.RecordBatch]:
+        """The entries taken so far as lines of SCHEMA, once there are many."""
+        if not self.rows or (len(self.rows) < _ROWS_BYTES and not everything):
+            return
+        found = found_in(bytes(self.rows))
+        self.rows.clear()
+        taken = lines_of(*_tables(found), self.entries, self.ordinal, self.currency, self.problems)
         self.currency = taken.currency
         self.entries += taken.entries
         self.credit_entries += taken.credit_entries
         self.debit_entries += taken.debit_entries
-        self.lines += taken.lines.num_rows
-        return taken.lines
+        self.ordinal += taken.lines.num_rows
+        if taken.lines.num_rows:
+            yield taken.lines
 
     def footing(self) -> Footing:
         """The statement, all of it taken."""
@@ -235,19 +245,22 @@ def _table(found: Found, keys: dict[str, int], rows: NDArray[np.int64], length: 
 
 def _joined(found: Found, keys: tuple[int, ...], rows: NDArray[np.int64], length: int) -> pa.Array:
     """string[length]: the texts of all matches of the first key that has any in the row, as "3.00@EUR 2.50@EUR"."""
-    texts: dict[int, tuple[int, str]] = {}
+    columns = []
     for key in keys:
-        for at in np.flatnonzero(found.keys == key).tolist():
-            row, text = int(rows[at]), found.texts[at].as_py() or ""
-            if found.currencies[at].is_valid:
-                text += f"@{found.currencies[at]}"
-            first, before = texts.get(row, (key, ""))
-            if first == key:
-                texts[row] = (key, f"{before} {text}".strip())
-    joined = np.full(length, None, dtype=object)
-    for row, (_, text) in texts.items():
-        joined[row] = text
-    return pa.array(joined, pa.string())
+        at = np.flatnonzero(found.keys == key)
+        texts = found.column(key, rows, length)
+        currencies = found.column(key, rows, length, currency=True)
+        joined = pc.if_else(pc.is_valid(currencies), pc.binary_join_element_wise(texts, currencies, "@"), texts)
+        several, times = np.unique(rows[at], return_counts=True)
+        if times.max(initial=0) > 1:
+            texts_of = joined.to_pylist()
+            for row in several[times > 1].tolist():
+                each = at[rows[at] == row].tolist()
+                money = ((found.texts[n].as_py() or "", found.currencies[n].as_py()) for n in each)
+                texts_of[row] = " ".join(f"{text}@{currency}" if currency else text for text, currency in money)
+            joined = pa.array(texts_of, pa.string())
+        columns.append(joined)
+    return pc.coalesce(*columns)
 
 
 def _page(pages: etree._Element | None, declared: Declared) -> Declared:

@@ -48,5 +48,6 @@ def kind_of(code: str) -> Kind:
 
 def kinds(codes: pa.Array) -> pa.Array:
     """string[n]: the kind of each code; other where there is none."""
-    known = codes.fill_null("").dictionary_encode()
-    return pc.take(pa.array([kind_of(code) for code in known.dictionary.to_pylist()], pa.string()), known.indices)
+    known = codes.dictionary_encode()
+    words = pa.array([kind_of(code).value for code in known.dictionary.to_pylist()], pa.string())
+    return pc.fill_null(words.take(known.indices), Kind.OTHER.value)

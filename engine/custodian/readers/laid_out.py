@@ -22,7 +22,7 @@ _NEITHER = ("/", "不计收支", "中性交易")
 _CURRENCIES = {"人民币": "CNY", "人民币元": "CNY", "RMB": "CNY", "156": "CNY", "欧元": "EUR"}
 """How else files write them; the last but one is ISO 4217's number."""
 
-_NO_REFERENCE = ("/", "-", "--")
+_NO_REFERENCE = pa.array(["", "/", "-", "--"])
 
 _DECORATION = r"[¥￥,+元]|^-+$"
 
@@ -75,7 +75,7 @@ class Taken:
         }
         for name in ("reference", "batch_reference", "bank_reference"):
             if name in known:
-                columns[name] = values.absent(known[name], *_NO_REFERENCE)
+                columns[name] = values.absent(known[name], _NO_REFERENCE)
         if "count" in known:
             columns["count"] = pc.fill_null(values.counts(known["count"], place, self.problems, "the count"), 1)
         return as_lines(columns)

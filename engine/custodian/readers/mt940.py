@@ -233,7 +233,7 @@ class _Account:
         return as_lines(columns)
 
 
-_NOT_OWN = {*NO_REFERENCES, "", "N", "KREF+", "EREF", "EREF+", "NREF"}
+_NOT_OWN = {*NO_REFERENCES.to_pylist(), "N", "KREF+", "EREF", "EREF+", "NREF"}
 
 
 class _Told:

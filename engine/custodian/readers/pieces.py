@@ -13,8 +13,8 @@ from lxml import etree
 
 from engine.errors import InvalidInput
 
-PIECE_BYTES = 1 << 20
-"""How much is parsed at a time."""
+PIECE_BYTES = 256 << 10
+"""How much is parsed at a time: its tree stays in a core's cache."""
 
 PIECE_BYTES_MAX = 64 << 20
 """A record longer than this, or a head before the first one, is refused: it would be held in memory whole."""
@@ -46,13 +46,19 @@ def pieces(blocks: Iterable[bytes], record: str, name: str, *, piece_bytes: int 
     rest = b""
     for block in blocks:
         rest += block
-        if len(rest) < piece_bytes:
-            continue
-        end = cutter.last_end(rest)
-        if end:
-            yield cutter.parsed(rest[:end], whole=False)
-            rest = rest[end:]
-        elif len(rest) > PIECE_BYTES_MAX:
+        at = 0
+        while len(rest) - at >= piece_bytes:
+            piece = rest[at : at + piece_bytes]
+            end = cutter.last_end(piece)
+            if not end:
+                piece = rest[at:]
+                end = cutter.last_end(piece)
+            if not end:
+                break
+            yield cutter.parsed(piece[:end], whole=False)
+            at += end
+        rest = rest[at:]
+        if len(rest) > PIECE_BYTES_MAX:
             raise InvalidInput(
                 f"{name}: line {cutter.line}: more than {PIECE_BYTES_MAX >> 20} MiB without the end of a <{record}>; "
                 "ask for entries with fewer details"
@@ -80,7 +86,8 @@ class _Cutter:
         if self.record_end is None and not self._find_record(rest):
             return 0
         assert self.record_end is not None
-        if b"<!" in rest or b"<?" in rest:
+        # Single bytes are found ten times as fast, and nearly always there are none.
+        if (b"!" in rest and b"<!" in rest) or (b"?" in rest and b"<?" in rest):
             return self._careful_end(rest)
         found = rest.rfind(b"</")
         while found >= 0:
@@ -128,10 +135,11 @@ class _Cutter:
                 return False
             self.head = etree.XMLPullParser(events=("start",), encoding=self._encoding(rest), **_HARDENED)
         try:
-            self.head.feed(rest[self.fed :])
+            if len(rest) > self.fed:
+                self.head.feed(rest[self.fed :])
         except (etree.XMLSyntaxError, ValueError) as error:
             raise self._malformed(error) from None
-        self.fed = len(rest)
+        self.fed = max(self.fed, len(rest))
         for _, element in self.head.read_events():
             if etree.QName(element).localname == self.record:
                 around = list(element.iterancestors())
@@ -173,7 +181,7 @@ class _Cutter:
         return self.encoding
 
     def _refuse_document_type(self, piece: bytes) -> None:
-        if found := _DOCUMENT_TYPE.search(piece):
+        if b"!" in piece and (found := _DOCUMENT_TYPE.search(piece)):
             line = self.line + piece.count(b"\n", 0, found.start())
             raise InvalidInput(f"{self.name}: line {line}: has a document type or markup declaration; none is taken")
 
@@ -189,6 +197,7 @@ _HARDENED = {
     "no_network": True,
     "load_dtd": False,
     "huge_tree": False,
+    "collect_ids": False,
     "remove_comments": True,
     "remove_pis": True,
 }

@@ -19,10 +19,8 @@ _SHEET = """<xsl:stylesheet version="1.0" xmlns:xsl="http://www.w3.org/1999/XSL/
 {templates}<xsl:template match="*|text()"/>
 </xsl:stylesheet>"""
 _TEMPLATE = '<xsl:template match="{match}">{body}</xsl:template>\n'
-_FIELD = (
-    '<xsl:text>{key}&#9;</xsl:text><xsl:value-of select="normalize-space({value})"/>'
-    "<xsl:text>&#9;</xsl:text>{currency}<xsl:text>&#10;</xsl:text>"
-)
+_TEXT = "<xsl:text>{}</xsl:text>"
+_VALUE = '<xsl:value-of select="{}"/>'
 _NOWHERE = "urn:none"
 _COLUMNS = {"key": pa.int16(), "text": pa.string(), "currency": pa.string()}
 
@@ -30,24 +28,29 @@ _COLUMNS = {"key": pa.int16(), "text": pa.string(), "currency": pa.string()}
 class Field(NamedTuple):
     """A column of text: of the elements that match a pattern (names with `c:` before them), a value of each.
 
-    `value`: XPath 1.0. `money`: the element has a currency. `deeper`: fields inside of it are looked for too.
+    `value`: XPath 1.0, of one line; "" for nothing. `money`: the element has a currency. `deeper`: fields inside of it
+    are looked for too.
     """
 
     match: str
-    value: str = "."
+    value: str = "normalize-space(.)"
     money: bool = False
     deeper: bool = False
 
 
 def sheet(fields: Sequence[Field], root: str, through: str) -> str:
     """Templates that write a line for each match of `fields` below `root`; `through`: the elements between."""
-    templates = [_TEMPLATE.format(match="/", body=f'<xsl:apply-templates select="{root}"/>')]
     deeper = "<xsl:apply-templates/>"
+    templates = [_TEMPLATE.format(match=through, body=deeper)]
     for key, field in enumerate(fields):
-        currency = '<xsl:value-of select="@Ccy"/>' if field.money else ""
-        line = _FIELD.format(key=key, value=field.value, currency=currency)
-        templates.append(_TEMPLATE.format(match=field.match, body=line + (deeper if field.deeper else "")))
-    return "".join(templates) + _TEMPLATE.format(match=through, body=deeper)
+        value = _VALUE.format(field.value) if field.value else ""
+        currency = f"{_TEXT.format('&#9;')}{_VALUE.format('@Ccy')}{_TEXT.format('&#10;')}"
+        end = currency if field.money else _TEXT.format("&#9;&#10;")
+        body = _TEXT.format(f"{key}&#9;") + value + end + (deeper if field.deeper else "")
+        templates.append(_TEMPLATE.format(match=field.match, body=body))
+    templates.append(_TEMPLATE.format(match="/", body=f'<xsl:apply-templates select="{root}"/>'))
+    # Of several that match, the last is tried first: what is most frequent comes first in `fields`.
+    return "".join(reversed(templates))
 
 
 class Found(NamedTuple):
@@ -65,9 +68,13 @@ class Found(NamedTuple):
         return (self.currencies if currency else self.texts).take(pa.array(where, mask=where < 0))
 
 
-def matches(element: etree._Element, templates: str) -> Found:
-    """What the templates (of `sheet`) find in `element`; null where a text is empty."""
-    lines = bytes(_compiled(templates, etree.QName(element).namespace)(element))
+def matches(element: etree._Element, templates: str) -> bytes:
+    """What the templates (of `sheet`) find in `element`, as text to be joined with that of what follows."""
+    return bytes(_compiled(templates, etree.QName(element).namespace)(element))
+
+
+def found_in(lines: bytes) -> Found:
+    """What `matches` found, in columns; null where a text is empty."""
     if not lines:
         empty = pa.array([], pa.string())
         return Found(np.zeros(0, np.int16), empty, empty)

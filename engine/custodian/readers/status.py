@@ -17,14 +17,14 @@ from lxml import etree
 from engine.custodian.readers import values
 from engine.custodian.readers.entries import NO_REFERENCES, original_and_charges
 from engine.custodian.readers.pieces import PIECE_BYTES, Piece, pieces
-from engine.custodian.readers.rows import Field, Found, matches, sheet, text_at
+from engine.custodian.readers.rows import Field, Found, found_in, matches, sheet, text_at
 from engine.custodian.statement import Declared, Footing, Kind, Part, Problems, Statement, Sum, as_lines
 from engine.errors import InvalidInput
 
 _REFUSED = ("RJCT", "CANC", "BLCK")
 
 _STATUS = {
-    "transaction": Field("c:TxInfAndSts", "''", deeper=True),
+    "transaction": Field("c:TxInfAndSts", "", deeper=True),
     "reference": Field("c:TxInfAndSts/c:OrgnlEndToEndId"),
     "bank_reference": Field("c:TxInfAndSts/c:AcctSvcrRef|c:TxInfAndSts/c:ClrSysRef"),
     "status": Field("c:TxInfAndSts/c:TxSts"),
@@ -34,7 +34,7 @@ _STATUS = {
 _STATUSES = sheet(tuple(_STATUS.values()), "*/c:TxInfAndSts", "c:StsRsnInf|c:Rsn|c:OrgnlTxRef|c:OrgnlTxRef/c:Amt")
 
 _RETURN = {
-    "transaction": Field("c:TxInf", "''", deeper=True),
+    "transaction": Field("c:TxInf", "", deeper=True),
     "reference": Field("c:TxInf/c:OrgnlEndToEndId"),
     "bank_reference": Field("c:TxInf/c:RtrId"),
     "booked_on": Field("c:TxInf/c:IntrBkSttlmDt"),
@@ -67,7 +67,7 @@ def read_pain_002(
             if not (piece.continued and number == 0):
                 yield from report.payment_ended()
                 report.payment = _Payment(payment)
-            yield from report.take(_transactions(matches(payment, _STATUSES), _STATUS))
+            yield from report.take(_transactions(found_in(matches(payment, _STATUSES)), _STATUS))
     if report is not None:
         yield from report.payment_ended()
         yield from report.group_ended()
@@ -154,7 +154,7 @@ class _Report:
             "place": pa.array([place_of(row) for row in range(length)]),
             "booked_on": pa.array([values.day(self.made_on)] * length, pa.date32()),
             "amount_minor": pa.array(np.zeros(length, np.int64)),
-            "reference": values.absent(found["reference"], *NO_REFERENCES),
+            "reference": values.absent(found["reference"], NO_REFERENCES),
             "batch_reference": pa.array([batch or None] * length, pa.string()),
             "bank_reference": found["bank_reference"],
             "kind": pc.if_else(refused, pa.scalar(Kind.RETURN.value), pa.scalar(Kind.OTHER.value)),
@@ -185,7 +185,7 @@ def read_pacs_004(
             asked = piece.root.find(".//{*}OrgnlGrpInf/{*}OrgnlMsgNmId")
             against = asked is None or str(asked.text).startswith(("pain.008", "pacs.003"))
         for body in (body for body in piece.root.iter("{*}PmtRtr")):
-            found = _transactions(matches(body, _RETURNS), _RETURN)
+            found = _transactions(found_in(matches(body, _RETURNS)), _RETURN)
             if not len(found["amount"]):
                 continue
             account = account or found["account"][0].as_py() or ""
@@ -223,7 +223,7 @@ def _returned(found: dict[str, pa.Array], taken: int, sign: int, made_on: str, p
             "place": pa.array([place(row) for row in range(length)]),
             "booked_on": values.days(days, place, problems, "the day of settlement"),
             "amount_minor": pa.array(gross),
-            "reference": values.absent(found["reference"], *NO_REFERENCES),
+            "reference": values.absent(found["reference"], NO_REFERENCES),
             "bank_reference": found["bank_reference"],
             "kind": pa.array([Kind.RETURN.value] * length),
             "reason": found["reason"],

@@ -27,6 +27,7 @@ _DECIMAL = pa.decimal128(WHOLE_DIGITS_MAX + MINOR_DIGITS, MINOR_DIGITS)
 _PLAIN = r"^-?[0-9]+(\.[0-9]+)?$"
 _DAY = re.compile(r"(\d{4})-?(\d\d)-?(\d\d)")
 _SHOWN_CHARACTERS = 40
+_EMPTY, _NOTHING = pa.array([""]), pa.scalar(None, pa.string())
 
 
 def amounts(texts: pa.Array, places: Places, problems: Problems, what: str = "amount") -> pa.Array:
@@ -88,9 +89,9 @@ def counts(texts: pa.Array, places: Places, problems: Problems, what: str) -> pa
     return pa.array(found, pa.int64())
 
 
-def absent(texts: pa.Array, *words: str) -> pa.Array:
-    """The column, null where nothing stands or one of `words`."""
-    return pc.if_else(pc.is_in(texts, pa.array(["", *words])), pa.scalar(None, pa.string()), texts)
+def absent(texts: pa.Array, words: pa.Array = _EMPTY) -> pa.Array:
+    """The column, null where one of `words` stands; they hold "" unless it is to stay."""
+    return pc.if_else(pc.is_in(texts, words), _NOTHING, texts)
 
 
 def shown(text: str) -> str:
