@@ -47,6 +47,7 @@ _MODULES = {
     "claim": "claims",
     "run": "run",
     "ledger": "ledger",
+    "statement": "statements",
     "member": "members",
     "decision": "decisions",
     "worker": "processes",
@@ -54,6 +55,7 @@ _MODULES = {
     "migrate": "processes",
     "demo": "demo",
     "bench": "bench",
+    "simulate": "simulate",
 }
 """Commands and the module of each. A module is imported only for who asks for it: a quote starts in a tenth of a
 second, and a worker does not carry what reads Parquet."""

@@ -1,0 +1,201 @@
+"""Writes a batch of debits as files within the custodian's limits, each with its totals, hash and manifest."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from engine.custodian.debit_files import manifest
+from engine.custodian.debit_files.batch import Batch, check
+from engine.custodian.debit_files.delimited import Delimited
+from engine.custodian.debit_files.manifest import Manifest
+from engine.custodian.debit_files.pain008 import Pain008
+from engine.custodian.debit_files.rows import Rows
+from engine.custodian.profile import AccountNumbers, Pain008Debits, Profile
+from engine.errors import FentanError, InvalidInput
+from engine.money import BIGINT_MAX
+
+_COUNT_MOST = 10_000_000
+
+
+class Rewritten(FentanError):
+    """A file of debits was written before with other content; the custodian may have it already."""
+
+
+class Form(Protocol):
+    """A format of debit files: what stands before, in and after the rows."""
+
+    suffix: str
+    foot: bytes
+
+    def head(self, reference: str, count: int, amount_minor: int) -> bytes:
+        """What stands before the rows of the file with this reference, so many debits and this sum."""
+        ...
+
+    def rows(self, debits: pa.RecordBatch) -> Rows:
+        """The debits (SCHEMA, checked) as rows."""
+        ...
+
+
+def form_of(profile: Profile, numbers: AccountNumbers, batch: Batch) -> Form:
+    """The form that the profile's custodian takes."""
+    if isinstance(profile.debits, Pain008Debits):
+        return Pain008(profile, profile.debits, numbers, batch)
+    return Delimited(profile, profile.debits, batch)
+
+
+def write(
+    folder: Path, profile: Profile, numbers: AccountNumbers, batch: Batch, debits: Iterable[pa.RecordBatch]
+) -> list[Manifest]:
+    """Files of the debits (`batch.SCHEMA`, in their order) in `folder`, which exists; what each is known by.
+
+    All appear or none; killed anywhere and run again it gives the same files, byte by byte. Memory is that of one file
+    and one record batch. Raises Rewritten where a finished file would change, and InvalidInput for a debit that may not
+    leave, for two of one seat in a file, and for a debit that no file can hold.
+    """
+    form = form_of(profile, numbers, batch)
+    drafted: list[Manifest] = []
+    try:
+        for opened in _cut(form, profile, batch, debits):
+            drafted.append(_draft(folder, profile, batch, form, opened, batch.first_file + len(drafted)))
+        for each in drafted:
+            _publish(folder, each)
+    finally:
+        for each in drafted:
+            _partial(folder / each.file).unlink(missing_ok=True)
+    return drafted
+
+
+def _cut(form: Form, profile: Profile, batch: Batch, debits: Iterable[pa.RecordBatch]) -> Iterator[_Opened]:
+    """The debits, checked, in files as full as the limits allow."""
+    around = len(form.head(batch.file_reference(0), _COUNT_MOST, BIGINT_MAX)) + len(form.foot)
+    items, size = profile.limits.max_items_per_file, profile.limits.max_bytes - around
+    opened = _Opened()
+    for some in debits:
+        seats = check(batch, profile, some)
+        rows, amounts = form.rows(some), some.column("amount_minor").to_numpy()
+        start = 0
+        while start < len(rows):
+            end = opened.takes(rows, start, items=items, size=size)
+            if end > start:
+                opened.add(rows, amounts, seats, slice(start, end))
+                start = end
+            elif opened.count:
+                yield opened
+                opened = _Opened()
+            else:
+                raise InvalidInput(f"{profile.code}: limits.max_bytes holds not even one debit")
+    if opened.count:
+        yield opened
+
+
+@dataclass
+class _Opened:
+    """A file that still takes debits."""
+
+    count: int = 0
+    amount_minor: int = 0
+    bytes: int = 0
+    parts: list[memoryview] = field(default_factory=list)
+    seats: list[NDArray[np.int64]] = field(default_factory=list)
+
+    def takes(self, rows: Rows, start: int, *, items: int, size: int) -> int:
+        """The end of those rows from `start` on that it still takes."""
+        limit = int(rows.bounds[start]) + size - self.bytes
+        fitting = int(np.searchsorted(rows.bounds, limit, side="right")) - 1
+        return max(start, min(len(rows), start + items - self.count, fitting))
+
+    def add(self, rows: Rows, amounts: NDArray[np.int64], seats: NDArray[np.int64], at: slice) -> None:
+        part = rows.data[rows.bounds[at.start] : rows.bounds[at.stop]]
+        self.count += at.stop - at.start
+        self.amount_minor += int(amounts[at].sum())
+        self.bytes += len(part)
+        self.parts.append(part)
+        self.seats.append(seats[at])
+
+
+def _draft(folder: Path, profile: Profile, batch: Batch, form: Form, opened: _Opened, number: int) -> Manifest:
+    """Writes the file under a passing name, unless it stands there finished; raises Rewritten where that differs."""
+    reference = batch.file_reference(number)
+    _refuse_twice(opened.seats, reference)
+    parts = [memoryview(form.head(reference, opened.count, opened.amount_minor)), *opened.parts, memoryview(form.foot)]
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part)
+    drafted = Manifest(
+        file=reference + form.suffix,
+        reference=reference,
+        profile=profile.code,
+        format=profile.debits.format,
+        encoding="utf-8" if isinstance(profile.debits, Pain008Debits) else profile.debits.encoding,
+        run=batch.run,
+        attempt=batch.attempt,
+        debit_on=batch.debit_on,
+        sequence=batch.sequence,
+        created_at=batch.created_at,
+        currency=profile.currency,
+        count=opened.count,
+        amount_minor=opened.amount_minor,
+        bytes=sum(len(part) for part in parts),
+        sha256=digest.hexdigest(),
+    )
+    beside = _beside(folder, drafted)
+    if not beside.exists():
+        _write(_partial(folder / drafted.file), parts)
+    elif manifest.read(beside) != drafted:
+        raise Rewritten(f"{drafted.file} was written before with other content; send what changed as another attempt")
+    return drafted
+
+
+def _publish(folder: Path, drafted: Manifest) -> None:
+    """Gives a draft its name, then its manifest beside it: whole or not at all, and on the disk before it is named."""
+    beside, file = _beside(folder, drafted), folder / drafted.file
+    if beside.exists():
+        drafted.check(folder)
+        return
+    _partial(file).replace(file)
+    _write(_partial(beside), [memoryview(drafted.text().encode())])
+    _partial(beside).replace(beside)
+    _sync(folder)
+
+
+def _beside(folder: Path, drafted: Manifest) -> Path:
+    return folder / (drafted.reference + manifest.SUFFIX)
+
+
+def _partial(path: Path) -> Path:
+    return path.with_name(path.name + ".part")
+
+
+def _refuse_twice(seats: Sequence[NDArray[np.int64]], reference: str) -> None:
+    ordered = np.concatenate(seats)
+    if (ordered[1:] <= ordered[:-1]).any():  # in seat order, as they mostly are, nothing needs sorting
+        ordered.sort()
+    twice = ordered[1:][ordered[1:] == ordered[:-1]]
+    if len(twice):
+        raise InvalidInput(f"file {reference}: seat {twice[0]} would be debited twice")
+
+
+def _write(path: Path, parts: Sequence[memoryview]) -> None:
+    with path.open("wb") as file:
+        for part in parts:
+            file.write(part)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync(folder: Path) -> None:
+    """What was named in the folder stays named after a power cut."""
+    opened = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(opened)
+    finally:
+        os.close(opened)

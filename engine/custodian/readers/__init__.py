@@ -1,0 +1,91 @@
+"""Reads any statement a custodian sends: lines in columns, and under each statement's lines its footing."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain
+from pathlib import Path
+
+from engine.custodian.layouts import Layouts
+from engine.custodian.readers import camt, csv_bills, daikou, fixed_width, mt940, status
+from engine.custodian.readers.bills import PERSONAL
+from engine.custodian.readers.source import blocks
+from engine.custodian.statement import Part
+from engine.errors import InvalidInput
+
+Described = tuple[Layouts, str]
+"""How a custodian's text files are laid out, and the currency they are in."""
+
+_START_BYTES = 64 << 10
+
+_NAMESPACE = re.compile(rb"urn:iso:std:iso:20022:tech:xsd:([a-z]{4}\.\d{3}\.\d{3}\.\d{2})")
+_BODY = re.compile(rb"<(?:[\w.-]+:)?(\w+)[\s/>]")
+_FAMILIES: dict[bytes, tuple[str, Callable[..., Iterator[Part]] | None]] = {
+    b"BkToCstmrStmt": ("camt.053", camt.read),
+    b"BkToCstmrAcctRpt": ("camt.052", camt.read),
+    b"BkToCstmrDbtCdtNtfctn": ("camt.054", camt.read),
+    b"CstmrPmtStsRpt": ("pain.002", status.read_pain_002),
+    b"PmtRtr": ("pacs.004", status.read_pacs_004),
+    b"CstmrDrctDbtInitn": ("pain.008", None),
+    b"CstmrCdtTrfInitn": ("pain.001", None),
+}
+"""By the element that holds a message's content; None: it goes out and never comes in."""
+
+_SWIFT = re.compile(rb"^:20:|^\{1:F|^:940:", re.MULTILINE)
+_TOTALS = re.compile(rb"(?:\xef\xbb\xbf)?\d{1,15}[|,;^\t][\d.]+[|,;^\t\d.]*\s*?(?:\n|$)")
+
+
+def read(path: Path, described: Sequence[Described] = ()) -> Iterator[Part]:
+    """The statements in a file: for each its lines as batches of SCHEMA, then its Footing.
+
+    What is in it the file itself tells; `described` says how text files are laid out, best first. Nothing is known to
+    be whole before its footing has come and `gates.problems` finds nothing. Raises InvalidInput, with the place, for
+    what cannot be read at all.
+    """
+    source = blocks(path)
+    start = b""
+    for block in source:
+        start += block
+        if len(start) >= _START_BYTES:
+            break
+    whole = chain([start], source)
+    bare = start.removeprefix(b"\xef\xbb\xbf").lstrip()
+    if bare.startswith(b"<") or start[:2] in {b"\xff\xfe", b"\xfe\xff"} or b"\0" in start[:4]:
+        return _xml(whole, start, path.name)
+    if _SWIFT.search(start[:4096]):
+        return mt940.read(whole, path.name)
+    return _text(whole, start, path.name, described)
+
+
+def _xml(whole: Iterable[bytes], start: bytes, name: str) -> Iterator[Part]:
+    found = next((each for each in _BODY.finditer(start) if each[1] in _FAMILIES), None)
+    if found is None:
+        raise InvalidInput(f"{name}: line 1: is XML, but no message of camt.052, 053, 054, pain.002 or pacs.004")
+    family, reader = _FAMILIES[found[1]]
+    if reader is None:
+        line = start.count(b"\n", 0, found.start()) + 1
+        raise InvalidInput(f"{name}: line {line}: is a {family}: orders that go out to a custodian, no statement")
+    versions = [version[1].decode() for version in _NAMESPACE.finditer(start)]
+    # Some banks declare the namespace of another message; the content decides.
+    message = next((version for version in versions if version.startswith(family)), family)
+    return reader(whole, name, message)
+
+
+def _text(whole: Iterable[bytes], start: bytes, name: str, described: Sequence[Described]) -> Iterator[Part]:
+    if not start.strip():
+        raise InvalidInput(f"{name}: line 1: is empty")
+    bills = [(layouts.csv, currency) for layouts, currency in described if layouts.csv]
+    bills += [(layout, "CNY") for layout in PERSONAL]
+    if csv_bills.layout_of(start, bills):
+        return csv_bills.read(whole, name, bills)
+    for layouts, currency in described:
+        if layouts.daikou and _TOTALS.match(start):
+            return daikou.read(whole, name, layouts.daikou, currency)
+    for layouts, currency in described:
+        if layouts.fixed_width and fixed_width.fits(start, layouts.fixed_width):
+            return fixed_width.read(whole, name, layouts.fixed_width, currency)
+    raise InvalidInput(
+        f"{name}: line 1: is neither XML nor MT940, and no known layout describes it; "
+        "say with --profile which custodian sent it"
+    )

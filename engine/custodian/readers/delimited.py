@@ -1,0 +1,111 @@
+"""Rows of delimited text in columns, a block at a time, each with its number."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Collection, Iterable, Iterator
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+from numpy.typing import NDArray
+
+NOT_READ = (pa.ArrowInvalid, UnicodeDecodeError)
+"""What `row_batches` raises over bytes that are not text in the encoding, or no rows."""
+
+_BLOCK_BYTES = 4 << 20
+_LINE_BYTES_MAX = 1 << 20
+_TEXT = pa.string()
+
+
+class ByteStream(io.RawIOBase):
+    """Blocks as a file, of which whole lines may be taken first."""
+
+    def __init__(self, blocks: Iterable[bytes]) -> None:
+        self._blocks = iter(blocks)
+        self._rest = b""
+
+    def readable(self) -> bool:
+        """It is."""
+        return True
+
+    def peek_line(self, start: int) -> bytes | None:
+        """The line from byte `start` on, with its end; None after the last."""
+        while (end := self._rest.find(b"\n", start)) < 0:
+            block = next(self._blocks, None)
+            if block is None:
+                return self._rest[start:] or None
+            self._rest += block
+            if len(self._rest) - start > _LINE_BYTES_MAX and b"\n" not in self._rest[start:]:
+                return self._rest[start:]
+        return self._rest[start : end + 1]
+
+    def skip(self, count: int) -> None:
+        """Leave out bytes that were peeked at."""
+        self._rest = self._rest[count:]
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        """Up to the buffer's length."""
+        while not self._rest:
+            block = next(self._blocks, None)
+            if block is None:
+                return 0
+            self._rest = block
+        part, self._rest = self._rest[: len(buffer)], self._rest[len(buffer) :]
+        buffer[: len(part)] = part
+        return len(part)
+
+
+def row_batches(
+    source: ByteStream,
+    width: int,
+    kept: Collection[int],
+    separator: str,
+    encoding: str,
+    torn: Callable[[int, str, int], None],
+    *,
+    quotes: bool = True,
+) -> Iterator[tuple[pa.RecordBatch, NDArray[np.int64]]]:
+    """Batches of `width` text columns named by their numbers, and int64[n] the number of each row from 1.
+
+    Columns not in `kept` are null. A row of another width goes to `torn`: its number, its text, its fields.
+    """
+    odd: list[int] = []
+
+    def note(row: pyarrow.csv.InvalidRow) -> str:
+        odd.append(row.number)
+        torn(row.number, row.text, row.actual_columns)
+        return "skip"
+
+    if source.peek_line(0) is None:
+        return
+    names, wanted = [str(number) for number in range(width)], sorted(kept)
+    reader = pyarrow.csv.open_csv(
+        source,
+        # Threads would lose the row numbers.
+        pyarrow.csv.ReadOptions(
+            use_threads=False, block_size=_BLOCK_BYTES, column_names=names, encoding=encoding.removesuffix("-sig")
+        ),
+        pyarrow.csv.ParseOptions(
+            delimiter=separator,
+            quote_char='"' if quotes else False,
+            invalid_row_handler=note,
+            ignore_empty_lines=False,
+        ),
+        pyarrow.csv.ConvertOptions(
+            include_columns=[names[number] for number in wanted],
+            column_types=dict.fromkeys(names, _TEXT),
+            strings_can_be_null=True,
+            null_values=[""],
+        ),
+    )
+    row = 1
+    for batch in reader:
+        upto = row + batch.num_rows + len(odd)
+        rows = np.setdiff1d(np.arange(row, upto), odd)[: batch.num_rows]
+        row = int(rows[-1]) + 1 if len(rows) else row
+        columns = [
+            batch[wanted.index(number)] if number in kept else pa.nulls(batch.num_rows, _TEXT)
+            for number in range(width)
+        ]
+        yield pa.RecordBatch.from_arrays(columns, names), rows
