@@ -122,7 +122,7 @@ def _batches(source: ByteStream, head: _Head, foot: _Foot) -> Iterator[tuple[pa.
     for batch, rows in row_batches(source, head.width, kept, layout.separator, layout.encoding, torn):
         numbers = head.line + rows
         keep = foot.rows_of(batch, numbers)
-        yield batch.filter(pa.array(keep)), numbers[keep]
+        yield (batch, numbers) if keep.all() else (batch.filter(pa.array(keep)), numbers[keep])
 
 
 @dataclass
@@ -134,18 +134,25 @@ class _Foot:
     totals: dict[str, tuple[str, str]] = field(default_factory=dict)
     names: list[str] = field(default_factory=list)
 
+    beginnings: str = ""
+
     def __post_init__(self) -> None:
+        layout = self.head.layout
+        words = [re.escape(word) for word in (*layout.skip, *layout.totals.values())]
+        # Of lines that are no rows; "$^" matches nothing.
+        self.beginnings = f"^[{re.escape(layout.strip)}]*(?:{'|'.join(words)})" if words else "$^"
         for line, text in self.head.lines:
             self._take_totals(line, text)
 
     def rows_of(self, batch: pa.RecordBatch, numbers: NDArray[np.int64]) -> NDArray[np.bool_]:
         """bool[n]: which are rows; blank lines and those the layout skips are none."""
-        blank = np.logical_and.reduce([pc.is_null(column).to_numpy(zero_copy_only=False) for column in batch.columns])
-        first = pc.fill_null(pc.ascii_trim(batch[0], characters=self.head.layout.strip), "")
-        beginnings = (*self.head.layout.skip, *self.head.layout.totals.values())
-        skipped = np.zeros(batch.num_rows, np.bool_)
-        for beginning in beginnings:
-            skipped |= pc.starts_with(first, beginning).to_numpy(zero_copy_only=False)
+        first = batch[0]
+        if not first.null_count:
+            blank = np.zeros(batch.num_rows, np.bool_)
+        else:
+            empty = [pc.is_null(column).to_numpy(zero_copy_only=False) for column in batch.columns]
+            blank = np.logical_and.reduce(empty)
+        skipped = pc.match_substring_regex(first, self.beginnings).fill_null(False).to_numpy(zero_copy_only=False)
         for row in np.flatnonzero(skipped).tolist():
             cells = [column[row].as_py() or "" for column in batch.columns]
             self._take_totals(int(numbers[row]), self.head.layout.separator.join(cells))

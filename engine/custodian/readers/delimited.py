@@ -7,15 +7,19 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv
 from numpy.typing import NDArray
 
 NOT_READ = (pa.ArrowInvalid, UnicodeDecodeError)
 """What `row_batches` raises over bytes that are not text in the encoding, or no rows."""
 
-_BLOCK_BYTES = 4 << 20
+_BLOCK_BYTES = 2 << 20
 _LINE_BYTES_MAX = 1 << 20
 _TEXT = pa.string()
+
+_TRAILS = "|^"
+"""Separators that may be the second byte of a character in GBK, so that bytes cannot be split at them."""
 
 
 class ByteStream(io.RawIOBase):
@@ -46,14 +50,15 @@ class ByteStream(io.RawIOBase):
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
         """Up to the buffer's length."""
-        while not self._rest:
-            block = next(self._blocks, None)
-            if block is None:
-                return 0
-            self._rest = block
-        part, self._rest = self._rest[: len(buffer)], self._rest[len(buffer) :]
-        buffer[: len(part)] = part
-        return len(part)
+        filled = 0
+        while filled < len(buffer):
+            if not self._rest and not (block := next(self._blocks, b"")):
+                break
+            self._rest = self._rest or block
+            part, self._rest = self._rest[: len(buffer) - filled], self._rest[len(buffer) - filled :]
+            buffer[filled : filled + len(part)] = part
+            filled += len(part)
+        return filled
 
 
 def row_batches(
@@ -71,10 +76,12 @@ def row_batches(
     Columns not in `kept` are null. A row of another width goes to `torn`: its number, its text, its fields.
     """
     odd: list[int] = []
+    # Python decodes GBK byte by byte; nearly all that is kept is ASCII, so what is not is decoded afterwards.
+    late = encoding if encoding.startswith("gb") and separator not in _TRAILS else None
 
     def note(row: pyarrow.csv.InvalidRow) -> str:
         odd.append(row.number)
-        torn(row.number, row.text, row.actual_columns)
+        torn(row.number, _again(row.text, late, "replace") if late else row.text, row.actual_columns)
         return "skip"
 
     if source.peek_line(0) is None:
@@ -84,7 +91,10 @@ def row_batches(
         source,
         # Threads would lose the row numbers.
         pyarrow.csv.ReadOptions(
-            use_threads=False, block_size=_BLOCK_BYTES, column_names=names, encoding=encoding.removesuffix("-sig")
+            use_threads=False,
+            block_size=_BLOCK_BYTES,
+            column_names=names,
+            encoding="latin-1" if late else encoding.removesuffix("-sig"),
         ),
         pyarrow.csv.ParseOptions(
             delimiter=separator,
@@ -101,11 +111,24 @@ def row_batches(
     )
     row = 1
     for batch in reader:
-        upto = row + batch.num_rows + len(odd)
-        rows = np.setdiff1d(np.arange(row, upto), odd)[: batch.num_rows]
+        rows = np.arange(row, row + batch.num_rows + len(odd))
+        if odd:
+            rows = np.setdiff1d(rows, odd)[: batch.num_rows]
         row = int(rows[-1]) + 1 if len(rows) else row
         columns = [
-            batch[wanted.index(number)] if number in kept else pa.nulls(batch.num_rows, _TEXT)
+            _decoded(batch[wanted.index(number)], late) if number in kept else pa.nulls(batch.num_rows, _TEXT)
             for number in range(width)
         ]
         yield pa.RecordBatch.from_arrays(columns, names), rows
+
+
+def _decoded(column: pa.Array, late: str | None) -> pa.Array:
+    if late is None or pc.all(pc.string_is_ascii(column), min_count=0).as_py():
+        return column
+    known = column.dictionary_encode()
+    texts = [None if text is None else _again(text, late) for text in known.dictionary.to_pylist()]
+    return pa.array(texts, _TEXT).take(known.indices)
+
+
+def _again(text: str, encoding: str, errors: str = "strict") -> str:
+    return text.encode("latin-1").decode(encoding, errors)

@@ -24,6 +24,8 @@ _CURRENCIES = {"人民币": "CNY", "人民币元": "CNY", "RMB": "CNY", "156": "
 
 _NO_REFERENCE = pa.array(["", "/", "-", "--"])
 
+_RETURN = pa.scalar(Kind.RETURN.value)
+
 _DECORATION = r"[¥￥,+元]|^-+$"
 
 
@@ -53,9 +55,8 @@ class Taken:
         amounts = np.where(settled, gross, 0)
         kind = self._kinds(known, moved, settled)
         original, charges = self._parts(known, kind, gross, amounts, place)
-        status = known.get("status", pa.nulls(len(numbers), pa.string()))
-        reason = pc.coalesce(known["reason"], status) if "reason" in known else status
-        is_return = pc.equal(kind, Kind.RETURN.value)
+        nothing = pa.nulls(len(numbers), pa.string())
+        reason = pc.coalesce(known.get("reason", nothing), known.get("status", nothing))
         self._check_shared(known, place)
         first, self.lines = self.lines + 1, self.lines + len(numbers)
         self.credits += int((amounts > 0).sum())
@@ -69,7 +70,7 @@ class Taken:
             "value_on": self._days(known, "value_on", place),
             "amount_minor": pa.array(amounts),
             "kind": kind,
-            "reason": pc.if_else(is_return, reason, pa.scalar(None, pa.string())),
+            "reason": pc.if_else(pc.equal(kind, _RETURN), reason, nothing),
             "original_minor": original,
             "charges_minor": charges,
         }
@@ -82,17 +83,16 @@ class Taken:
 
     def money(self, column: pa.Array, place: values.Places, what: str) -> pa.Array:
         """int64 minor units of a column as the layout writes amounts, null where nothing stands."""
-        if not pc.all(pc.match_substring_regex(column, r"^-?[0-9.]+$"), min_count=0).as_py():
-            column = pc.replace_substring_regex(column, _DECORATION, "")
-            column = pc.replace_substring_regex(pc.replace_substring_regex(column, "^D ?", "-"), "^C ?", "")
-            column = values.absent(column)
-        if self.layout.amounts == "major":
-            return values.amounts(column, place, self.problems, what)
-        # 1250 is 12.50: written so, both kinds of amounts are read by one rule.
-        padded = pc.replace_substring_regex(column, r"^(-?)([0-9]{1,2})$", r"\100\2")
-        return values.amounts(
-            pc.replace_substring_regex(padded, r"^(-?[0-9]+)([0-9]{2})$", r"\1.\2"), place, self.problems, what
-        )
+        if self.layout.amounts == "major" and (found := values.plain_amounts(column)) is not None:
+            return found
+        column = pc.replace_substring_regex(column, _DECORATION, "")
+        column = pc.replace_substring_regex(pc.replace_substring_regex(column, "^D ?", "-"), "^C ?", "")
+        column = values.absent(column)
+        if self.layout.amounts == "minor":
+            # 1250 is 12.50: written so, both kinds of amounts are read by one rule.
+            column = pc.replace_substring_regex(column, r"^(-?)([0-9]{1,2})$", r"\100\2")
+            column = pc.replace_substring_regex(column, r"^(-?[0-9]+)([0-9]{2})$", r"\1.\2")
+        return values.amounts(column, place, self.problems, what)
 
     def _amounts(
         self, known: Mapping[str, pa.Array], place: values.Places
@@ -133,13 +133,15 @@ class Taken:
 
     def _kinds(self, known: Mapping[str, pa.Array], moved: NDArray[np.bool_], settled: NDArray[np.bool_]) -> pa.Array:
         if "kind" in known:
-            words = known["kind"].fill_null("").dictionary_encode()
+            words = known["kind"].dictionary_encode()
             by_word = [self.layout.kinds.get(word, Kind.OTHER).value for word in words.dictionary.to_pylist()]
-            kind = pa.array(by_word, pa.string()).take(words.indices)
+            kind = pa.array(by_word, pa.string()).take(words.indices).fill_null(Kind.OTHER.value)
         else:
             # Where a line has a status it answers a debit; elsewhere only its reference tells.
             alone = Kind.DEBIT if "status" in known else Kind.OTHER
             kind = pa.array([alone.value]).take(pa.array(np.zeros(len(moved), np.int64)))
+        if settled.all():
+            return kind
         still = pc.if_else(pa.array(moved), pa.scalar(Kind.RETURN.value), pa.scalar(Kind.OTHER.value))
         return pc.if_else(pa.array(settled), kind, still)
 
@@ -153,6 +155,11 @@ class Taken:
     ) -> tuple[pa.Array, pa.Array]:
         """int64 originals, null but of returns and of lines that moved nothing, and int64 charges."""
         nothing = pa.nulls(len(gross), pa.int64())
+        told = [known[name].null_count < len(gross) for name in ("original", "charges") if name in known]
+        is_return = pc.equal(kind, _RETURN).to_numpy(zero_copy_only=False) & (amounts != 0)
+        shown = is_return | (amounts == 0)
+        if not shown.any() and not any(told):
+            return nothing, pa.array(np.zeros(len(gross), np.int64))
         stated = self.money(known["original"], place, "the original amount") if "original" in known else nothing
         charged = self.money(known["charges"], place, "the charges") if "charges" in known else nothing
         charges = np.abs(pc.fill_null(charged, 0).to_numpy())
@@ -160,9 +167,7 @@ class Taken:
         implied = np.where(amounts != 0, np.abs(gross) - against * charges, np.abs(gross))
         original = pc.coalesce(pc.abs(stated), pa.array(implied))
         rest = against * (np.abs(gross) - original.to_numpy())
-        is_return = pc.equal(kind, Kind.RETURN.value).to_numpy(zero_copy_only=False) & (amounts != 0)
-        shown = is_return | (amounts == 0)
-        return pc.if_else(pa.array(shown), original, pa.scalar(None, pa.int64())), pa.array(
+        return pc.if_else(pa.array(shown), original, nothing), pa.array(
             np.where(is_return & (rest >= 0), rest, charges)
         )
 
@@ -172,7 +177,8 @@ class Taken:
             return pa.nulls(len(next(iter(known.values()))), pa.date32())
         what = "the day of booking" if name == "booked_on" else "the value day"
         if self.layout.date_format.startswith("%Y-%m-%d"):
-            return values.days(pc.utf8_slice_codeunits(column, 0, 10), place, self.problems, what)
+            days = column if self.layout.date_format == "%Y-%m-%d" else pc.utf8_slice_codeunits(column, 0, 10)
+            return values.days(days, place, self.problems, what)
         parsed = pc.strptime(column, format=self.layout.date_format, unit="s", error_is_null=True)
         lost = pc.and_(pc.is_null(parsed), pc.is_valid(column)).to_numpy(zero_copy_only=False)
         for row in np.flatnonzero(lost).tolist():
@@ -197,4 +203,7 @@ class Taken:
 
 
 def _trimmed(column: pa.Array, characters: str) -> pa.Array:
-    return values.absent(pc.ascii_trim(column, characters=characters))
+    if column.null_count == len(column):
+        return column
+    trimmed = pc.ascii_trim(column, characters=characters)
+    return column if trimmed.nbytes == column.nbytes else values.absent(trimmed)

@@ -35,14 +35,22 @@ def amounts(texts: pa.Array, places: Places, problems: Problems, what: str = "am
 
     What is no amount, or has a part of a minor unit, is a problem and 0: nothing is rounded.
     """
+    found = plain_amounts(texts)
+    if found is not None:
+        return found
+    return pa.array(
+        [_minor(text, row, places, problems, what) for row, text in enumerate(texts.to_pylist())], pa.int64()
+    )
+
+
+def plain_amounts(texts: pa.Array) -> pa.Array | None:
+    """As `amounts`, where every text is a number that is exact to the minor unit; None where one is not."""
     try:
         if pc.all(pc.match_substring_regex(texts, _PLAIN), min_count=0).as_py():
             return _unscaled(texts.cast(_DECIMAL))
     except pa.ArrowInvalid:
         pass
-    return pa.array(
-        [_minor(text, row, places, problems, what) for row, text in enumerate(texts.to_pylist())], pa.int64()
-    )
+    return None
 
 
 def amount(text: str, place: str, problems: Problems, what: str = "amount") -> int:
@@ -91,7 +99,8 @@ def counts(texts: pa.Array, places: Places, problems: Problems, what: str) -> pa
 
 def absent(texts: pa.Array, words: pa.Array = _EMPTY) -> pa.Array:
     """The column, null where one of `words` stands; they hold "" unless it is to stay."""
-    return pc.if_else(pc.is_in(texts, words), _NOTHING, texts)
+    found = pc.is_in(texts, words)
+    return pc.if_else(found, _NOTHING, texts) if pc.any(found).as_py() else texts
 
 
 def shown(text: str) -> str:
