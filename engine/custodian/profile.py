@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import re
-import tomllib
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -21,7 +19,7 @@ from engine.custodian.layouts import Encoding, Layouts, Separator
 from engine.errors import InvalidInput
 from engine.plans.fields import Code, Days, Name, Part, Zone
 from engine.plans.rules import BusinessDays
-from engine.plans.wrong_keys import lines_of
+from engine.plans.wrong_keys import as_json, lines_of
 from engine.resources import config_dir
 
 StatementFormat = Literal[
@@ -267,13 +265,7 @@ _NUMBER = re.compile("[0-9A-Za-z][0-9A-Za-z@._-]{0,33}")
 def parse(text: str, source: str) -> Profile:
     """The profile in the TOML `text` of the file `source`. Raises InvalidInput, a line for every wrong key."""
     try:
-        as_json = json.dumps(tomllib.loads(text), default=str)
-    except RecursionError:
-        raise InvalidInput(f"{source}: tables or lists lie too deep in each other") from None
-    except ValueError as error:
-        raise InvalidInput(f"{source}: not TOML: {error}") from None
-    try:
-        return Profile.model_validate_json(as_json)
+        return Profile.model_validate_json(as_json(text, source))
     except ValidationError as error:
         raise InvalidInput("\n".join(f"{source}: {line}" for line in lines_of(error, Profile))) from None
 

@@ -1,11 +1,15 @@
-"""What is wrong in a file of settings, key by key, in words for who wrote it."""
+"""A TOML file of settings on its way to its model, and what is wrong in it, key by key, in words for who wrote it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import json
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
+
+from engine.errors import InvalidInput
 
 _WORDS = {
     "bool_type": "write true or false",
@@ -24,19 +28,35 @@ _WORDS = {
 """By the type of error, where pydantic's own words are those of programmers."""
 
 
-def lines_of(error: ValidationError, model: type[BaseModel]) -> list[str]:
-    """A line for everything wrong in a file read as `model`, each beginning with its key."""
-    return [line for each in error.errors(include_url=False) for line in _explained(each, model)]
+NO_WORDS: Mapping[str, str] = {}
 
 
-def _explained(error: Any, model: type[BaseModel]) -> Iterator[str]:
+def as_json(text: str, source: str) -> str:
+    """The TOML `text` of the file `source` as JSON, so that there is one strict reading. Raises InvalidInput."""
+    try:
+        return json.dumps(tomllib.loads(text), default=str)
+    except RecursionError:
+        raise InvalidInput(f"{source}: tables or lists lie too deep in each other") from None
+    except ValueError as error:  # TOMLDecodeError is one, and so is a number of thousands of digits
+        raise InvalidInput(f"{source}: not TOML: {error}") from None
+
+
+def lines_of(error: ValidationError, model: type[BaseModel], words: Mapping[str, str] = NO_WORDS) -> list[str]:
+    """A line for everything wrong in a file read as `model`, each beginning with its key.
+
+    `words`: the model's own, by type of error.
+    """
+    return [line for each in error.errors(include_url=False) for line in _explained(each, model, words)]
+
+
+def _explained(error: Any, model: type[BaseModel], words: Mapping[str, str]) -> Iterator[str]:
     place, within = _place(error["loc"], model)
     if error["type"] == "extra_forbidden":
         yield f"{place}: unknown key; known here: {', '.join(sorted(within.model_fields))}"
     elif error["type"] == "missing":
         yield f"{place}: missing"
     else:
-        message = _WORDS.get(error["type"]) or error["msg"].removeprefix("Value error, ")
+        message = words.get(error["type"]) or _WORDS.get(error["type"]) or error["msg"].removeprefix("Value error, ")
         for line in message.splitlines():
             yield f"{place}: {line}" if place else line
 
