@@ -34,5 +34,6 @@ def configure_log(log_format: Literal["auto", "console", "json"], level: str) ->
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
         logger_factory=structlog.WriteLoggerFactory(file=cast("TextIO", StandardError())),
-        cache_logger_on_first_use=True,
+        # A logger that was cached would keep the level of the first command that this process ran.
+        cache_logger_on_first_use=False,
     )
