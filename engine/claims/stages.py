@@ -14,7 +14,7 @@ from engine.errors import InvalidInput
 from engine.money import floor, grouped, to_major
 from engine.plans import PlanRules, date_of, is_notice_day
 from engine.roster.plan import lock_living
-from engine.store.tables import run_cases, share_runs
+from engine.store.tables import IN_THE_BOOKS, run_cases, share_runs
 
 
 def first_stage(rules: PlanRules, aid_minor: int) -> int | None:
@@ -74,7 +74,7 @@ async def take_back(connection: AsyncConnection, claim: Claim, *, on: date, acto
         await connection.execute(
             select(run_cases.c.run_id, run_cases.c.gate_day)
             .join(share_runs, share_runs.c.run_id == run_cases.c.run_id)
-            .where(run_cases.c.claim_id == claim.claim_id, share_runs.c.state == "sealed")
+            .where(run_cases.c.claim_id == claim.claim_id, share_runs.c.state.in_(IN_THE_BOOKS))
             .order_by(run_cases.c.gate_day.desc(), run_cases.c.run_id.desc())
             .limit(1)
         )

@@ -25,7 +25,7 @@ from engine.ledger.proof import charged_in, read_tags
 from engine.ledger.seal import TAG_BYTES, leaf_hashes, sealed_root, tree_root
 from engine.ledger.stored import StoredJournal, exact_sum, read_stored
 from engine.store.arrays import copy_out
-from engine.store.tables import balances, plans, run_shards, shards, share_runs, year_usage
+from engine.store.tables import IN_THE_BOOKS, balances, plans, run_shards, shards, share_runs, year_usage
 
 PAGE_JOURNALS = 16
 """Journals read at a time with their segments: at most some 50 MB of a full shard."""
@@ -276,7 +276,7 @@ def _verify_seals(runs: Iterable[Row[Any]], plan: Row[Any], sums: PlanSums, foun
     roots = [root for run in runs for root in (run.root, run.void_root) if root is not None]
     for run in runs:
         for (run_id, _), left in sums.clearing.items():
-            if left and run_id == run.run_id and run.state in ("sealed", "voided"):
+            if left and run_id == run.run_id and run.state in (*IN_THE_BOOKS, "voided"):
                 found.report("I5", f"run {run.run_id}", f"its clearing stands at {left}, not 0")
         sealed: list[tuple[str, bytes | None, Iterable[bytes | None]]] = [
             ("charge", run.root, [run.previous_root]),

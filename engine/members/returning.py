@@ -26,7 +26,7 @@ from engine.roster.changes import Kind, current_columns, record_by_rule
 from engine.roster.columns import Membership, membership_on
 from engine.roster.plan import Plan, lock_living
 from engine.store.audit import record
-from engine.store.tables import SHARD_SEATS, run_cases, share_runs
+from engine.store.tables import IN_THE_BOOKS, SHARD_SEATS, run_cases, share_runs
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,8 @@ async def _missed(
     last = date_of(cover.frozen_from - 1)
     runs = await connection.execute(
         select(share_runs.c.run_id, share_runs.c.debit_on, share_runs.c.solution)
-        .where(share_runs.c.plan_id == plan.plan_id, share_runs.c.state == "sealed", share_runs.c.kind == "share")
+        .where(share_runs.c.plan_id == plan.plan_id, share_runs.c.kind == "share")
+        .where(share_runs.c.state.in_(IN_THE_BOOKS))
         .where(share_runs.c.debit_on.between(last, on))
         .order_by(share_runs.c.run_id)
     )

@@ -22,7 +22,7 @@ from engine.plans import NEVER, Gate, PlanRules, day_number
 from engine.plans.answers import floor_minor, members_share
 from engine.roster.changes import Kind, current_columns, record_by_rule
 from engine.roster.columns import Columns
-from engine.store.tables import claims, journals, notices, run_cases, share_runs
+from engine.store.tables import IN_THE_BOOKS, claims, journals, notices, run_cases, share_runs
 
 _DRAWS = ("charge", "levy", "correction")
 """Kinds of journals that draw on balances while a seat is in force."""
@@ -171,7 +171,7 @@ async def _aided(connection: AsyncConnection, plan_id: int) -> dict[int, list[tu
         select(claims.c.shard_id, claims.c.seat, func.min(share_runs.c.debit_on).label("debit_on"))
         .join(run_cases, run_cases.c.claim_id == claims.c.claim_id)
         .join(share_runs, share_runs.c.run_id == run_cases.c.run_id)
-        .where(claims.c.plan_id == plan_id, share_runs.c.state == "sealed")
+        .where(claims.c.plan_id == plan_id, share_runs.c.state.in_(IN_THE_BOOKS))
         .group_by(claims.c.shard_id, claims.c.seat)
     )
     aided = defaultdict(list)

@@ -39,8 +39,8 @@ from engine.roster.plan import lock_living
 from engine.runs.allowance import by_gate, seats_now
 from engine.runs.planning import carry_of
 from engine.runs.run import Inputs, Run, inputs_of, lock_run_or_wait
-from engine.runs.states import NotNow, RunState
-from engine.store.tables import PLAN_STRIDE, SHARD_SEATS, journals, members, shards
+from engine.runs.states import NotNow
+from engine.store.tables import IN_THE_BOOKS, PLAN_STRIDE, SHARD_SEATS, journals, members, shards
 
 SEATS_MAX = 10_000
 """More are not a few: void the run and plan it anew."""
@@ -159,7 +159,7 @@ async def _corrections(connection: AsyncConnection, run: Run) -> list[Decision]:
 def _check_correctable(inputs: Inputs, on: date) -> None:
     """Raises NotNow for a run that is not sealed, InvalidInput for one that is not a debit or a day before it."""
     run = inputs.run
-    if run.state is not RunState.SEALED:
+    if run.state not in IN_THE_BOOKS:
         raise NotNow(f"{run.name} is {run.state}; only what a sealed run charged is corrected")
     if run.kind != "share":
         raise InvalidInput(f"{run.name} gave its members a surplus; corrections are of what members were charged")

@@ -32,10 +32,10 @@ from engine.roster.columns import Version, write_columns
 from engine.roster.plan import Plan, lock_living, plan_of, rules_of
 from engine.runs.slots import SlotState, slots_due
 from engine.runs.states import RunState
-from engine.store.tables import claims, journals, plans, share_runs
+from engine.store.tables import IN_THE_BOOKS, claims, journals, plans, share_runs
 
 LIVE_CLAIMS = (State.FILED, State.PUBLISHED, State.PASSED, State.SHARING)
-FINISHED_RUNS = (RunState.SEALED, RunState.VOIDED, RunState.FAILED)
+FINISHED_RUNS = (*IN_THE_BOOKS, RunState.VOIDED, RunState.FAILED)
 
 RESULT_ACCOUNTS = (
     Account.MANAGEMENT_FEE_INCOME,

@@ -22,8 +22,7 @@ from engine.ledger.statement import shard_of
 from engine.plans.days import day_number
 from engine.roster.columns import ALONE, DAY, Paying, read_paying, value_at, value_in
 from engine.runs.run import Run
-from engine.runs.states import RunState
-from engine.store.tables import PLAN_STRIDE, SHARD_SEATS, roster, run_shards, share_runs
+from engine.store.tables import IN_THE_BOOKS, PLAN_STRIDE, SHARD_SEATS, roster, run_shards, share_runs
 
 
 @dataclass(frozen=True)
@@ -70,7 +69,7 @@ async def instructions_of(connection: AsyncConnection, run: Run, shard_id: int) 
     pays while in force and paying alone; who left, or is paid for by another, pays for nobody on that debit day, and
     the family each for themselves. Raises InvalidInput for a run that is not sealed.
     """
-    if run.state is not RunState.SEALED:
+    if run.state not in IN_THE_BOOKS:
         raise InvalidInput(f"{run.name} is {run.state}; only a sealed run says who is debited")
     journal = await posted_under(connection, shard_id, f"{run.name}:charge")
     receivable = account_id(run.plan_id, Account.CONTRIBUTIONS_RECEIVABLE)
@@ -133,7 +132,7 @@ async def family_of(connection: AsyncConnection, plan_id: int, payer_seat: int) 
         select(run_shards.c.shard_id, run_shards.c.roster_version)
         .distinct()
         .join(share_runs, share_runs.c.run_id == run_shards.c.run_id)
-        .where(share_runs.c.plan_id == plan_id, share_runs.c.state == RunState.SEALED)
+        .where(share_runs.c.plan_id == plan_id, share_runs.c.state.in_(IN_THE_BOOKS))
         .subquery()
     )
     found = await connection.execute(
@@ -207,7 +206,7 @@ async def _paying_at(connection: AsyncConnection, shard_id: int, seat: int) -> S
         select(share_runs.c.run_id, share_runs.c.debit_on, *(value_at(roster.c[name], position) for name in names))
         .join(run_shards, run_shards.c.run_id == share_runs.c.run_id)
         .join(roster, _PINNED)
-        .where(run_shards.c.shard_id == shard_id, share_runs.c.state == RunState.SEALED)
+        .where(run_shards.c.shard_id == shard_id, share_runs.c.state.in_(IN_THE_BOOKS))
         .order_by(share_runs.c.run_id)
     )
     return [

@@ -26,7 +26,7 @@ from engine.runs.shards import Phase, ShardState
 from engine.runs.slots import refuse_past_missed, waiting
 from engine.runs.states import HOLDS_THE_PLAN, RunEvent, RunState
 from engine.store.audit import record
-from engine.store.tables import roster, run_cases, run_shards, shards, share_runs
+from engine.store.tables import IN_THE_BOOKS, roster, run_cases, run_shards, shards, share_runs
 from engine.store.views import journal_lines
 
 
@@ -136,7 +136,7 @@ async def freeze(connection: AsyncConnection, run: Run, *, freeze_hours: float) 
     members = await _pin_shards(connection, run)
     pointers = await connection.scalar(
         select(share_runs.c.sealed_pointers)
-        .where(share_runs.c.plan_id == run.plan_id, share_runs.c.state == RunState.SEALED)
+        .where(share_runs.c.plan_id == run.plan_id, share_runs.c.state.in_(IN_THE_BOOKS))
         .order_by(frozen_at().desc())
         .limit(1)
     )

@@ -19,8 +19,7 @@ from engine.money import grouped, to_major
 from engine.plans.aid_rules import RecoveredTo
 from engine.roster.plan import lock_living, newest_rules, refuse_ended
 from engine.runs.run import Run
-from engine.runs.states import RunState
-from engine.store.tables import claims, run_cases, share_runs
+from engine.store.tables import IN_THE_BOOKS, claims, run_cases, share_runs
 
 _CREDITED = {RecoveredTo.CARRY: Account.CARRY, RecoveredTo.SPONSOR: Account.SPONSOR_RECEIVABLE}
 
@@ -93,7 +92,7 @@ def _paid() -> Select[tuple[int]]:
     return (
         select(func.coalesce(func.sum(run_cases.c.aid_paid_minor), 0))
         .join(share_runs, share_runs.c.run_id == run_cases.c.run_id)
-        .where(share_runs.c.state == RunState.SEALED)
+        .where(share_runs.c.state.in_(IN_THE_BOOKS))
     )
 
 

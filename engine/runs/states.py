@@ -17,6 +17,12 @@ class RunState(StrEnum):
     APPROVED = "approved"
     POSTING = "posting"
     SEALED = "sealed"
+    COLLECTING = "collecting"
+    """The custodian was asked for its debits."""
+    SETTLED = "settled"
+    """Every debit is paid, or written off."""
+    CLOSED = "closed"
+    """Its aid is paid out, its breaks are resolved."""
     VOIDING = "voiding"
     VOIDED = "voided"
     FAILED = "failed"
@@ -32,6 +38,9 @@ class RunEvent(StrEnum):
     APPROVE = "approve"
     POST = "post"
     SEAL = "seal"
+    COLLECT = "collect"
+    SETTLE = "settle"
+    CLOSE = "close"
     DROP = "drop"
     REVERSE = "reverse"
     FINISH_VOID = "finish void"
@@ -52,6 +61,10 @@ TRANSITIONS: dict[tuple[RunState, RunEvent], RunState] = {
     (RunState.PREVIEWED, RunEvent.APPROVE): RunState.APPROVED,
     (RunState.APPROVED, RunEvent.POST): RunState.POSTING,
     (RunState.POSTING, RunEvent.SEAL): RunState.SEALED,
+    (RunState.SEALED, RunEvent.COLLECT): RunState.COLLECTING,
+    (RunState.SEALED, RunEvent.SETTLE): RunState.SETTLED,  # a run without debits has nothing to collect
+    (RunState.COLLECTING, RunEvent.SETTLE): RunState.SETTLED,
+    (RunState.SETTLED, RunEvent.CLOSE): RunState.CLOSED,
     **{(state, RunEvent.DROP): RunState.VOIDED for state in _UNPOSTED},
     **{(state, RunEvent.FAIL): RunState.FAILED for state in _UNPOSTED},
     (RunState.POSTING, RunEvent.REVERSE): RunState.VOIDING,

@@ -1,0 +1,128 @@
+"""Where the instructions of a shard stand: what its history comes to, an element per position."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import date
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import bindparam, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from engine.custodian.events import LETTERS, Event, read_events
+from engine.custodian.instructions import NO_BATCH, State
+from engine.custodian.reference import Kind
+from engine.ledger.accounts import Account, account_id
+from engine.ledger.journals import posted_under
+from engine.store.tables import PLAN_STRIDE, debit_batches, shards, share_runs
+
+
+class SentBatch(NamedTuple):
+    """A file of instructions: the number in its reference, and the day it left, None while it waits."""
+
+    number: int
+    sent_on: date | None
+
+
+@dataclass(frozen=True)
+class Standing:
+    """The instructions of one kind of a run in one shard, by position (of payouts: by the claim's number).
+
+    `charged` int64[n], minor units the run charged (0 but for debits); `state` uint8[n] of State, SENT once the file
+    left; `attempt` uint8[n], the last one made; `amount_minor` int64[n], what it asked for; `batch` int32[n], the number
+    of its file or NO_BATCH; `reason` uint8[n], the place in `reasons` of the code it came back with.
+    """
+
+    charged: NDArray[np.int64]
+    state: NDArray[np.uint8]
+    attempt: NDArray[np.uint8]
+    amount_minor: NDArray[np.int64]
+    batch: NDArray[np.int32]
+    reason: NDArray[np.uint8]
+    reasons: tuple[str | None, ...] = (None,)
+
+    def __len__(self) -> int:
+        return len(self.state)
+
+    def where(self, *states: State) -> NDArray[np.int32]:
+        """int32[k] rising: the positions in one of these states."""
+        return np.flatnonzero(np.isin(self.state, states)).astype(np.int32)
+
+    def compact(self, positions: NDArray[np.int32]) -> NDArray[np.int32] | None:
+        """How an event names these rising positions: None where they are all that the run charged."""
+        whole = len(positions) and np.array_equal(positions, np.flatnonzero(self.charged))
+        return None if whole else positions.astype(np.int32)
+
+
+def fold(
+    charged: NDArray[np.int64], events: Iterable[Event], batches: Mapping[int, SentBatch], *, settled: bool
+) -> Standing:
+    """What a history comes to. `batches`: the files by id; `settled`: the run is, so that what is booked is settled."""
+    n = len(charged)
+    state, attempt, reason = (np.zeros(n, np.uint8) for _ in range(3))
+    amount, batch = np.zeros(n, np.int64), np.full(n, NO_BATCH, np.int32)
+    reasons: list[str | None] = [None]
+    everybody = np.flatnonzero(charged)
+    for event in events:
+        at = everybody if event.positions is None else event.positions
+        file = None if event.batch_id is None else batches[event.batch_id]
+        if file is not None:
+            batch[at] = file.number
+            amount[at] = charged[at] if event.amounts is None else event.amounts
+        state[at] = State.SENT if file is not None and file.sent_on is not None else event.state
+        attempt[at] = event.attempt
+        if event.reason not in reasons:
+            reasons.append(event.reason)
+        reason[at] = reasons.index(event.reason)
+    if settled:
+        state[state == State.BOOKED] = State.SETTLED
+    return Standing(charged, state, attempt, amount, batch, reason, tuple(reasons))
+
+
+_SEATS = select(shards.c.seats).where(shards.c.shard_id == bindparam("at_shard"))
+
+
+async def read_standing(
+    connection: AsyncConnection, shard_id: int, run_id: int, kind: Kind, *, batches: Mapping[int, SentBatch]
+) -> Standing:
+    """Where a shard's instructions of one kind stand. `batches`: `sent_batches` of the run, read once for all shards.
+
+    Of payouts the shard is the plan's own, number 0, and n is one more than the last claim's number.
+    """
+    events = await read_events(connection, shard_id, run_id, kind)
+    if kind is Kind.PAYOUT:
+        charged = np.zeros(
+            1 + max((int(e.positions[-1]) for e in events if e.positions is not None), default=-1), np.int64
+        )
+    else:
+        charged = np.zeros(int(await connection.scalar(_SEATS, {"at_shard": shard_id}) or 0), np.int64)
+    if kind is Kind.DEBIT:
+        charged += await charged_by(connection, shard_id, run_id, len(charged))
+    settled = kind is Kind.DEBIT and await _is_settled(connection, run_id)
+    return fold(charged, events, batches, settled=settled)
+
+
+async def charged_by(connection: AsyncConnection, shard_id: int, run_id: int, seats: int) -> NDArray[np.int64]:
+    """int64[seats]: minor units that members of the shard owed when the run was sealed."""
+    journal = await posted_under(connection, shard_id, f"run:{run_id}:charge")
+    receivable = account_id(shard_id // PLAN_STRIDE, Account.CONTRIBUTIONS_RECEIVABLE)
+    owed = [segment for segment in (journal.segments if journal else ()) if segment.account_id == receivable]
+    return owed[0].dense(seats) if owed else np.zeros(seats, np.int64)
+
+
+async def sent_batches(connection: AsyncConnection, run_id: int, kind: Kind) -> dict[int, SentBatch]:
+    """The files of one kind of a run, by id."""
+    found = await connection.execute(
+        select(debit_batches.c.batch_id, debit_batches.c.number, debit_batches.c.sent_on).where(
+            debit_batches.c.run_id == run_id, debit_batches.c.kind == LETTERS[kind]
+        )
+    )
+    return {batch_id: SentBatch(number, sent_on) for batch_id, number, sent_on in found}
+
+
+async def _is_settled(connection: AsyncConnection, run_id: int) -> bool:
+    state = await connection.scalar(select(share_runs.c.state).where(share_runs.c.run_id == run_id))
+    return state in ("settled", "closed")
