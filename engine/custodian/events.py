@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from engine.custodian.instructions import State
 from engine.custodian.reference import Kind
-from engine.store.arrays import copy_in, copy_out
+from engine.store.arrays import Row, copy_in, copy_out
 from engine.store.tables import instruction_events
 
 LETTERS = {Kind.DEBIT: "D", Kind.REFUND: "R", Kind.PAYOUT: "P"}
@@ -48,7 +48,7 @@ async def append(connection: AsyncConnection, shard_id: int, run_id: int, kind: 
 
     Raises IntegrityError where the same source said the same state before: who may come twice looks first.
     """
-    rows = [
+    rows: list[Row] = [
         (
             *(shard_id, run_id, LETTERS[kind], each.attempt, int(each.state), each.source, each.batch_id, each.reason),
             each.positions,

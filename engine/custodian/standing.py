@@ -32,8 +32,8 @@ class Standing:
     """The instructions of one kind of a run in one shard, by position (of payouts: by the claim's number).
 
     `charged` int64[n], minor units the run charged (0 but for debits); `state` uint8[n] of State, SENT once the file
-    left; `attempt` uint8[n], the last one made; `amount_minor` int64[n], what it asked for; `batch` int32[n], the number
-    of its file or NO_BATCH; `reason` uint8[n], the place in `reasons` of the code it came back with.
+    left; `attempt` uint8[n], the last one made; `amount_minor` int64[n], what it asked for; `batch` int32[n], its
+    file's number or NO_BATCH; `reason` uint8[n], the place in `reasons` of the code it came back with.
     """
 
     charged: NDArray[np.int64]
