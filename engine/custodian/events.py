@@ -48,13 +48,11 @@ async def append(connection: AsyncConnection, shard_id: int, run_id: int, kind: 
 
     Raises IntegrityError where the same source said the same state before: who may come twice looks first.
     """
+    letter = LETTERS[kind]
     rows: list[Row] = [
-        (
-            *(shard_id, run_id, LETTERS[kind], each.attempt, int(each.state), each.source, each.batch_id, each.reason),
-            each.positions,
-            each.amounts,
-        )
-        for each in events
+        (shard_id, run_id, letter, event.attempt, int(event.state), event.source, event.batch_id, event.reason)
+        + (event.positions, event.amounts)
+        for event in events
     ]
     if rows:
         await copy_in(connection, instruction_events, list(_COLUMNS), rows)
