@@ -20,7 +20,7 @@ LETTERS = {Kind.DEBIT: "D", Kind.REFUND: "R", Kind.PAYOUT: "P"}
 _COLUMNS = ("shard_id", "run_id", "kind", "attempt", "state", "source", "batch_id", "reason", "positions", "amounts")
 _READ = (
     "SELECT attempt, state, source, batch_id, reason, packed(positions), packed(amounts) FROM instruction_events"
-    " WHERE shard_id = $1 AND run_id = $2 AND kind = $3 ORDER BY event_id"
+    " WHERE shard_id = $1 AND run_id = $2 AND kind = chr($3) ORDER BY event_id"
 )
 
 
@@ -49,11 +49,10 @@ async def append(connection: AsyncConnection, shard_id: int, run_id: int, kind: 
     Raises IntegrityError where the same source said the same state before: who may come twice looks first.
     """
     letter = LETTERS[kind]
-    rows: list[Row] = [
-        (shard_id, run_id, letter, event.attempt, int(event.state), event.source, event.batch_id, event.reason)
-        + (event.positions, event.amounts)
-        for event in events
-    ]
+    rows: list[Row] = []
+    for each in events:
+        said = (each.attempt, int(each.state), each.source, each.batch_id, each.reason, each.positions, each.amounts)
+        rows.append((shard_id, run_id, letter, *said))
     if rows:
         await copy_in(connection, instruction_events, list(_COLUMNS), rows)
 
@@ -63,6 +62,6 @@ async def read_events(connection: AsyncConnection, shard_id: int, run_id: int, k
     columns = instruction_events.c
     types = [columns[name].type for name in ("attempt", "state", "source", "batch_id", "reason")]
     rows = await copy_out(
-        connection, _READ, [shard_id, run_id, LETTERS[kind]], [*types, columns.positions.type, columns.amounts.type]
+        connection, _READ, [shard_id, run_id, int(kind)], [*types, columns.positions.type, columns.amounts.type]
     )
     return [Event(attempt, State(state), *rest) for attempt, state, *rest in rows]
