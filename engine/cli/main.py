@@ -48,6 +48,7 @@ _MODULES = {
     "run": "run",
     "ledger": "ledger",
     "statement": "statements",
+    "reconcile": "reconcile",
     "member": "members",
     "decision": "decisions",
     "worker": "processes",
