@@ -55,6 +55,22 @@ class FaultShare(Part):
     at_most: Amount
 
 
+class PayoutWhen(StrEnum):
+    """From when on a run's aid may be paid to the claimants."""
+
+    SEALED = "sealed"
+    """Once the run is sealed: before its debits are collected, out of what the custodian holds."""
+
+    SETTLED = "settled"
+    """Once every debit of the run is paid, or written off."""
+
+
+class Payout(Part):
+    """When the aid is paid out; who pays it is decided by two people each time (I13)."""
+
+    when: PayoutWhen = PayoutWhen.SETTLED
+
+
 class RecoveredTo(StrEnum):
     """Where wrongly paid aid goes that comes back."""
 

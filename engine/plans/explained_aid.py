@@ -5,9 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from fractions import Fraction
 
-from engine.plans.aid_rules import AidBand, RecoveredTo
+from engine.plans.aid_rules import AidBand, PayoutWhen, RecoveredTo
 from engine.plans.phrases import amount, counted_days, listed, percent
 from engine.plans.rules import PlanRules
+
+_PAID_OUT = {
+    PayoutWhen.SEALED: "once its run is sealed, before the debits are collected",
+    PayoutWhen.SETTLED: "once every debit of its run is paid or written off",
+}
 
 _RECOVERED_TO = {
     RecoveredTo.CARRY: "aid that was paid wrongly and comes back lowers the next pool",
@@ -39,6 +44,7 @@ def aid_in_words(rules: PlanRules) -> Iterator[tuple[str, str]]:
     if (stages := rules.aid_stages) is not None:
         yield "aid in stages", f"{percent(stages.first)} at once, the rest as bills come, each in a run of its own"
     if rules.aid or rules.fault_share:
+        yield "payout", _PAID_OUT[rules.payout.when]
         yield "recovered aid", _RECOVERED_TO[rules.recovered_to].format(sponsor=rules.share.sponsor)
 
 

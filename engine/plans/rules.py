@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 
 from engine.apportion.rate import Rate
 from engine.apportion.terms import CapBasis, OverCap, Rounding
-from engine.plans.aid_rules import AidBand, AidStages, Eligibility, FaultShare, RecoveredTo, TenureStep
+from engine.plans.aid_rules import AidBand, AidStages, Eligibility, FaultShare, Payout, RecoveredTo, TenureStep
 from engine.plans.fields import Age, Amount, Code, Day, Days, MonthDays, Months, Name, Part, Year, Zone
 from engine.plans.member_rules import (
     CoverChange,
@@ -243,6 +243,7 @@ class PlanRules(Part):
     aid_tenure: tuple[TenureStep, ...] = ()
     aid_stages: AidStages | None = None
     fault_share: FaultShare | None = None
+    payout: Payout = Payout()
     recovered_to: RecoveredTo = RecoveredTo.CARRY
     levies: tuple[Levy, ...] = ()
     waivers: tuple[Waiver, ...] = ()

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from itertools import pairwise
 
 from engine.apportion.terms import CapBasis, OverCap, Rounding
+from engine.plans.aid_rules import PayoutWhen
 from engine.plans.member_rules import Benefit, Direction, Funding, RefundAtEnd
 from engine.plans.rules import TIERS_MAX, CapYear, Debit, Gate, NoSharers, Notice, PlanRules, ShareKey, TierBy, Trigger
 
@@ -161,6 +162,8 @@ def _credit(rules: PlanRules) -> Iterator[str]:
         yield "tiers.per_year: a credit run knows no caps; leave it out, and give another share.key than own_cap"
     if rules.aid or rules.fault_share or rules.aid_tenure or rules.aid_stages:
         yield "aid: a credit run shares no claims; leave aid, aid_tenure, aid_stages and fault_share out"
+    if rules.payout.when is not PayoutWhen.SETTLED:
+        yield "payout.when: a credit run pays no aid; leave it out"
     for name in ("unpaid", "waivers", "family_payers"):
         if getattr(rules, name):
             yield f"{name}: a credit run debits nobody; leave it out"

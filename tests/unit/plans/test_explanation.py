@@ -36,7 +36,7 @@ def preset(code: str) -> PlanRules:
 def changed(code: str, table: str, **values: Any) -> PlanRules:
     """The preset with keys of one table put in or changed, in the words of a plan file."""
     tables = tomllib.loads((config_dir() / "plans" / f"{code}.toml").read_text("utf-8"))
-    tables[table] = tables[table] | values
+    tables[table] = tables.get(table, {}) | values
     return from_json(json.dumps(tables, default=str), code)
 
 
@@ -100,6 +100,7 @@ def with_tables(code: str, **tables: Any) -> PlanRules:
         ("xianghubao-senior", "aid from 60 to 70, mild", "50,000.00 yuan"),
         ("meituan", "failed debit", "tried again daily until the day before the next debit; then the member leaves"),
         ("meituan", "aid in stages", "20 % at once, the rest as bills come, each in a run of its own"),
+        ("meituan", "payout", "once every debit of its run is paid or written off"),
         ("waterdrop", "notice", "claims are published on any day, for 7 days"),
         ("waterdrop", "debit", "balances pay on any day"),
         ("waterdrop", "shared", "each claim by itself, in the order of their notices"),
@@ -148,6 +149,7 @@ def test_a_rule_in_words(code: str, topic: str, sentence: str) -> None:
         ("share", {"fee": "0.0825"}, "fee", "8.25 % of the aid"),
         ("caps", {"per_run": "5"}, "cap per run", "at most 5.00 yuan per run"),
         ("caps", {"basis": "weight", "unit": 1000}, "cap per case", "0.10 yuan per case for every 1,000 of weight"),
+        ("payout", {"when": "sealed"}, "payout", "once its run is sealed, before the debits are collected"),
         ("debit", {"days_of_month": [28]}, "debit", "on day 28 of the month"),
     ],
 )
@@ -181,6 +183,7 @@ OTHERS = {
     "joining": "dormant_quarter",
     "carry": "sponsor",
     "money": "cover",
+    "settled": "sealed",
     "xianghubao": "other",
     "entry-premium-from-51": "entry-premium",
     "calendar": "membership",

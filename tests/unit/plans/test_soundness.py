@@ -153,6 +153,7 @@ WRONG: list[tuple[str, dict[str, Any], str]] = [
      "tiers.per_year: a credit run knows no caps; leave it out, and give another share.key than own_cap"),
     ("zhonghui-surplus", {"aid": [band()]},
      "aid: a credit run shares no claims; leave aid, aid_tenure, aid_stages and fault_share out"),
+    ("zhonghui-surplus", {"payout": {"when": "sealed"}}, "payout.when: a credit run pays no aid; leave it out"),
     ("zhonghui-surplus", {"aid_stages": {"first": "0.2"}},
      "aid: a credit run shares no claims; leave aid, aid_tenure, aid_stages and fault_share out"),
     ("zhonghui-surplus", {"unpaid": {"retry_days": 5}}, "unpaid: a credit run debits nobody; leave it out"),
