@@ -47,6 +47,7 @@ _MODULES = {
     "claim": "claims",
     "run": "run",
     "ledger": "ledger",
+    "custodian": "custodian",
     "statement": "statements",
     "reconcile": "reconcile",
     "member": "members",
