@@ -186,12 +186,25 @@ class DelimitedDebits(Part):
         return self
 
 
+class Pain001Payouts(Part):
+    """What is paid out as ISO 20022 customer credit transfers, a `PmtInf` a file, to IBANs.
+
+    `payee_name`: instead of names, which instructions do not carry.
+    """
+
+    format: Literal["pain.001.001.09", "pain.001.001.03"]
+    purpose: Annotated[Name, Field(max_length=140)]
+    payee_name: Annotated[Name, Field(max_length=70)] = "NOTPROVIDED"
+    account_pattern: Pattern = "[A-Z]{2}[0-9]{2}[A-Z0-9]{11,30}"
+
+
 class Profile(Part):
     """A custodian. All money is in `currency`, all days are those of `time_zone`.
 
     `books_from`: the one kind of statement that books; all others in `statements` only inform. `in_transit_days`:
     business days a debit may be under way before its absence is a break. `layouts`: of the statements that are text.
-    `reasons`: what its codes mean; a code not there is UNKNOWN_REASON.
+    `reasons`: what its codes mean; a code not there is UNKNOWN_REASON. `payouts`: how it takes files of aid and
+    refunds; absent, as it takes debits.
     """
 
     code: Code
@@ -202,6 +215,7 @@ class Profile(Part):
     limits: Limits
     business_days: BusinessDays | None = None
     debits: Annotated[Pain008Debits | DelimitedDebits, Field(discriminator="format")]
+    payouts: Annotated[Pain001Payouts | DelimitedDebits, Field(discriminator="format")] | None = None
     statements: Annotated[tuple[StatementFormat, ...], Field(min_length=1)]
     books_from: StatementFormat
     booking: BookingMode
@@ -218,6 +232,8 @@ class Profile(Part):
             problems.append(f"books_from: {self.books_from} holds no bookings, only what became of instructions")
         if isinstance(self.debits, Pain008Debits) and (not self.account.creditor_id_from or not self.account.bic):
             problems.append(f"account: {self.debits.format} needs creditor_id_from and bic")
+        if isinstance(self.payouts, Pain001Payouts) and not self.account.bic:
+            problems.append(f"account: {self.payouts.format} needs bic")
         for name, layout in self.layouts:
             if (layout is None) == (name in self.statements):
                 problems.append(
@@ -233,6 +249,14 @@ class Profile(Part):
     def informs(self) -> tuple[StatementFormat, ...]:
         """The statements that only inform: they change what is known, never the books."""
         return tuple(each for each in self.statements if each != self.books_from)
+
+    @property
+    def pays_by(self) -> Pain001Payouts | DelimitedDebits:
+        """How it takes files of aid and refunds. Raises InvalidInput where its profile does not say."""
+        layout = self.payouts or self.debits
+        if isinstance(layout, Pain008Debits):
+            raise InvalidInput(f"{self.code} does not say how it pays out; give its profile a table payouts")
+        return layout
 
     def reason(self, code: str | None) -> Reason:
         """What a code of this custodian says."""

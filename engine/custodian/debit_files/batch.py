@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from engine.custodian.profile import Pain008Debits, Profile
+from engine.custodian.profile import DelimitedDebits, Pain001Payouts, Pain008Debits, Profile
 from engine.custodian.reference import Kind, Reference, decode
 from engine.errors import InvalidInput
 
@@ -41,11 +41,11 @@ MandateSequence = Literal["FRST", "RCUR", "OOFF", "FNAL"]
 
 @dataclass(frozen=True)
 class Batch:
-    """Debits of one run and attempt, collected on one day.
+    """Debits of one run and attempt, collected on one day; or payouts or refunds, paid on it.
 
     `created_at`: with its zone, stored with the batch, so that writing it again gives the same bytes. `sequence`: of
     all its mandates (formats without mandates ignore it). `first_file`: number of the first file; batches of the same
-    run and attempt count on.
+    run and attempt count on. `kind`: of its references.
     """
 
     run: int
@@ -54,6 +54,7 @@ class Batch:
     created_at: datetime
     sequence: MandateSequence = "RCUR"
     first_file: int = 1
+    kind: Kind = Kind.DEBIT
 
     def __post_init__(self) -> None:
         if self.created_at.tzinfo is None:
@@ -64,11 +65,19 @@ class Batch:
         return str(Reference(Kind.BATCH, self.run, self.attempt, number))
 
 
-def columns_of(profile: Profile) -> Sequence[str]:
-    """The columns of SCHEMA that the profile's debit files are made of."""
-    if isinstance(profile.debits, Pain008Debits):
+def layout_of(profile: Profile, kind: Kind) -> Pain008Debits | Pain001Payouts | DelimitedDebits:
+    """How the custodian takes files of this kind. Raises InvalidInput where its profile does not say."""
+    return profile.debits if kind is Kind.DEBIT else profile.pays_by
+
+
+def columns_of(profile: Profile, kind: Kind = Kind.DEBIT) -> Sequence[str]:
+    """The columns of SCHEMA that the profile's files of this kind are made of."""
+    layout = layout_of(profile, kind)
+    if isinstance(layout, Pain008Debits):
         return list(SCHEMA.names)
-    held = {column.holds for column in profile.debits.columns}
+    if isinstance(layout, Pain001Payouts):
+        return ["reference", "account", "amount_minor"]
+    held = {column.holds for column in layout.columns}
     return ["reference", "account", "amount_minor", *(name for name in ("mandate_id", "signed_on") if name in held)]
 
 
@@ -77,30 +86,35 @@ def check(batch: Batch, profile: Profile, debits: pa.RecordBatch) -> NDArray[np.
 
     It names a debit by its place and, where that is ours, its reference; it never shows a payer's account.
     """
-    needed = columns_of(profile)
+    needed, pattern = columns_of(profile, batch.kind), layout_of(profile, batch.kind).account_pattern
+    word = batch.kind.name.lower()
     for name in needed:
         if name not in debits.schema.names or debits.schema.field(name).type != SCHEMA.field(name).type:
-            raise InvalidInput(f"debits of {profile.code} need a column {name} of {SCHEMA.field(name).type}")
-        _refuse(debits, debits.column(name).is_null(), f"{name}: missing, and {profile.code} needs it")
+            raise InvalidInput(f"{word}s of {profile.code} need a column {name} of {SCHEMA.field(name).type}")
+        _refuse(word, debits, debits.column(name).is_null(), f"{name}: missing, and {profile.code} needs it")
     found = decode(debits.column("reference"))
-    ours = found.valid & (found.kind == Kind.DEBIT) & (found.run == batch.run) & (found.attempt == batch.attempt)
-    _refuse(debits, pa.array(~ours), f"reference: is none of a debit of run {batch.run}, attempt {batch.attempt}")
+    ours = found.valid & (found.kind == batch.kind) & (found.run == batch.run) & (found.attempt == batch.attempt)
+    _refuse(
+        word, debits, pa.array(~ours), f"reference: is none of a {word} of run {batch.run}, attempt {batch.attempt}"
+    )
     amounts = debits.column("amount_minor").to_numpy()
     wrong = (amounts < 1) | (amounts > AMOUNT_MOST)
-    _refuse(debits, pa.array(wrong), f"amount_minor: is not from 1 to {AMOUNT_MOST} minor units")
+    _refuse(word, debits, pa.array(wrong), f"amount_minor: is not from 1 to {AMOUNT_MOST} minor units")
     for name in ("account", "mandate_id"):
         if name in needed:
-            _refuse(debits, _unsafe(debits.column(name)), f"{name}: {_SAFE_WORDS}")
-    if profile.debits.account_pattern:
-        unlike = pc.invert(
-            pc.match_substring_regex(debits.column("account"), f"^(?:{profile.debits.account_pattern})$")
+            _refuse(word, debits, _unsafe(debits.column(name)), f"{name}: {_SAFE_WORDS}")
+    if pattern:
+        unlike = pc.invert(pc.match_substring_regex(debits.column("account"), f"^(?:{pattern})$"))
+        _refuse(
+            word, debits, unlike, f"account: is none that {profile.code} takes ({_TABLE[batch.kind]}.account_pattern)"
         )
-        _refuse(debits, unlike, f"account: is none that {profile.code} takes (debits.account_pattern)")
     if "signed_on" in needed:
         late = pc.greater(debits.column("signed_on"), pa.scalar(batch.debit_on))
-        _refuse(debits, late, f"signed_on: the mandate is signed after the debit day {batch.debit_on}")
+        _refuse(word, debits, late, f"signed_on: the mandate is signed after the debit day {batch.debit_on}")
     return found.seat
 
+
+_TABLE = {Kind.DEBIT: "debits", Kind.PAYOUT: "payouts", Kind.REFUND: "payouts"}
 
 _TEXT_MOST = 35
 """Characters that ISO 20022 has for a mandate, and for an account that is no IBAN one less."""
@@ -127,9 +141,9 @@ _IS_FIRST, _IS_LATER = (
 )
 
 
-def _refuse(debits: pa.RecordBatch, wrong: pa.BooleanArray, why: str) -> None:
+def _refuse(word: str, debits: pa.RecordBatch, wrong: pa.BooleanArray, why: str) -> None:
     if pc.any(wrong).as_py():
         row = pc.index(wrong, True).as_py()
         reference = debits.column("reference").slice(row, 1)
         known = f" ({reference[0]})" if decode(reference).valid[0] else ""
-        raise InvalidInput(f"debit {row + 1}{known}: {why}")
+        raise InvalidInput(f"{word} {row + 1}{known}: {why}")

@@ -14,12 +14,13 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from engine.custodian.debit_files import manifest
-from engine.custodian.debit_files.batch import Batch, check
+from engine.custodian.debit_files.batch import Batch, check, layout_of
 from engine.custodian.debit_files.delimited import Delimited
 from engine.custodian.debit_files.manifest import Manifest
+from engine.custodian.debit_files.pain001 import Pain001
 from engine.custodian.debit_files.pain008 import Pain008
 from engine.custodian.debit_files.rows import Rows
-from engine.custodian.profile import AccountNumbers, Pain008Debits, Profile
+from engine.custodian.profile import AccountNumbers, DelimitedDebits, Pain001Payouts, Profile
 from engine.errors import FentanError, InvalidInput
 from engine.money import BIGINT_MAX
 
@@ -47,9 +48,12 @@ class Form(Protocol):
 
 def form_of(profile: Profile, numbers: AccountNumbers, batch: Batch) -> Form:
     """The form that the profile's custodian takes."""
-    if isinstance(profile.debits, Pain008Debits):
-        return Pain008(profile, profile.debits, numbers, batch)
-    return Delimited(profile, profile.debits, batch)
+    layout = layout_of(profile, batch.kind)
+    if isinstance(layout, DelimitedDebits):
+        return Delimited(profile, layout, batch)
+    if isinstance(layout, Pain001Payouts):
+        return Pain001(profile, layout, numbers, batch)
+    return Pain008(profile, layout, numbers, batch)
 
 
 def write(
@@ -126,6 +130,7 @@ def _draft(folder: Path, profile: Profile, batch: Batch, form: Form, opened: _Op
     """Writes the file under a passing name, unless it stands there finished; raises Rewritten where that differs."""
     reference = batch.file_reference(number)
     _refuse_twice(opened.seats, reference)
+    layout = layout_of(profile, batch.kind)
     parts = [memoryview(form.head(reference, opened.count, opened.amount_minor)), *opened.parts, memoryview(form.foot)]
     digest = hashlib.sha256()
     for part in parts:
@@ -134,8 +139,8 @@ def _draft(folder: Path, profile: Profile, batch: Batch, form: Form, opened: _Op
         file=reference + form.suffix,
         reference=reference,
         profile=profile.code,
-        format=profile.debits.format,
-        encoding="utf-8" if isinstance(profile.debits, Pain008Debits) else profile.debits.encoding,
+        format=layout.format,
+        encoding=layout.encoding if isinstance(layout, DelimitedDebits) else "utf-8",
         run=batch.run,
         attempt=batch.attempt,
         debit_on=batch.debit_on,

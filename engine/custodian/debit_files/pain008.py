@@ -27,8 +27,7 @@ class Pain008:
     def __init__(self, profile: Profile, debits: Pain008Debits, numbers: AccountNumbers, batch: Batch) -> None:
         if not numbers.creditor_id or not profile.account.bic:
             raise InvalidInput(f"{profile.code}: {debits.format} needs the creditor's id and the bank's BIC")
-        if not _IBAN.fullmatch(numbers.number):
-            raise InvalidInput(f"{profile.account.number_from} is no IBAN; {debits.format} needs one, without spaces")
+        check_iban(profile, numbers, debits.format)
         self._version = debits.format
         self._instrument = debits.instrument
         self._booked_as_one = profile.booking is not BookingMode.PER_DEBIT
@@ -78,6 +77,12 @@ class Pain008:
                 after,
             ]
         )
+
+
+def check_iban(profile: Profile, numbers: AccountNumbers, version: str) -> None:
+    """Raises InvalidInput unless the number of the plan's account is an IBAN."""
+    if not _IBAN.fullmatch(numbers.number):
+        raise InvalidInput(f"{profile.account.number_from} is no IBAN; {version} needs one, without spaces")
 
 
 _IBAN = re.compile("[A-Z]{2}[0-9]{2}[A-Z0-9]{1,30}")
