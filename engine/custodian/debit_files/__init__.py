@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from engine.custodian.debit_files.batch import SCHEMA, Batch
-from engine.custodian.debit_files.files import Rewritten, write
+from engine.custodian.debit_files.files import Files, Rewritten, write
 from engine.custodian.debit_files.manifest import Manifest
 
-__all__ = ["SCHEMA", "Batch", "Manifest", "Rewritten", "write"]
+__all__ = ["SCHEMA", "Batch", "Files", "Manifest", "Rewritten", "write"]

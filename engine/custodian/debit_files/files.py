@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, Self
 
 import numpy as np
 import pyarrow as pa
@@ -65,40 +65,60 @@ def write(
     and one record batch. Raises Rewritten where a finished file would change, and InvalidInput for a debit that may not
     leave, for two of one seat in a file, and for a debit that no file can hold.
     """
-    form = form_of(profile, numbers, batch)
-    drafted: list[Manifest] = []
-    try:
-        for opened in _cut(form, profile, batch, debits):
-            drafted.append(_draft(folder, profile, batch, form, opened, batch.first_file + len(drafted)))
-        for each in drafted:
-            _publish(folder, each)
-    finally:
-        for each in drafted:
-            _partial(folder / each.file).unlink(missing_ok=True)
-    return drafted
+    with Files(folder, profile, numbers, batch) as files:
+        for some in debits:
+            files.add(some)
+        return files.publish()
 
 
-def _cut(form: Form, profile: Profile, batch: Batch, debits: Iterable[pa.RecordBatch]) -> Iterator[_Opened]:
-    """The debits, checked, in files as full as the limits allow."""
-    around = len(form.head(batch.file_reference(0), _COUNT_MOST, BIGINT_MAX)) + len(form.foot)
-    items, size = profile.limits.max_items_per_file, profile.limits.max_bytes - around
-    opened = _Opened()
-    for some in debits:
-        seats = check(batch, profile, some)
-        rows, amounts = form.rows(some), some.column("amount_minor").to_numpy()
+class Files:
+    """`write`, for who has the debits one part after the other: `add` each, then `publish` them all.
+
+    Leaving the block drops what was not published.
+    """
+
+    def __init__(self, folder: Path, profile: Profile, numbers: AccountNumbers, batch: Batch) -> None:
+        self._folder, self._profile, self._batch = folder, profile, batch
+        self._form = form_of(profile, numbers, batch)
+        around = len(self._form.head(batch.file_reference(0), _COUNT_MOST, BIGINT_MAX)) + len(self._form.foot)
+        self._items, self._size = profile.limits.max_items_per_file, profile.limits.max_bytes - around
+        self._opened = _Opened()
+        self._drafted: list[Manifest] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for each in self._drafted:
+            _partial(self._folder / each.file).unlink(missing_ok=True)
+
+    def add(self, debits: pa.RecordBatch) -> None:
+        """The next debits, checked, into files as full as the limits allow."""
+        seats = check(self._batch, self._profile, debits)
+        rows, amounts = self._form.rows(debits), debits.column("amount_minor").to_numpy()
         start = 0
         while start < len(rows):
-            end = opened.takes(rows, start, items=items, size=size)
+            end = self._opened.takes(rows, start, items=self._items, size=self._size)
             if end > start:
-                opened.add(rows, amounts, seats, slice(start, end))
+                self._opened.add(rows, amounts, seats, slice(start, end))
                 start = end
-            elif opened.count:
-                yield opened
-                opened = _Opened()
+            elif self._opened.count:
+                self._draft()
             else:
-                raise InvalidInput(f"{profile.code}: limits.max_bytes holds not even one debit")
-    if opened.count:
-        yield opened
+                raise InvalidInput(f"{self._profile.code}: limits.max_bytes holds not even one debit")
+
+    def publish(self) -> list[Manifest]:
+        """Every file under its name, with its manifest; what each is known by."""
+        if self._opened.count:
+            self._draft()
+        for each in self._drafted:
+            _publish(self._folder, each)
+        return self._drafted
+
+    def _draft(self) -> None:
+        number = self._batch.first_file + len(self._drafted)
+        self._drafted.append(_draft(self._folder, self._profile, self._batch, self._form, self._opened, number))
+        self._opened = _Opened()
 
 
 @dataclass
