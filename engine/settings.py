@@ -76,6 +76,7 @@ class Settings(BaseSettings):
     log_format: Literal["auto", "console", "json"]
     log_level: Literal["debug", "info", "warning", "error"]
     member_tag_key: SecretStr = Field(min_length=16, max_length=64)
+    account_key: SecretStr = Field(min_length=16, max_length=64)
 
     @classmethod
     def settings_customise_sources(
