@@ -41,6 +41,12 @@ class Kind(StrEnum):
     WIND_DOWN = "wind-down"
     """The plan ends: refunds, and closed books."""
 
+    RESOLUTION = "resolution"
+    """Breaks come to their end."""
+
+    PERIOD_LOCK = "period lock"
+    """A period was proved: nothing is posted in it any more."""
+
 
 class DecisionState(StrEnum):
     """Where a decision stands."""
