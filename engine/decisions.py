@@ -47,6 +47,12 @@ class Kind(StrEnum):
     PERIOD_LOCK = "period lock"
     """A period was proved: nothing is posted in it any more."""
 
+    PAYOUT = "payout"
+    """The aid of a run is paid to its claimants."""
+
+    REFUND = "refund"
+    """Members are paid what they are owed back."""
+
 
 class DecisionState(StrEnum):
     """Where a decision stands."""
