@@ -102,7 +102,7 @@ def check(batch: Batch, profile: Profile, debits: pa.RecordBatch) -> NDArray[np.
     _refuse(word, debits, pa.array(wrong), f"amount_minor: is not from 1 to {AMOUNT_MOST} minor units")
     for name in ("account", "mandate_id"):
         if name in needed:
-            _refuse(word, debits, _unsafe(debits.column(name)), f"{name}: {_SAFE_WORDS}")
+            _refuse(word, debits, unsafe_texts(debits.column(name), _TEXT_MOST), f"{name}: {safe_words(_TEXT_MOST)}")
     if pattern:
         unlike = pc.invert(pc.match_substring_regex(debits.column("account"), f"^(?:{pattern})$"))
         _refuse(
@@ -119,16 +119,19 @@ _TABLE = {Kind.DEBIT: "debits", Kind.PAYOUT: "payouts", Kind.REFUND: "payouts"}
 _TEXT_MOST = 35
 """Characters that ISO 20022 has for a mandate, and for an account that is no IBAN one less."""
 
-_SAFE_WORDS = f"is not of 1 to {_TEXT_MOST} letters, digits and, but for the first, {_LATER.removeprefix(_FIRST)}"
+
+def safe_words(most: int) -> str:
+    """What is said of a text that `unsafe_texts` finds."""
+    return f"is not of 1 to {most} letters, digits and, but for the first, {_LATER.removeprefix(_FIRST)}"
 
 
-def _unsafe(texts: pa.StringArray) -> pa.BooleanArray:
-    """bool[n]: which texts, none null, could mean something to what reads the file."""
+def unsafe_texts(texts: pa.StringArray, most: int) -> pa.BooleanArray:
+    """bool[n]: which texts are longer than `most`, empty, null, or could mean something to what reads the file."""
     _, offsets, data = texts.buffers()
     bounds = np.frombuffer(offsets, np.int32)[texts.offset : texts.offset + len(texts) + 1]
     lengths = np.diff(bounds)
-    unsafe = (lengths < 1) | (lengths > _TEXT_MOST)
-    if data is not None:
+    unsafe = (lengths < 1) | (lengths > most)
+    if data is not None and data.size:
         letters = np.frombuffer(data, np.uint8)
         unsafe |= ~_IS_FIRST[letters.take(bounds[:-1], mode="clip")]
         wrong = np.flatnonzero(~_IS_LATER[letters[bounds[0] : bounds[-1]]]) + bounds[0]
