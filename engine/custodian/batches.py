@@ -40,8 +40,8 @@ class Members:
         first, end = self._span(number)
         return first < end
 
-    def book(self, number: int, attempt: int, amount_minor: int, count: int) -> np.uint8:
-        """The verdict on one line for the whole batch; the states of the members it books move on.
+    def book(self, number: int, attempt: int, amount_minor: int, count: int) -> tuple[np.uint8, NDArray[np.int64]]:
+        """The verdict on one line for the whole batch, and the seats int64[k] it is about; their states move on.
 
         Σ members = line, exactly; a `count` above 1 is what the line says of their number. A second line for a batch is
         a duplicate.
@@ -53,16 +53,16 @@ class Members:
         due = np.isin(state, _BOOKED_BY[self.booking])
         booked = seats[due]
         if not len(booked) and self.booking is not BookingMode.PER_DEBIT:
-            return broken(Code.DUPLICATE_AT_BANK) if len(seats) else broken(Code.UNKNOWN_REFERENCE)
+            return (broken(Code.DUPLICATE_AT_BANK) if len(seats) else broken(Code.UNKNOWN_REFERENCE)), booked
         counted = seats[due | np.isin(state, _COUNTED_BESIDE[self.booking])]
-        asked = of_batch.sign * exact_sum(of_batch.amount_minor[counted])
+        asked = of_batch.sign * exact_sum(of_batch.amount_minor[counted].astype(np.int64))
         difference = (amount_minor - asked) * of_batch.sign or (count - len(counted) if count > 1 else 0)
         # Where another line spoke of a member before, the gross line says it a second time.
         verdict = MATCHED if len(counted) == len(booked) else broken(Code.STATUS_CONFLICT)
         if difference:
             verdict = broken(Code.BATCH_SHORT if difference < 0 else Code.BATCH_OVER)
         of_batch.state[booked] = State.BOOKED if verdict == MATCHED else State.DISPUTED
-        return verdict
+        return verdict, booked
 
     def _seats(self, number: int) -> NDArray[np.int64]:
         first, end = self._span(number)

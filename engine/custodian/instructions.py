@@ -44,7 +44,8 @@ class State(IntEnum):
 class Instructions:
     """The instructions of one kind of one run, an element per seat (of payouts: per case).
 
-    `amount_minor` int64[n], above 0 where `state` uint8[n] is not NONE, whichever way the money goes. `attempt`
+    `amount_minor` int64[n] (or int32[n], where all amounts fit), above 0 where `state` uint8[n] is not NONE, whichever
+    way the money goes. `attempt`
     uint8[n], the last one made. `batch` int32[n], the number of the file it was in (net per file: of what is booked as
     one), or NO_BATCH; None when nothing is booked in batches. `sent_on` int32[m], the day number each attempt was sent
     on; None when nobody knows. Raises InvalidInput when lengths differ or amounts are not 0 to AMOUNT_MAX.
@@ -52,7 +53,7 @@ class Instructions:
 
     kind: Kind
     run: int
-    amount_minor: NDArray[np.int64]
+    amount_minor: NDArray[np.int64] | NDArray[np.int32]
     state: NDArray[np.uint8]
     attempt: NDArray[np.uint8]
     batch: NDArray[np.int32] | None = None

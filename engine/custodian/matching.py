@@ -11,7 +11,7 @@ another field · 5 suggestions (engine.custodian.suggestions; never applied) · 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
 import numpy as np
 import pyarrow as pa
@@ -33,6 +33,9 @@ from engine.errors import InvalidInput
 KNOWN_KINDS = frozenset({Kind.CHARGE, Kind.INTEREST})
 """What most accounts have without anybody asking for it."""
 
+BatchBooked = Callable[[Instructions, NDArray[np.int64], Lines, int], None]
+"""Told of the seats int64[k] that one row of lines booked as a batch."""
+
 _OUR_SHAPE = f"^[{''.join(chr(kind) for kind in Asked)}][0-9A-Z]{{15}}$"
 _RUN_BITS = 32
 
@@ -47,6 +50,10 @@ class Matcher:
         matcher = Matcher(…)
         for batch in batches: matcher.take(batch)
         matcher.finish()
+
+    Who does not know beforehand what the lines name takes them in two steps, and loads in between what they name:
+
+        lines = matcher.read(batch); …; matcher.hold(…); matcher.judge(lines); …; matcher.rest()
     """
 
     def __init__(
@@ -57,6 +64,7 @@ class Matcher:
         known_kinds: Collection[Kind] = KNOWN_KINDS,
         top_ups: Mapping[int, int] | None = None,
         informs_only: bool = False,
+        batch_booked: BatchBooked | None = None,
     ) -> None:
         self.instructions: dict[tuple[Asked, int], Instructions] = {}
         for each in instructions:
@@ -64,49 +72,70 @@ class Matcher:
                 raise InvalidInput(f"run {each.run} comes twice with {each.kind.name.lower()}s; give each once")
             self.instructions[each.kind, each.run] = each.playable()
         self.tally = Tally()
-        self._members = {
-            key: Members(each, booking) for key, each in self.instructions.items() if each.batch is not None
-        }
+        self._booking, self._batch_booked = booking, batch_booked
         self._known = np.isin(np.arange(len(KINDS)), [KINDS.index(kind) for kind in known_kinds])
-        self._top_ups = dict(top_ups or {})
+        self.top_ups = dict(top_ups or {})
         self._informs_only = informs_only
         self._held: list[Lines] = []
         self._returns_held: dict[tuple[Asked, int], NDArray[np.bool_]] = {}
 
+    def hold(self, instructions: Instructions) -> None:
+        """Play on these as they are, in place of any of their kind and run: their states move on, uncopied.
+
+        They may be filled in later, before a line that names what is new is judged.
+        """
+        self.instructions[instructions.kind, instructions.run] = instructions
+
     def take(self, batch: pa.RecordBatch) -> Verdicts:
         """What becomes of the next lines of the statement (a batch of SCHEMA); WAITING is left to `finish`."""
+        lines = self.read(batch)
+        self.judge(lines)
+        return lines.verdicts()
+
+    def finish(self) -> Verdicts:
+        """What becomes of the lines that waited, in their order. Raises NotConserved [I10]."""
+        return self.rest().verdicts()
+
+    def read(self, batch: pa.RecordBatch) -> Lines:
+        """The next lines of the statement: what they name, and what their type alone says of them."""
         lines = Lines.of(batch)
         self.tally.take(lines.amount_minor)
         self._by_type(lines)
         self._find_references(lines)
+        return lines
+
+    def judge(self, lines: Lines) -> None:
+        """Give the lines read their verdicts, but those that have one; WAITING is left to `rest`."""
         self._without_reference(lines)
         for key, rows in _by_instructions(lines):
             self._take_of(key, lines, rows)
         waiting = np.flatnonzero(lines.verdict == Outcome.WAITING)
         if len(waiting):
             self._held.append(lines.chosen(waiting))
-        return self._decided(lines)
+        self._decided(lines)
 
-    def finish(self) -> Verdicts:
-        """What becomes of the lines that waited, in their order. Raises NotConserved [I10]."""
+    def rest(self) -> Lines:
+        """The lines that waited, in their order, with their verdicts. Raises NotConserved [I10]."""
         lines = joined(self._held)
         self._held.clear()
         self._returns_held.clear()
-        batches = lines.target.kind == Asked.BATCH
-        for row in np.flatnonzero(batches).tolist():
-            self._book_batch(lines, row)
+        batches = np.flatnonzero(lines.target.kind == Asked.BATCH)
+        if len(batches):
+            held = self.instructions.items()
+            members = {key: Members(each, self._booking) for key, each in held if each.batch is not None}
+            for row in batches.tolist():
+                self._book_batch(members, lines, row)
         of_instructions = list(_by_instructions(lines))
         for phase, wanted in ((RETURN, ~lines.is_kind(Kind.REVERSAL)), (REVERSAL, lines.is_kind(Kind.REVERSAL))):
             for key, rows in of_instructions:
                 phase.claim(self.instructions[key], lines, rows[wanted[rows]])
-        decided = self._decided(lines)
+        self._decided(lines)
         self.tally.prove()
-        return decided
+        return lines
 
-    def _decided(self, lines: Lines) -> Verdicts:
+    def _decided(self, lines: Lines) -> None:
         lines.stage[lines.verdict == PENDING] = Stage.TRANSIT
         self.tally.decide(lines.amount_minor, lines.verdict)
-        return lines.verdicts()
 
     def _by_type(self, lines: Lines) -> None:
         """What its type alone decides, whatever reference stands beside it."""
@@ -143,7 +172,7 @@ class Matcher:
         """The rows int64[k] that name one run's instructions of one kind."""
         kind, run = key
         if kind is Asked.TOP_UP:
-            self._top_up(lines, rows, self._top_ups.get(run, 0))
+            self._top_up(lines, rows, self.top_ups.get(run, 0))
         elif kind is Asked.BATCH:
             lines.stage[rows[lines.stage[rows] == Stage.REFERENCE]] = Stage.BATCH
         elif key not in self.instructions:
@@ -191,13 +220,15 @@ class Matcher:
         held[seat[waits]] = True
         RETURN.claim(instructions, lines, returns[~waits])
 
-    def _book_batch(self, lines: Lines, row: int) -> None:
+    def _book_batch(self, of_runs: Mapping[tuple[Asked, int], Members], lines: Lines, row: int) -> None:
         number, attempt, run = (int(getattr(lines.target, name)[row]) for name in ("seat", "attempt", "run"))
         for kind in (Asked.DEBIT, Asked.REFUND, Asked.PAYOUT):
-            members = self._members.get((kind, run))
+            members = of_runs.get((kind, run))
             if members is not None and members.has(number):
                 amount, count = int(lines.amount_minor[row]), int(lines.count[row])
-                lines.verdict[row] = members.book(number, attempt, amount, count)
+                lines.verdict[row], booked = members.book(number, attempt, amount, count)
+                if lines.verdict[row] == MATCHED and self._batch_booked is not None:
+                    self._batch_booked(members.instructions, booked, lines, row)
                 return
         lines.verdict[row] = UNKNOWN
 

@@ -36,8 +36,17 @@ _SWIFT = re.compile(rb"^:20:|^\{1:F|^:940:", re.MULTILINE)
 _TOTALS = re.compile(rb"(?:\xef\xbb\xbf)?\d{1,15}[|,;^\t][\d.]+[|,;^\t\d.]*\s*?(?:\n|$)")
 
 
+Recognised = tuple[str, Iterator[Part]]
+"""What a file is, in a profile's words ("camt.053", "csv"), and what it holds."""
+
+
 def read(path: Path, described: Sequence[Described] = ()) -> Iterator[Part]:
-    """The statements in a file: for each its lines as batches of SCHEMA, then its Footing.
+    """The statements in a file: for each its lines as batches of SCHEMA, then its Footing (see `recognised`)."""
+    return recognised(path, described)[1]
+
+
+def recognised(path: Path, described: Sequence[Described] = ()) -> Recognised:
+    """What a file is, and its statements: for each its lines as batches of SCHEMA, then its Footing.
 
     What is in it the file itself tells; `described` says how text files are laid out, best first. Nothing is known to
     be whole before its footing has come and `gates.problems` finds nothing. Raises InvalidInput, with the place, for
@@ -54,11 +63,11 @@ def read(path: Path, described: Sequence[Described] = ()) -> Iterator[Part]:
     if bare.startswith(b"<") or start[:2] in {b"\xff\xfe", b"\xfe\xff"} or b"\0" in start[:4]:
         return _xml(whole, start, path.name)
     if _SWIFT.search(start[:4096]):
-        return mt940.read(whole, path.name)
+        return "mt940", mt940.read(whole, path.name)
     return _text(whole, start, path.name, described)
 
 
-def _xml(whole: Iterable[bytes], start: bytes, name: str) -> Iterator[Part]:
+def _xml(whole: Iterable[bytes], start: bytes, name: str) -> Recognised:
     found = next((each for each in _BODY.finditer(start) if each[1] in _FAMILIES), None)
     if found is None:
         raise InvalidInput(f"{name}: line 1: is XML, but no message of camt.052, 053, 054, pain.002 or pacs.004")
@@ -69,22 +78,22 @@ def _xml(whole: Iterable[bytes], start: bytes, name: str) -> Iterator[Part]:
     versions = [version[1].decode() for version in _NAMESPACE.finditer(start)]
     # Some banks declare the namespace of another message; the content decides.
     message = next((version for version in versions if version.startswith(family)), family)
-    return reader(whole, name, message)
+    return family, reader(whole, name, message)
 
 
-def _text(whole: Iterable[bytes], start: bytes, name: str, described: Sequence[Described]) -> Iterator[Part]:
+def _text(whole: Iterable[bytes], start: bytes, name: str, described: Sequence[Described]) -> Recognised:
     if not start.strip():
         raise InvalidInput(f"{name}: line 1: is empty")
     bills = [(layouts.csv, currency) for layouts, currency in described if layouts.csv]
     bills += [(layout, "CNY") for layout in PERSONAL]
     if csv_bills.layout_of(start, bills):
-        return csv_bills.read(whole, name, bills)
+        return "csv", csv_bills.read(whole, name, bills)
     for layouts, currency in described:
         if layouts.daikou and _TOTALS.match(start):
-            return daikou.read(whole, name, layouts.daikou, currency)
+            return "daikou", daikou.read(whole, name, layouts.daikou, currency)
     for layouts, currency in described:
         if layouts.fixed_width and fixed_width.fits(start, layouts.fixed_width):
-            return fixed_width.read(whole, name, layouts.fixed_width, currency)
+            return "fixed_width", fixed_width.read(whole, name, layouts.fixed_width, currency)
     raise InvalidInput(
         f"{name}: line 1: is neither XML nor MT940, and no known layout describes it; "
         "say with --profile which custodian sent it"
