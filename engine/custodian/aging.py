@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from datetime import date
+from datetime import date, timedelta
 from typing import NamedTuple
 
 import numpy as np
@@ -12,6 +12,7 @@ from engine.errors import InvalidInput
 
 _SATURDAY = 5
 _DAY = "datetime64[D]"
+_ONE_DAY = timedelta(days=1)
 
 
 class Age(NamedTuple):
@@ -38,6 +39,14 @@ def business_days(since: date, until: date, *, holidays: Collection[date] = (), 
     first, last = (np.datetime64(day, "D") + 1 for day in (since, until))
     weekdays = int(np.busday_count(first, last, holidays=np.array(sorted(holidays), _DAY)))
     return weekdays + sum(since < day <= until and day.weekday() >= _SATURDAY for day in set(worked))
+
+
+def since_of(days: int, until: date, *, holidays: Collection[date] = (), worked: Collection[date] = ()) -> date:
+    """The earliest day from which there are at most `days` business days to `until`: what is older began before it."""
+    since = until
+    while business_days(since - _ONE_DAY, until, holidays=holidays, worked=worked) <= days:
+        since -= _ONE_DAY
+    return since
 
 
 def is_business_day(day: date, *, holidays: Collection[date] = (), worked: Collection[date] = ()) -> bool:

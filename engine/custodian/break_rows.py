@@ -1,17 +1,26 @@
-"""Breaks as rows: opened in bulk, by whoever found them."""
+"""Breaks as rows: opened in bulk by whoever found them, listed as the queue that people work off.
+
+How old a break is and how bad follow from the day and the custodian's calendar; neither is stored.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
+from typing import Any, NamedTuple
 
+from sqlalchemy import ColumnElement, Row, and_, false, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from engine.custodian.breaks import Code
+from engine.custodian.aging import AGES, Age, age_of, business_days, since_of
+from engine.custodian.breaks import AMOUNTS_MINOR, Code, Severity, State, severity
 from engine.custodian.reference import Kind
-from engine.store.arrays import Row, copy_in
-from engine.store.tables import breaks
+from engine.custodian.registered import Custodian
+from engine.errors import InvalidInput
+from engine.store.arrays import Row as Values
+from engine.store.arrays import copy_in
+from engine.store.tables import break_events, breaks, plans
 
 
 @dataclass(frozen=True)
@@ -48,7 +57,7 @@ async def open_breaks(connection: AsyncConnection, custodian_id: int, openings: 
 
     Raises IntegrityError where a line has a break of this code already: who may come twice looks first.
     """
-    rows: list[Row] = [
+    rows: list[Values] = [
         (
             *(custodian_id, each.plan_id, each.code.value, each.statement_id, each.ordinal, each.run_id),
             *(None if each.kind is None else chr(each.kind), each.attempt, each.seat),
@@ -59,3 +68,184 @@ async def open_breaks(connection: AsyncConnection, custodian_id: int, openings: 
     if rows:
         await copy_in(connection, breaks, list(_COLUMNS), rows)
     return len(rows)
+
+
+UNRESOLVED = (State.OPEN, State.ASSIGNED, State.PROPOSED, State.APPROVED)
+"""The states in which a break still wants somebody."""
+
+
+@dataclass(frozen=True)
+class Break:
+    """One break as it stands on a day. `days`: how old, in business days of its custodian; the rest as in `breaks`."""
+
+    break_id: int
+    custodian: str
+    plan: str
+    code: Code
+    statement_id: int | None
+    ordinal: int | None
+    run_id: int | None
+    kind: str | None
+    attempt: int | None
+    seat: int | None
+    amount_minor: int
+    suspense_minor: int
+    opened_on: date
+    state: State
+    assigned_to: str | None
+    decision_id: int | None
+    closed_on: date | None
+    days: int
+    severity: Severity
+
+    @property
+    def age(self) -> Age:
+        """The band of its age."""
+        return age_of(self.days)
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which breaks: those to which all that is given applies.
+
+    Without `states`, `ids` or `decision_id` only what still wants somebody. `least`: this bad or worse.
+    """
+
+    ids: tuple[int, ...] = ()
+    custodian: str | None = None
+    plan_id: int | None = None
+    run_id: int | None = None
+    code: Code | None = None
+    states: tuple[State, ...] = ()
+    assigned_to: str | None = None
+    least: Severity | None = None
+    age: Age | None = None
+
+    def where(self, custodians: Sequence[Custodian], on: date) -> ColumnElement[bool]:
+        """The condition on `breaks`. `custodians`: all of them; ages are by the calendar of each, on a day."""
+        given = {
+            breaks.c.plan_id: self.plan_id,
+            breaks.c.run_id: self.run_id,
+            breaks.c.code: self.code,
+            breaks.c.assigned_to: self.assigned_to,
+        }
+        conditions = [column == value for column, value in given.items() if value is not None]
+        if self.ids:
+            conditions.append(breaks.c.break_id.in_(self.ids))
+        states = self.states or (() if self.ids else UNRESOLVED)
+        if states:
+            conditions.append(breaks.c.state.in_(states))
+        chosen = [each for each in custodians if self.custodian in (None, each.code)]
+        of_one = [and_(breaks.c.custodian_id == each.custodian_id, *self._aged(each, on)) for each in chosen]
+        return and_(*conditions, or_(false(), *of_one))
+
+    def _aged(self, custodian: Custodian, on: date) -> list[ColumnElement[bool]]:
+        conditions = []
+        if self.age is not None:
+            conditions.append(breaks.c.opened_on <= _latest(self.age, custodian, on))
+            if self.age.last is not None:
+                conditions.append(breaks.c.opened_on >= since_of(self.age.last, on, **_calendar(custodian)))
+        if self.least:
+            old = next(age for age in AGES if severity(0, age) >= self.least)
+            large = func.abs(breaks.c.amount_minor) >= AMOUNTS_MINOR[self.least - 1]
+            conditions.append(or_(large, breaks.c.opened_on <= _latest(old, custodian, on)))
+        return conditions
+
+
+def _latest(age: Age, custodian: Custodian, on: date) -> date:
+    """The last day on which a break was opened that is this old or older."""
+    if age.first == 0:
+        return date.max
+    return since_of(age.first - 1, on, **_calendar(custodian)) - timedelta(days=1)
+
+
+def _calendar(custodian: Custodian) -> dict[str, tuple[date, ...]]:
+    days = custodian.profile.business_days
+    return {} if days is None else {"holidays": days.holidays, "worked": days.worked}
+
+
+async def list_breaks(
+    connection: AsyncConnection,
+    selection: Selection,
+    custodians: Sequence[Custodian],
+    *,
+    on: date,
+    after: int = 0,
+    limit: int = 50,
+) -> list[Break]:
+    """A page of breaks by their numbers, of those after the number `after`."""
+    by_id = {each.custodian_id: each for each in custodians}
+    found = await connection.execute(
+        select(breaks, plans.c.code.label("plan"))
+        .join(plans, plans.c.plan_id == breaks.c.plan_id)
+        .where(selection.where(custodians, on), breaks.c.break_id > after)
+        .order_by(breaks.c.break_id)
+        .limit(limit)
+    )
+    return [_break(row, by_id[row.custodian_id], on) for row in found]
+
+
+async def break_of(connection: AsyncConnection, break_id: int, custodians: Sequence[Custodian], *, on: date) -> Break:
+    """The break of this number. Raises InvalidInput when there is none."""
+    found = await list_breaks(connection, Selection(ids=(break_id,)), custodians, on=on)
+    if not found:
+        raise InvalidInput(f"there is no break {break_id}; `fentan reconcile breaks` shows those there are")
+    return found[0]
+
+
+def _break(row: Row[Any], custodian: Custodian, on: date) -> Break:
+    values = {name: value for name, value in row._asdict().items() if name in Break.__annotations__}
+    # What is closed aged until then; what a statement dated ahead opened is new.
+    until = max(row.opened_on, row.closed_on or on)
+    days = business_days(row.opened_on, until, **_calendar(custodian))
+    return Break(
+        **values | {"code": Code(row.code), "state": State(row.state)},
+        custodian=custodian.code,
+        days=days,
+        severity=severity(row.amount_minor, age_of(days)),
+    )
+
+
+class Counted(NamedTuple):
+    """How many breaks there are of a code in a state, and what they come to in minor units."""
+
+    code: Code
+    state: State
+    number: int
+    amount_minor: int
+    suspense_minor: int
+
+
+async def count_breaks(
+    connection: AsyncConnection, selection: Selection, custodians: Sequence[Custodian], *, on: date
+) -> list[Counted]:
+    """The breaks by code and state, in the order of the codes."""
+    sums = (func.count(), func.sum(breaks.c.amount_minor), func.sum(breaks.c.suspense_minor))
+    found = await connection.execute(
+        select(breaks.c.code, breaks.c.state, *sums)
+        .where(selection.where(custodians, on))
+        .group_by(breaks.c.code, breaks.c.state)
+    )
+    counted = [Counted(Code(code), State(state), *map(int, numbers)) for code, state, *numbers in found]
+    return sorted(counted, key=lambda each: (list(Code).index(each.code), list(State).index(each.state)))
+
+
+class Step(NamedTuple):
+    """One step of a break's life: what was done, by whom, why, by which decision, and when."""
+
+    event: str
+    actor: str
+    reason: str
+    comment: str
+    decision_id: int | None
+    happened_on: date
+
+
+async def history_of(connection: AsyncConnection, break_id: int) -> list[Step]:
+    """Everything that was done about a break, in order."""
+    found = await connection.execute(
+        select(*(break_events.c[name] for name in Step._fields))
+        .where(break_events.c.break_id == break_id)
+        .order_by(break_events.c.event_id)
+    )
+    return [Step(*row) for row in found]
