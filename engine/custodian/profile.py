@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from engine.custodian.layouts import Encoding, Layouts, Separator
+from engine.custodian.routes import FolderRoute, Route, Secret
 from engine.errors import InvalidInput
 from engine.plans.fields import Code, Days, Name, Part, Zone
 from engine.plans.rules import BusinessDays
@@ -96,9 +97,6 @@ def _pattern(text: str) -> str:
         raise ValueError(f"is no regular expression of the kind known here (RE2): {error}") from None
     return text
 
-
-Secret = Annotated[str, Field(pattern="^CUSTODIAN_[A-Z0-9_]+$", max_length=64)]
-"""The name of an environment variable that holds the value: numbers of accounts stand in no file."""
 
 Word = Annotated[Name, AfterValidator(_plain)]
 Pattern = Annotated[str, AfterValidator(_pattern)]
@@ -204,7 +202,8 @@ class Profile(Part):
     `books_from`: the one kind of statement that books; all others in `statements` only inform. `in_transit_days`:
     business days a debit may be under way before its absence is a break. `layouts`: of the statements that are text.
     `reasons`: what its codes mean; a code not there is UNKNOWN_REASON. `payouts`: how it takes files of aid and
-    refunds; absent, as it takes debits.
+    refunds; absent, as it takes debits. `payer_known_by`: its own name of an account, or the plan's reference of the
+    member. `transport`: how files reach it, and how it answers.
     """
 
     code: Code
@@ -220,6 +219,8 @@ class Profile(Part):
     books_from: StatementFormat
     booking: BookingMode
     in_transit_days: Days
+    payer_known_by: Literal["account", "member_ref"] = "account"
+    transport: Route = FolderRoute()
     layouts: Layouts = Layouts()
     reasons: dict[Annotated[str, Field(min_length=1, max_length=64)], Reason] = Field(default_factory=dict)
 
