@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from engine.cli.options import As
 from engine.cli.plan import enter_plan
 from engine.cli.quote import load_plan, preset_codes
 from engine.cli.shell import in_database
@@ -22,6 +23,7 @@ from engine.errors import InvalidInput
 from engine.members.deposits import open_deposits
 from engine.plans import PlanRules
 from engine.roster import imports, synth
+from engine.roster.accounts import Changed, change_accounts
 from engine.roster.change_files import change_roster
 from engine.roster.files import UNREADABLE
 from engine.roster.plan import Plan, plan_of, plan_or_only
@@ -42,7 +44,8 @@ PlanOrOnly = Annotated[
 def import_file(file: File, plan: PlanCode) -> None:
     """Enrol the members of a file: member_ref, born_on, joined_on, and if you like ended_on, tier.
 
-    Of plans with family payers also payer_ref (who pays), of prepaid plans deposit (what a member begins with).
+    Of plans with family payers also payer_ref (who pays), of prepaid plans deposit (what a member begins with). For
+    debits account, and where the custodian asks for mandates mandate_id and mandate_signed_on; they are kept sealed.
     """
 
     async def imported(engine: AsyncEngine, settings: Settings) -> imports.Imported:
@@ -81,6 +84,25 @@ def change_file(file: File, plan: PlanOrOnly = None) -> None:
     code, result = in_database(changed)
     what = "already recorded, nothing changed" if result.repeated else f"recorded; the next run of {code} has them"
     typer.echo(f"{file.name}: {result.rows:,} changes {what}")
+
+
+@app.command("accounts")
+def change_accounts_of(file: File, actor: As, plan: PlanOrOnly = None) -> None:
+    """Change the accounts of members: member_ref, account, and for mandates mandate_id, mandate_signed_on.
+
+    A line says all there is of its member: a mandate that it leaves out is known no more. What was asked for stays as
+    it was; the next debits go to the new account.
+    """
+
+    async def changed(engine: AsyncEngine, settings: Settings) -> tuple[str, Changed]:
+        async with engine.begin() as connection:
+            found = await plan_or_only(connection, plan)
+            key = settings.account_key
+            return found.code, await change_accounts(connection, found, file, account_key=key, actor=actor)
+
+    code, result = in_database(changed)
+    what = f"taken; the next debits of {code} go there" if result.shards else "known already, nothing changed"
+    typer.echo(f"{file.name}: accounts of {result.members:,} members {what}")
 
 
 @app.command("synth")
@@ -127,7 +149,13 @@ async def _imported(
     key = settings.member_tag_key.get_secret_value().encode()
     with _progress(console, f"members of {plan.code}", _rows(path)) as advance:
         return await imports.import_roster(
-            connection, plan, path, tag_key=key, progress=advance, take_deposits=open_deposits
+            connection,
+            plan,
+            path,
+            tag_key=key,
+            progress=advance,
+            take_deposits=open_deposits,
+            account_key=settings.account_key,
         )
 
 

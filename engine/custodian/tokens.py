@@ -203,6 +203,25 @@ async def write_tokens(connection: AsyncConnection, shard_id: int, tokens: Token
     return version
 
 
+async def replace_tokens(
+    connection: AsyncConnection, shard_id: int, positions: NDArray[np.int64], tokens: Tokens, key: SecretStr
+) -> bool:
+    """Let the seats at `positions` (each once) be known by `tokens` from now on; whether anything is another now.
+
+    A new version of the shard, unless all is as it was. The caller holds the plan's lock (`lock_roster`). Raises as
+    `read_tokens` does.
+    """
+    known = await read_tokens(connection, shard_id, key)
+    if known is None:
+        seats = await connection.scalar(select(shards.c.seats).where(shards.c.shard_id == shard_id))
+        known = Tokens.unknown(seats or 0)
+    replaced = known.replaced(positions, tokens)
+    if replaced.packed() == known.packed():
+        return False
+    await write_tokens(connection, shard_id, replaced, key)
+    return True
+
+
 async def read_tokens(connection: AsyncConnection, shard_id: int, key: SecretStr) -> Tokens | None:
     """The newest tokens of a shard, a row for each of its seats; None when none were ever brought in.
 

@@ -31,6 +31,7 @@ UNREADABLE = (pa.ArrowException, OSError, UnicodeDecodeError)
 
 _BLOCK_BYTES = 4 << 20
 _SHOWN_CHARACTERS = 40
+_TORN = "the line"
 
 TEXT, DAY, CODE = pa.string(), pa.date32(), pa.int16()
 """The types of a column: text, a date, a small whole number."""
@@ -42,20 +43,28 @@ _WANTED = {TEXT: "text in UTF-8", DAY: "a date; write it like 1985-04-23", CODE:
 
 
 class Column(NamedTuple):
-    """What a column holds. `required`: the file must have it; `filled`: and a value on every line."""
+    """What a column holds. `required`: the file must have it; `filled`: and a value on every line.
+
+    `shown`: whether a wrong value may be repeated to who brought it; accounts may not.
+    """
 
     type: pa.DataType
     required: bool = True
     filled: bool = True
+    shown: bool = True
 
 
 @dataclass
 class Problems:
-    """What is wrong with a file, up to PROBLEMS_MAX of it, in the order it was found."""
+    """What is wrong with a file, up to PROBLEMS_MAX of it, in the order it was found.
+
+    `hidden`: the columns whose values are not told.
+    """
 
     path: Path
     unit: str
     found: list[str] = field(default_factory=list)
+    hidden: frozenset[str] = frozenset()
 
     @property
     def full(self) -> bool:
@@ -66,8 +75,9 @@ class Problems:
         """One wrong value. `wrong` says what it must be."""
         text = value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
         shown = "empty" if value is None else repr(text[:_SHOWN_CHARACTERS])
+        told = wrong if name in self.hidden else f"{shown}: {wrong}"
         if not self.full:
-            self.found.append(f"{self.path.name}, {self.unit} {line}, {name}: {shown}: {wrong}")
+            self.found.append(f"{self.path.name}, {self.unit} {line}, {name}: {told}")
 
     def add_where(self, batch: pa.RecordBatch, name: str, wrong: NDArray[np.bool_], why: str) -> None:
         """A problem for each row of `batch` where the bool[n] `wrong` is set."""
@@ -89,7 +99,10 @@ class PeopleFile:
         self.parquet = path.suffix.lower() in (".parquet", ".pq")
         if not self.parquet and path.suffix.lower() != ".csv":
             raise InvalidInput(f"{path.name}: name the file .parquet or .csv, so that its format is known")
-        self.problems = Problems(path, "row" if self.parquet else "line")
+        hidden = {name for name, column in columns.items() if not column.shown}
+        # A torn line may hold what its columns would hide.
+        hidden |= {_TORN} if hidden else set()
+        self.problems = Problems(path, "row" if self.parquet else "line", hidden=frozenset(hidden))
 
     def __enter__(self) -> Self:
         try:
@@ -139,7 +152,7 @@ class PeopleFile:
         def note(row: pyarrow.csv.InvalidRow) -> str:
             torn.append(row.number)
             wrong = f"has {row.actual_columns} values; the header names {row.expected_columns}"
-            self.problems.add(row.number, "the line", row.text, wrong)
+            self.problems.add(row.number, _TORN, row.text, wrong)
             return "skip"
 
         reader = pyarrow.csv.open_csv(

@@ -13,11 +13,14 @@ from typing import NamedTuple, Protocol
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
+from pydantic import SecretStr
 from sqlalchemy import insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from engine.custodian.tokens import Tokens, replace_tokens, write_tokens
 from engine.errors import InvalidInput
 from engine.plans import NEVER, PlanRules, date_of
+from engine.roster.accounts import ACCOUNT_COLUMNS, check_accounts, tokens_of
 from engine.roster.changes import current_columns
 from engine.roster.checks import check_refs, check_spells, read_deposits, tiers_of
 from engine.roster.columns import Columns, Version, write_columns
@@ -35,12 +38,13 @@ COLUMNS = {
     "tier": Column(CODE, required=False, filled=False),
     "payer_ref": Column(TEXT, required=False, filled=False),
     "deposit": Column(TEXT, required=False, filled=False),
-}
+} | ACCOUNT_COLUMNS
 """What a roster file holds; `ended_on` is the first day no longer covered, `tier` counts the plan's tiers from 0.
 
 Where the plan gives tiers by the age at joining, `tier` may be left out, or must agree. `payer_ref` is for plans with
 family payers: who pays, another member of the file or of the plan; empty, the member. `deposit` is for prepaid plans:
-what the member begins with, in major units; empty, nothing was paid in yet.
+what the member begins with, in major units; empty, nothing was paid in yet. By `account` the custodian knows the member
+as a payer, for whom it may ask a mandate; empty, nothing can be debited to them until `change_accounts` names one.
 """
 
 
@@ -72,12 +76,16 @@ class Imported(NamedTuple):
 
 @dataclass(frozen=True)
 class _Shardful:
-    """`payer_refs`: string[n], `deposits`: int64[n] minor units; None where the file may not have any."""
+    """`payer_refs`: string[n], `deposits`: int64[n] minor units; None where the file may not have any.
+
+    `tokens`: of the `n`; None where it names no account.
+    """
 
     people: Newcomers
     columns: Columns
     payer_refs: pa.StringArray | None
     deposits: NDArray[np.int64] | None
+    tokens: Tokens | None
 
 
 async def import_roster(
@@ -88,13 +96,14 @@ async def import_roster(
     tag_key: bytes,
     progress: Progress = lambda _count: None,
     take_deposits: TakeDeposits | None = None,
+    account_key: SecretStr | None = None,
 ) -> Imported:
     """Enrol every member of a Parquet or CSV file, in its order, after those the plan has.
 
     One transaction, the caller's: raises InvalidInput, with up to 20 wrong values by line and field, and then
-    nothing may be committed, for a plan that ended, and where there are deposits that nobody takes. The same bytes
-    again change nothing. Memory is bounded by a shard or two, and by the payers who sit in another shard than those
-    they pay for.
+    nothing may be committed, for a plan that ended, and where there are deposits that nobody takes, or accounts and no
+    `account_key` to seal them under. The same bytes again change nothing. Memory is bounded by a shard or two, and by
+    the payers who sit in another shard than those they pay for.
     """
     await lock_living(connection, plan.plan_id)
     rules = await rules_of(connection, plan.plan_id, plan.version)
@@ -109,6 +118,7 @@ async def import_roster(
             async for shardful in shardfuls:
                 await _bring_in(connection, shardful, payers, file.problems)
                 await _deposit(connection, plan, shardful, take_deposits, key)
+                await _seal(connection, shardful, account_key)
                 rows += len(shardful.people)
                 progress(len(shardful.people))
         file.problems.refuse()
@@ -158,7 +168,7 @@ def _shardfuls(file: PeopleFile, rules: PlanRules, plan_id: int, place: Place, k
         )
         payer_refs = batch["payer_ref"] if rules.family_payers else None
         deposits = None if rules.prepaid is None else batch["deposit"].to_numpy()
-        yield _Shardful(people, columns, payer_refs, deposits)
+        yield _Shardful(people, columns, payer_refs, deposits, tokens_of(batch))
         place = place.after(batch.num_rows)
 
 
@@ -167,6 +177,7 @@ def _sound(file: PeopleFile, rules: PlanRules) -> Iterator[pa.RecordBatch]:
     for batch in file.batches():
         check_refs(batch, file.problems)
         check_spells(batch, rules, file.problems)
+        check_accounts(batch, file.problems)
         sound = batch if rules.prepaid is None else read_deposits(batch, rules, file.problems)
         if file.problems.full:
             return
@@ -229,3 +240,16 @@ async def _deposit(
     amounts = np.concatenate([np.zeros(people.place.seats, np.int64), deposits])
     on = date_of(int(shardful.columns.shares_from.max()))
     await take(connection, plan, people.shard_id, amounts, on=on, key=key)
+
+
+async def _seal(connection: AsyncConnection, shardful: _Shardful, key: SecretStr | None) -> None:
+    people, tokens = shardful.people, shardful.tokens
+    if tokens is None:
+        return
+    if key is None:
+        raise InvalidInput("the roster has accounts, and no key to seal them under; nothing was changed")
+    if people.place.seats == 0:
+        await write_tokens(connection, people.shard_id, tokens, key)
+    else:
+        positions = np.arange(people.place.seats, people.place.seats + len(people))
+        await replace_tokens(connection, people.shard_id, positions, tokens, key)

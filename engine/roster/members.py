@@ -211,6 +211,20 @@ async def ref_of(connection: AsyncConnection, plan_id: int, seat: int) -> str:
     return found
 
 
+async def all_seats(
+    connection: AsyncConnection, plan_id: int, refs: pa.StringArray
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """int64[m] rows of `refs`, and int64[m]: a seat of each, every spell of theirs; each reference once, none null."""
+    found = await connection.execute(
+        select(func.array_agg(members.c.member_ref), func.array_agg(members.c.seat))
+        .where(members.c.plan_id == plan_id)
+        .where(members.c.member_ref == any_(literal(refs.to_pylist(), ARRAY(Text))))
+    )
+    known, seats = found.one()
+    rows: NDArray[np.int64] = pc.index_in(pa.array(known or [], pa.string()), value_set=refs).to_numpy()
+    return rows.astype(np.int64), np.array(seats or [], np.int64)
+
+
 async def last_seats(connection: AsyncConnection, plan_id: int, refs: pa.StringArray) -> NDArray[np.int64]:
     """int64[n]: the seat of the last spell of each of the members, -1 for who is none; no reference may be null."""
     if not len(refs):

@@ -29,6 +29,9 @@ _FIELDS = {
     "tier": pa.int16(),
     "payer_ref": pa.string(),
     "deposit": pa.string(),
+    "account": pa.string(),
+    "mandate_id": pa.string(),
+    "mandate_signed_on": pa.date32(),
 }
 """The columns of a roster file (`engine.roster.imports.COLUMNS`)."""
 
@@ -40,6 +43,11 @@ _ENTRIES_MAX = 10
 _MORE_THAN_THE_ENTRY = 0.4
 """How many paid in more than a member begins with, up to _ENTRIES_MAX times as much."""
 _STEEPNESS = 10.0
+_CARD = 62220 * 10**11
+"""What the number of eleven digits makes one of sixteen."""
+_BANK = 12345678 * 10**10
+_COUNTRY_DIGITS = 131400
+"""DE as an IBAN's check has it, and two digits not yet known."""
 _DAYS_PER_YEAR = 365.2425
 _JULIAN_DAYS_PER_YEAR = 365.25
 """So many days a year, rounded up, are never short of a birthday."""
@@ -48,8 +56,9 @@ _PYRAMID = ((5, 6.0), (18, 4.0), (25, 9.0), (40, 16.0), (50, 11.0), (60, 8.0), (
 
 
 def schema_of(rules: PlanRules) -> pa.Schema:
-    """The columns of a made-up roster file: those that the plan's may have."""
-    return pa.schema([(name, _FIELDS[name]) for name in columns_of(rules)])
+    """The columns of a made-up roster file: those that the plan's may have; mandates where it debits IBANs."""
+    foreign = set() if rules.currency == "EUR" else {"mandate_id", "mandate_signed_on"}
+    return pa.schema([(name, _FIELDS[name]) for name in columns_of(rules) if name not in foreign])
 
 
 def synth(
@@ -118,6 +127,12 @@ def _batches(members: int, seed: int, rules: PlanRules, first: int, last: int) -
             columns["payer_ref"] = refs.take(_payers(belongings, leaves))
         if rules.prepaid is not None:
             columns["deposit"] = _deposits(belongings, len(rank), rules.prepaid.entry)
+        if rules.currency == "EUR":
+            columns["account"] = _ibans(numbers)
+            columns["mandate_id"] = pc.binary_join_element_wise("MD", refs, "")
+            columns["mandate_signed_on"] = columns["joined_on"]
+        else:
+            columns["account"] = pa.array(_CARD + numbers).cast(pa.string())
         yield pa.RecordBatch.from_pydict(columns, schema=schema)
 
 
@@ -133,6 +148,14 @@ def _deposits(random: np.random.Generator, count: int, entry: int) -> pa.Array:
     """string[n]: what each paid in, in major units; most what a member begins with."""
     times = np.where(random.random(count) < _MORE_THAN_THE_ENTRY, random.integers(2, _ENTRIES_MAX + 1, size=count), 1)
     return pa.array([to_major(number * entry) for number in range(_ENTRIES_MAX + 1)]).take(pa.array(times))
+
+
+def _ibans(numbers: NDArray[np.int64]) -> pa.Array:
+    """string[n]: German IBANs of a bank that is none, with their check digits (ISO 7064 mod 97-10)."""
+    accounts = _BANK + numbers % 10**10
+    checks = 98 - (accounts % 97 * 10**6 + _COUNTRY_DIGITS) % 97
+    digits = pa.array([f"DE{check:02}" for check in range(99)]).take(pa.array(checks))
+    return pc.binary_join_element_wise(digits, pa.array(accounts).cast(pa.string()), "")
 
 
 def _joined(rank: NDArray[np.int64], members: int, first: int, last: int) -> NDArray[np.int64]:

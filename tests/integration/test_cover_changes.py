@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from engine.errors import InvalidInput
@@ -248,4 +249,6 @@ async def test_deposits_that_nobody_takes_are_not_lost_in_silence(engine: AsyncE
     write_synthetic(path, 10, 1, world.rules, joined_from=date(2019, 1, 1), joined_until=date(2019, 6, 1))
     with pytest.raises(InvalidInput, match="nobody who would take them"):
         async with engine.begin() as connection:
-            await import_roster(connection, world.plan, path, tag_key=KEY)
+            await import_roster(
+                connection, world.plan, path, tag_key=KEY, account_key=SecretStr("another key of the tests")
+            )

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
+from pydantic import SecretStr
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from engine.cli.plan import enter_plan
@@ -35,6 +36,7 @@ from tests.integration.worlds import JOINED, JULY, PLANNER, World, alike, build,
 pytestmark = pytest.mark.integration
 
 KEY = b"a key of sixteen"
+ACCOUNT_KEY = SecretStr("another key of the tests")
 MEMBERS = 3_000
 JD_DEBIT = date(2019, 7, 10)
 
@@ -56,7 +58,7 @@ async def played(engine: AsyncEngine, code: str, folder: Path) -> Play:
     async with engine.begin() as connection:
         plan = await enter_plan(connection, rules, actor="anna")
     async with engine.begin() as connection:
-        await import_roster(connection, plan, roster, tag_key=KEY, take_deposits=open_deposits)
+        await import_roster(connection, plan, roster, tag_key=KEY, take_deposits=open_deposits, account_key=ACCOUNT_KEY)
     async with engine.begin() as connection:
         refs = claimants(roster, story, rules)
         assert await bring_claims(connection, plan, rules, story, refs) == len(story.asked)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pyarrow.parquet
 import pytest
+from pydantic import SecretStr
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from engine.cli.plan import enter_plan
@@ -37,7 +38,9 @@ async def test_I5_the_replay_shares_waives_and_carries_to_the_fen(engine: AsyncE
     write_synthetic(roster, MEMBERS, 1, rules, joined_from=story.joined_from, joined_until=NOTICE)
     async with engine.begin() as connection:
         plan = await enter_plan(connection, rules, actor="anna")
-        await import_roster(connection, plan, roster, tag_key=b"a key of sixteen")
+        await import_roster(
+            connection, plan, roster, tag_key=b"a key of sixteen", account_key=SecretStr("another key of the tests")
+        )
         await bring_claims(connection, plan, rules, story, claimants(roster, story, rules))
     world = World(engine, plan, rules)
     run = await world.sealed(story.debit_on)

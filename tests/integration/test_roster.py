@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from pydantic import SecretStr
 from sqlalchemy import func, select, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
@@ -40,6 +41,7 @@ from tests.integration.worlds import alike, build, rules_of_preset
 pytestmark = pytest.mark.integration
 
 KEY = b"a key of the tests"
+ACCOUNT_KEY = SecretStr("another key of the tests")
 JAN, FEB, MAR = (day_number(date(2019, month, 1)) for month in (1, 2, 3))
 HEADER = "member_ref,born_on,joined_on,ended_on\n"
 CHANGES = "kind,member_ref,from,until,born_on\n"
@@ -72,7 +74,7 @@ def enrolled(engine: AsyncEngine, plan: Plan, tmp_path: Path) -> Bring:
         path = tmp_path / "roster.csv"
         path.write_text(HEADER + "".join(f"{line}\n" for line in lines), "utf-8")
         async with engine.begin() as connection:
-            return await import_roster(connection, plan, path, tag_key=KEY)
+            return await import_roster(connection, plan, path, tag_key=KEY, account_key=ACCOUNT_KEY)
 
     return bring
 
@@ -182,11 +184,11 @@ async def test_every_problem_is_told_at_once_wherever_it_lies(
     write_synthetic(path, count, 1, rules, joined_from=date(2018, 12, 1), joined_until=date(2019, 1, 1))
     lines = path.read_text("utf-8").splitlines()
     lines[1] = lines[1].replace('"M', '"M ')
-    lines[-1] = "M1,never,2019-01-01,,0,"
+    lines[-1] = "M1,never,2019-01-01,,0,,"
     path.write_text("\n".join(lines), "utf-8")
     with pytest.raises(InvalidInput) as refused:
         async with engine.begin() as connection:
-            await import_roster(connection, plan, path, tag_key=KEY)
+            await import_roster(connection, plan, path, tag_key=KEY, account_key=ACCOUNT_KEY)
     assert "line 2, member_ref" in str(refused.value)
     assert f"line {count + 1}, born_on: 'never'" in str(refused.value)
     assert sum((await counts(engine)).values()) == 1, "only the plan's shard 0"
@@ -202,7 +204,7 @@ async def test_a_member_twice_in_a_file_of_many_shards_is_named(
     path.write_text("\n".join(lines), "utf-8")
     with pytest.raises(InvalidInput, match=r"line 5, member_ref: .*\n.*line 10, member_ref: .* or stands here twice"):
         async with engine.begin() as connection:
-            await import_roster(connection, plan, path, tag_key=KEY)
+            await import_roster(connection, plan, path, tag_key=KEY, account_key=ACCOUNT_KEY)
     assert sum((await counts(engine)).values()) == 1, "only the plan's shard 0"
 
 
@@ -215,7 +217,7 @@ async def test_a_second_import_fills_the_last_shard_first(
         path = tmp_path / f"{seed}.parquet"
         write_synthetic(path, count, seed, rules, joined_from=date(2018, 12, 1), joined_until=date(2019, 1, 1))
         async with engine.begin() as importing:
-            await import_roster(importing, plan, path, tag_key=KEY, progress=told.append)
+            await import_roster(importing, plan, path, tag_key=KEY, account_key=ACCOUNT_KEY, progress=told.append)
         made.append(count)
     assert told == [SHARD_SEATS, 70_000 - SHARD_SEATS, 2 * SHARD_SEATS - 70_000, 132_000 - 2 * SHARD_SEATS]
     found = await connection.execute(select(shards).where(shards.c.number > 0).order_by(shards.c.number))
@@ -420,5 +422,7 @@ async def test_plans_do_not_share_members(engine: AsyncEngine, rules: PlanRules,
     async with engine.begin() as connection:
         for code in ("xianghubao", "other"):
             plan = await register_plan(connection, rules.model_copy(update={"code": code}))
-            assert await import_roster(connection, plan, path, tag_key=KEY) == Imported(1, repeated=False)
+            assert await import_roster(connection, plan, path, tag_key=KEY, account_key=ACCOUNT_KEY) == Imported(
+                1, repeated=False
+            )
             assert await find_seats(connection, plan.plan_id, "M1") == [(plan.plan_id * PLAN_STRIDE + 1, 0)]

@@ -14,6 +14,7 @@ import pytest
 from engine.errors import InvalidInput
 from engine.plans import PlanRules, completed_years, day_number, parse
 from engine.resources import config_dir
+from engine.roster.accounts import check_accounts
 from engine.roster.checks import check_refs, check_spells
 from engine.roster.checks import completed_years as completed_years_of
 from engine.roster.files import PROBLEMS_MAX, PeopleFile
@@ -36,6 +37,7 @@ def problems_in(path: Path, rules: PlanRules) -> list[str]:
         for batch in file.batches():
             check_refs(batch, file.problems)
             check_spells(batch, rules, file.problems)
+            check_accounts(batch, file.problems)
         return [problem.removeprefix(f"{path.name}, ") for problem in file.problems.found]
 
 
@@ -55,7 +57,7 @@ def rows_of(path: Path) -> list[dict[str, Any]]:
 def test_csv_and_parquet_read_alike(tmp_path: Path) -> None:
     member = {"member_ref": "M1", "born_on": date(1990, 5, 5), "joined_on": date(2019, 1, 1)}
     pyarrow.parquet.write_table(pa.Table.from_pylist([member]), tmp_path / "roster.parquet")
-    expected = member | {"ended_on": None, "tier": None, "payer_ref": None, "deposit": None}
+    expected = dict.fromkeys(COLUMNS) | member
     assert rows_of(tmp_path / "roster.parquet") == [{"line": 1} | expected]
     assert rows_of(written(tmp_path, "joined_on,member_ref,born_on\n2019-01-01,M1,1990-05-05\n")) == [
         {"line": 2} | expected
@@ -103,7 +105,7 @@ def test_a_parquet_file_may_hold_other_types_that_mean_the_same(tmp_path: Path) 
         ("M2,1990-05-05,2019-01-01,,1", "line 3, tier: '1': is no tier of xianghubao; they are 0 to 0"),
         ("M2,1990-05-05,2019-01-01,,-1", "line 3, tier: '-1': is no tier"),
         ("M2,1990-05-05,2019-01-01,,99999", "line 3, tier: '99999': is not a whole number from 0 to 32767"),
-        ("M2,1990-05-05", "line 3, the line: 'M2,1990-05-05': has 2 values; the header names 5"),
+        ("M2,1990-05-05", "line 3, the line: has 2 values; the header names 5"),
     ],
 )
 def test_each_wrong_value_is_named(tmp_path: Path, rules: PlanRules, line: str, problem: str) -> None:
@@ -111,6 +113,44 @@ def test_each_wrong_value_is_named(tmp_path: Path, rules: PlanRules, line: str, 
     assert len(found) == 1
     # Dates print as they are typed, not as date objects.
     assert found[0].startswith(problem)
+
+
+@pytest.mark.parametrize(
+    ("accounts", "problem"),
+    [
+        ("6222000000000001,,", None),
+        ("DE89370400440532013000,MD-1,2018-12-01", None),
+        ("DE89370400440532013000,MD-1,", None),
+        (",,", None),
+        ("A" * 34 + "," + "M" * 35 + ",", None),
+        ("A" * 35 + ",,", "account: is not of 1 to 34 letters, digits and, but for the first, @._/*:-"),
+        ("622200 0001,,", "account: is not of 1 to 34"),
+        ("=6222000001,,", "account: is not of 1 to 34"),
+        ("-6222000001,,", "account: is not of 1 to 34"),
+        ("６２２２,,", "account: is not of 1 to 34"),
+        ("6222," + "M" * 36 + ",", "mandate_id: is not of 1 to 35"),
+        ("6222,M 1,", "mandate_id: is not of 1 to 35"),
+        (",M1,", "mandate_id: is given, and no account"),
+        ("6222,,2018-12-01", "mandate_signed_on: '2018-12-01': is given, and no mandate_id"),
+        ("6222,M1,yesterday", "mandate_signed_on: 'yesterday': is not a date"),
+        ("6222,M1,2018-12-01,more", "the line: has 7 values; the header names 6"),
+    ],
+)
+def test_a_wrong_account_is_named_and_not_repeated(
+    tmp_path: Path, rules: PlanRules, accounts: str, problem: str | None
+) -> None:
+    header = "member_ref,born_on,joined_on,account,mandate_id,mandate_signed_on\n"
+    lines = [f"M{number},1990-05-05,2019-01-01,{each}\n" for number, each in enumerate(["6222,,", accounts, ",,"])]
+    found = problems_in(written(tmp_path, header + "".join(lines)), rules)
+    assert len(found) == (problem is not None)
+    if problem is not None:
+        assert found[0].startswith(f"line 3, {problem}")
+        assert not any(value in found[0] for value in accounts.split(",")[:2] if len(value) > 2)
+
+
+def test_an_account_that_is_not_utf8_is_not_repeated(tmp_path: Path, rules: PlanRules) -> None:
+    text = b"member_ref,born_on,joined_on,account\nM1,1990-05-05,2019-01-01,6222\xff\n"
+    assert problems_in(written(tmp_path, text), rules) == ["line 2, account: is not text in UTF-8"]
 
 
 def test_who_is_59_on_the_day_may_join(tmp_path: Path, rules: PlanRules) -> None:

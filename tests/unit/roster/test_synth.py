@@ -16,6 +16,7 @@ from engine.errors import InvalidInput
 from engine.money import to_minor
 from engine.plans import PlanRules, completed_years, parse, tier_at
 from engine.resources import config_dir
+from engine.roster.accounts import check_accounts
 from engine.roster.checks import check_refs, check_spells, read_deposits
 from engine.roster.files import PeopleFile
 from engine.roster.imports import columns_of
@@ -49,6 +50,7 @@ def test_what_is_made_up_can_be_imported(tmp_path: Path, rules: PlanRules, membe
         for batch in file.batches():
             check_refs(batch, file.problems)
             check_spells(batch, rules, file.problems)
+            check_accounts(batch, file.problems)
             rows += batch.num_rows
         file.problems.refuse()
     assert rows == members
@@ -132,6 +134,7 @@ def test_every_preset_gets_a_roster_it_takes(tmp_path: Path, code: str) -> None:
         for batch in file.batches():
             check_refs(batch, file.problems)
             check_spells(batch, rules, file.problems)
+            check_accounts(batch, file.problems)
             if rules.prepaid is not None:
                 deposits = read_deposits(batch, rules, file.problems)["deposit"].to_numpy()
                 assert deposits.min() >= rules.prepaid.entry > 0
@@ -156,6 +159,31 @@ def test_a_tenth_is_paid_for_by_who_joined_just_before(rules: PlanRules) -> None
 def test_payers_and_deposits_change_nothing_else(rules: PlanRules) -> None:
     alone = rules.model_copy(update={"family_payers": False})
     assert made(1_000, 5, alone).equals(made(1_000, 5, rules).drop(["payer_ref"]))
+
+
+def test_everybody_has_an_account_of_sixteen_digits(rules: PlanRules) -> None:
+    table = made(MANY, 1, rules)
+    assert pc.all(pc.match_substring_regex(table["account"], "^[0-9]{16}$")).as_py()
+    assert pc.count_distinct(table["account"]).as_py() == MANY
+    assert {"mandate_id", "mandate_signed_on"} & {*table.column_names} == set()
+
+
+def test_in_euro_everybody_has_an_iban_and_a_mandate(rules: PlanRules) -> None:
+    table = made(20_000, 1, rules.model_copy(update={"currency": "EUR"}))
+    accounts = table["account"].to_pylist()
+    assert len(set(accounts)) == len(accounts)
+    for iban in accounts:
+        assert len(iban) == 22
+        # ISO 7064: the first four to the end, letters as 10 to 35.
+        assert int("".join(str(int(letter, 36)) for letter in iban[4:] + iban[:4])) % 97 == 1
+    assert pc.count_distinct(table["mandate_id"]).as_py() == len(accounts)
+    assert table["mandate_signed_on"].equals(table["joined_on"])
+
+
+def test_accounts_change_nothing_else(rules: PlanRules) -> None:
+    euro = made(1_000, 5, rules.model_copy(update={"currency": "EUR"}))
+    added = ["account", "mandate_id", "mandate_signed_on"]
+    assert euro.drop(added).equals(made(1_000, 5, rules).drop(["account"]))
 
 
 def test_most_pay_in_what_a_member_begins_with() -> None:
