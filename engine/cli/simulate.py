@@ -40,26 +40,27 @@ def play_custodian(
         datetime | None, typer.Option(metavar="DATE", formats=["%Y-%m-%d"], help="The last day to play. [default: all]")
     ] = None,
     truth: Annotated[Path | None, typer.Option(metavar="FILE", help="Also write what was planted, for tests.")] = None,
+    top_ups: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="What members pay in: CSV of reference,amount,day; once a file.")
+    ] = None,
 ) -> None:
-    """Book debit files as a custodian would, and write a statement for each day, with faults planted by a seed."""
-    from engine.custodian.profile import parse
-    from engine.resources import config_dir
+    """Book debits and payouts as a custodian would: a statement for each day, with faults planted by a seed.
+
+    Called again it goes on where it was: day by day, or all at once, it writes the same.
+    """
+    from engine.custodian.profile import load
     from engine.simulator.custodian import Custodian
     from engine.simulator.faults import Rates
 
-    path = Path(profile) if profile.endswith(".toml") else config_dir() / "custodians" / f"{profile}.toml"
-    try:
-        found = parse(path.read_text("utf-8"), path.name)
-    except FileNotFoundError:
-        known = ", ".join(sorted(each.stem for each in (config_dir() / "custodians").glob("*.toml")))
-        raise InvalidInput(f"--profile {profile}: there is none; known: {known}") from None
+    found = load(profile)
     if not received.is_dir():
         raise InvalidInput(f"--in {received}: is no folder")
     sent.mkdir(parents=True, exist_ok=True)
     account = os.environ.get(found.account.number_from, "SIMULATED")
-    custodian = Custodian(found, seed=seed, rates=Rates.read(rates), account=account)
+    formats = form or [found.books_from]
+    custodian = Custodian(found, seed=seed, rates=Rates.read(rates), account=account, formats=formats)
     last = None if until is None else until.date()
-    played = custodian.play(received, sent, formats=form or [found.books_from], until=last, truth=truth)
+    played = custodian.play(received, sent, until=last, truth=truth, top_ups=top_ups)
     for statement in played.statements:
         typer.echo(statement.name)
     typer.echo(f"{played.lines:,} lines; planted: {', '.join(f'{n:,} {fault}' for fault, n in played.planted.items())}")

@@ -1,82 +1,46 @@
-"""Plays a custodian: the debit files of a folder in, the statements of the days after out."""
+"""Plays a custodian: the orders of a folder in, the statements of the days after out."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.csv
 
 from engine.custodian.aging import is_business_day
 from engine.custodian.debit_files import Manifest
-from engine.custodian.debit_files.manifest import all_in
-from engine.custodian.profile import BookingMode, DelimitedDebits, Profile
+from engine.custodian.debit_files.manifest import SUFFIX, read
+from engine.custodian.profile import BookingMode, Profile
 from engine.errors import InvalidInput
-from engine.simulator.bookings import Booked, book, book_batch, come_back, lines_of, strangers
-from engine.simulator.debits import debits_in
+from engine.simulator import bookings
+from engine.simulator.bookings import OF_BOOKINGS, OF_PAYOUTS, Booked
+from engine.simulator.diary import Diary, Remembered, alone_in
 from engine.simulator.faults import OF_DEBITS, Fault, Rates, chances
+from engine.simulator.lines import Lines, WaitingFile, waiting_in
+from engine.simulator.orders import orders_in
+from engine.simulator.pipe import ahead
 from engine.simulator.statements import CamtForm, CsvForm, Form, StatementFile
+from engine.simulator.top_ups import TopUps
+from engine.simulator.truth import Truth, gather
 
 FORMATS = ("csv", "camt.053")
 
-_OF_BOOKINGS = (Fault.DUPLICATE, Fault.AMOUNT_MISMATCH, Fault.MISSING_LINE)
-"""What befalls a line of booking, be it for a debit or for a whole batch."""
-
 _CUT = "-cut"
-_TRUTH = pa.schema(
-    [("fault", pa.string()), ("on", pa.date32()), ("reference", pa.string()), ("amount_minor", pa.int64())]
-)
 _COPY_BYTES = 1 << 20
 
 
-@dataclass(frozen=True)
+@dataclass
 class Played:
     """What was written: the statements in their order, how many lines on them, and each fault planted, how often."""
 
-    statements: tuple[Path, ...]
+    statements: list[Path]
     lines: int
     planted: dict[Fault, int]
-
-
-@dataclass
-class _Day:
-    """What waits for one day."""
-
-    files: list[Manifest] = field(default_factory=list)
-    lines: list[pa.RecordBatch] = field(default_factory=list)
-
-
-class Truth:
-    """What was planted, for tests: counted, and written as CSV where a path is given."""
-
-    def __init__(self, path: Path | None) -> None:
-        self.counts = dict.fromkeys(Fault, 0)
-        self._writer = None if path is None else pyarrow.csv.CSVWriter(path, _TRUTH)
-
-    def note(self, on: date, lines: pa.RecordBatch) -> None:
-        """The lines (LINES) of a day; those in which nothing was planted are passed over."""
-        found = lines.filter(lines.column("fault").is_valid())
-        for each in found.column("fault").value_counts().to_pylist():
-            self.counts[Fault(each["values"])] += each["counts"]
-        if self._writer is not None and len(found):
-            named = found.column("reference").fill_null("")
-            of_batch = found.column("batch_reference").fill_null("")
-            references = pc.if_else(pc.equal(named, ""), of_batch, named)
-            day = pa.repeat(pa.scalar(on), len(found))
-            columns = [found.column("fault"), day, references, found.column("amount_minor")]
-            self._writer.write_batch(pa.RecordBatch.from_arrays(columns, schema=_TRUTH))
-
-    def close(self) -> None:
-        """The file is whole."""
-        if self._writer is not None:
-            self._writer.close()
 
 
 class Custodian:
@@ -85,57 +49,123 @@ class Custodian:
     Raises InvalidInput for what the simulated custodian does not play.
     """
 
-    def __init__(self, profile: Profile, *, seed: int, rates: Rates, account: str) -> None:
+    def __init__(
+        self, profile: Profile, *, seed: int, rates: Rates, account: str, formats: Sequence[str] = ("csv",)
+    ) -> None:
         if profile.booking is BookingMode.NET_PER_FILE:
             raise InvalidInput(
                 f"{profile.code}: the simulated custodian books per_debit or gross_per_batch, not {profile.booking}"
             )
-        if not isinstance(profile.debits, DelimitedDebits):
-            raise InvalidInput(
-                f"{profile.code}: the simulated custodian takes csv and daikou files, not {profile.debits.format}"
-            )
         if seed < 0:
             raise InvalidInput(f"seed {seed}: give 0 or more")
-        self.profile, self._debits = profile, profile.debits
-        self._seed, self._rates, self._account = seed, rates, account
+        self.profile = profile
+        self._seed, self._rates, self._account, self._formats = seed, rates, account, formats
+        self._reasons = bookings.reasons_of(profile)
+        for name in formats:
+            self._form(name, date.min, 0)
+        layout = profile.layouts.csv if "csv" in formats else None
+        self._charges_apart = layout is not None and "charges" not in layout.fields
 
     def play(
         self,
         received: Path,
         sent: Path,
         *,
-        formats: Sequence[str],
         until: date | None = None,
         truth: Path | None = None,
+        top_ups: Path | None = None,
     ) -> Played:
-        """Take the debit files in `received`, write a statement in `sent` for each day with lines, up to `until`.
+        """Play the days that are not over yet, up to `until` or till nothing waits: a statement in `sent` for each.
 
-        A pure function of files, profile, seed and rates: played again, also with the files of later debit days
-        beside the first, it writes the same statements again. Memory does not grow with the debits, but for the
-        returns that wait.
+        It takes the files in `received` that it has not taken before, on their day, or on the first that is not over;
+        and from `top_ups` what members pay in (`top_ups.TopUps`). What it must remember it keeps beside the
+        statements, so that day by day gives what one call gives, and a call that was killed goes on where it was.
+        `truth`: write all that was planted since the beginning. Memory does not grow with the orders.
         """
-        days: dict[date, _Day] = defaultdict(_Day)
-        for manifest in all_in(received):
-            days[self._business(manifest.debit_on)].files.append(manifest)
-        noted, statements, lines, opening = Truth(truth), list[Path](), 0, 0
-        sequence = 0
-        try:
-            while days and (until is None or min(days) <= until):
-                on = min(days)
-                sequence += 1
-                files = [
-                    StatementFile(sent / f"{on}-{sequence:04}{form.suffix}", form, opening)
-                    for form in (self._form(name, on, sequence) for name in formats)
-                ]
-                self._play_day(received, on, days, files, noted)
-                lines += files[0].totals.count
-                opening = files[0].totals.closing_minor
-                for each in files:
-                    statements += self._cut_sometimes(on, each.path, noted)
-                del days[on]
-        finally:
-            noted.close()
-        return Played(tuple(statements), lines, noted.counts)
+        with alone_in(sent):
+            diary = Diary(sent, Remembered(custodian=self.profile.code, seed=self._seed, formats=tuple(self._formats)))
+            played = Played(diary.published, 0, dict.fromkeys(Fault, 0))
+            if top_ups is not None:
+                self._take_top_ups(TopUps.read(top_ups), diary)
+            days = self._arrived(received, diary.says)
+            while (on := _first_day(days, diary.says)) is not None and (until is None or on <= until):
+                self._play_day(received, on, days.pop(on, []), diary, played)
+            if until is not None and diary.says.first_open(until) == until:
+                diary.write(diary.says.model_copy(update={"through": until}))
+            if truth is not None:
+                gather(map(diary.truth_of, range(1, diary.says.sequence + 1)), truth)
+        return played
+
+    def _arrived(self, received: Path, says: Remembered) -> dict[date, list[Manifest]]:
+        """The files that were not taken yet, by the day they are booked on."""
+        taken, days = set(says.taken), defaultdict[date, list[Manifest]](list)
+        for path in sorted(received.glob(f"*{SUFFIX}")):
+            if path.name.removesuffix(SUFFIX) not in taken:
+                manifest = read(path)
+                days[self._business(says.first_open(manifest.debit_on))].append(manifest)
+        return days
+
+    def _take_top_ups(self, paid_in: TopUps, diary: Diary) -> None:
+        """Let what members pay in wait for its days, once."""
+        says = diary.says
+        if paid_in.name in says.taken:
+            return
+        waiting = list(says.waiting)
+        for day, lines in paid_in.by_day(lambda day: self._business(says.first_open(day))):
+            waiting.append(f"{day}-{paid_in.name}")
+            with WaitingFile(diary.folder / waiting[-1]) as file:
+                file.write(lines)
+        taken = (*says.taken, paid_in.name)
+        diary.write(says.model_copy(update={"waiting": tuple(waiting), "taken": taken}))
+
+    def _play_day(self, received: Path, on: date, manifests: Sequence[Manifest], diary: Diary, played: Played) -> None:
+        """Prepare the statement of a day, then remember that it is over, which publishes it."""
+        says, sequence = diary.says, diary.says.sequence + 1
+        before = says.waiting_on(on)
+        files = [
+            StatementFile(diary.folder / f"{on}-{sequence:04}{form.suffix}", form, says.closing_minor)
+            for form in (self._form(name, on, sequence) for name in self._formats)
+        ]
+        with Truth(diary.truth_of(sequence), on) as noted:
+            booked = self._of_day(received, manifests, [diary.folder / name for name in before])
+            later = self._write(
+                booked, files, noted, lambda days: diary.folder / self._waiting_name(on, days, sequence)
+            )
+            staged = [path for each in files for path in self._cut_sometimes(each.path, noted)]
+        played.lines += files[0].totals.count
+        played.planted = {fault: played.planted[fault] + noted.counts[fault] for fault in Fault}
+        changes = {
+            "sequence": sequence,
+            "closing_minor": files[0].totals.closing_minor,
+            "through": on,
+            "taken": (*says.taken, *(manifest.reference for manifest in manifests)),
+            "waiting": (*(name for name in says.waiting if name not in before), *(path.name for path in later)),
+            "staged": tuple(path.name for path in staged),
+        }
+        played.statements += diary.write(says.model_copy(update=changes))
+
+    def _write(
+        self, booked: Iterable[Booked], files: Sequence[StatementFile], noted: Truth, waits: Callable[[int], Path]
+    ) -> list[Path]:
+        """What is booked on the day into its statements, the rest into files that wait; those files."""
+        later: dict[Path, WaitingFile] = {}
+        with ExitStack() as opened:
+            for file in files:
+                opened.enter_context(file)
+            for days_later, lines in ahead(booked):
+                if days_later:
+                    path = waits(days_later)
+                    if path not in later:
+                        later[path] = opened.enter_context(WaitingFile(path))
+                    later[path].write(lines)
+                    continue
+                noted.note(lines)
+                for file in files if days_later is not None else ():
+                    file.write(lines)
+        return list(later)
+
+    def _waiting_name(self, on: date, days_later: int, sequence: int) -> str:
+        return f"{self._business(on + timedelta(days=days_later))}-{sequence:04}"
 
     def _form(self, name: str, on: date, sequence: int) -> Form:
         if name == "csv":
@@ -144,46 +174,45 @@ class Custodian:
             return CamtForm(self.profile, on, self._account, sequence)
         raise InvalidInput(f"the simulated custodian writes {' and '.join(FORMATS)}, not {name}")
 
-    def _play_day(
-        self, received: Path, on: date, days: dict[date, _Day], files: Sequence[StatementFile], noted: Truth
-    ) -> None:
-        with ExitStack() as opened:
-            for file in files:
-                opened.enter_context(file)
-            for booked in self._of_day(received, days[on]):
-                if booked.days_later:
-                    if len(booked.lines):
-                        days[self._business(on + timedelta(days=booked.days_later))].lines.append(booked.lines)
-                    continue
-                noted.note(on, booked.lines)
-                for file in files if booked.days_later is not None else ():
-                    file.write(booked.lines)
-
-    def _of_day(self, received: Path, day: _Day) -> Iterator[Booked]:
+    def _of_day(self, received: Path, manifests: Iterable[Manifest], waiting: Iterable[Path]) -> Iterator[Booked]:
         """What its files bring, then what waited for it."""
-        for manifest in day.files:
-            yield from self._of_file(received, manifest)
-        for lines in day.lines:
-            yield Booked(0, lines)
+        for manifest in manifests:
+            for booked in self._of_file(received, manifest):
+                yield from self._charged(booked)
+        for path in waiting:
+            for lines in waiting_in(path):
+                yield Booked(0, lines)
 
     def _of_file(self, received: Path, manifest: Manifest) -> Iterator[Booked]:
         rng = chances(self._seed, manifest.reference)
         gross = self.profile.booking is BookingMode.GROSS_PER_BATCH
-        among = tuple(fault for fault in OF_DEBITS if not (gross and fault in _OF_BOOKINGS))
-        faults = self._rates.befall(rng.random(manifest.count), among)
-        dice = rng.integers(2**32, size=manifest.count, dtype=np.uint32)
-        start = 0
-        for debits in debits_in(received, manifest, self._debits):
-            at = slice(start, start + len(debits))
-            start += len(debits)
+        chance, dice = rng.random(manifest.count), rng.integers(2**32, size=manifest.count, dtype=np.uint32)
+        start, pays_out = 0, False
+        for orders in orders_in(received, manifest, self.profile):
+            rows, pays_out = slice(start, start + len(orders.amounts)), orders.pays_out
+            start = rows.stop
+            among = OF_PAYOUTS if pays_out else tuple(f for f in OF_DEBITS if not (gross and f in OF_BOOKINGS))
+            faults = self._rates.befall(chance[rows], among)
             if gross:
-                yield from come_back(debits, faults[at], dice[at])
-                yield strangers(faults[at], dice[at])
+                yield from bookings.come_back(orders, faults, dice[rows], self._reasons)
+                yield from bookings.strangers(faults, dice[rows])
             else:
-                yield from book(debits, faults[at], dice[at], manifest.reference)
+                yield from bookings.book(orders, faults, dice[rows], manifest.reference, self._reasons)
         if gross:
-            fault = self._rates.befall(rng.random(1), _OF_BOOKINGS)
-            yield from book_batch(manifest.reference, manifest.count, manifest.amount_minor, fault, dice[:1])
+            fault = self._rates.befall(rng.random(1), () if pays_out else OF_BOOKINGS)
+            yield from bookings.book_batch(
+                manifest.reference, manifest.count, manifest.amount_minor, fault, dice[:1], pays_out=pays_out
+            )
+
+    def _charged(self, booked: Booked) -> Iterator[Booked]:
+        """The same, with charges as lines of their own where the statement has no field for them."""
+        days_later, lines = booked
+        if not (self._charges_apart and lines.charges_minor):
+            yield booked
+            return
+        charges = np.full(len(lines), lines.charges_minor)
+        yield Booked(days_later, replace(lines, amounts=lines.amounts + charges, charges_minor=0))
+        yield Booked(days_later, Lines(pa.nulls(len(lines), pa.string()), -charges, "charge"))
 
     def _business(self, day: date) -> date:
         """The day itself, or the first business day after it where the profile has them."""
@@ -192,7 +221,7 @@ class Custodian:
             day += timedelta(days=1)
         return day
 
-    def _cut_sometimes(self, on: date, path: Path, noted: Truth) -> list[Path]:
+    def _cut_sometimes(self, path: Path, noted: Truth) -> list[Path]:
         """The statement's path; before it, now and then, that of a copy that was cut off."""
         rng = chances(self._seed, path.name)
         if rng.random() >= self._rates.of[Fault.TRUNCATED_FILE]:
@@ -202,5 +231,10 @@ class Custodian:
         with path.open("rb") as whole, cut.open("wb") as part:
             while left and (block := whole.read(min(left, _COPY_BYTES))):
                 left -= part.write(block)
-        noted.note(on, lines_of(pa.array([cut.name]), np.zeros(1, np.int64), "other", fault=Fault.TRUNCATED_FILE))
+        noted.note(Lines(pa.array([cut.name]), np.zeros(1, np.int64), "other", fault=Fault.TRUNCATED_FILE))
         return [cut, path]
+
+
+def _first_day(days: Iterable[date], says: Remembered) -> date | None:
+    """The first day for which anything waits."""
+    return min((*days, *(date.fromisoformat(name[:10]) for name in says.waiting)), default=None)

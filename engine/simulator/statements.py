@@ -5,20 +5,21 @@ from __future__ import annotations
 import codecs
 from datetime import date
 from pathlib import Path
-from types import TracebackType
 from typing import Protocol, Self
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from engine.custodian.debit_files.rows import in_major, in_minor, joined
 from engine.custodian.layouts import CsvLayout, Holds
 from engine.custodian.profile import Profile
 from engine.errors import InvalidInput
 from engine.money import to_major
+from engine.simulator.lines import Lines
 
-_COPY_BYTES = 1 << 20
+_EMPTY = pa.scalar("")
 
 
 class Totals:
@@ -39,9 +40,8 @@ class Totals:
         """Opening balance + Σ lines."""
         return self.opening_minor + self.credits_minor - self.debits_minor
 
-    def add(self, lines: pa.RecordBatch) -> None:
-        """More lines (LINES)."""
-        amounts = lines.column("amount_minor").to_numpy()
+    def add(self, amounts: NDArray[np.int64]) -> None:
+        """More lines, by their amounts int64[n]."""
         credits_ = amounts[amounts > 0]
         self.credit_count += len(credits_)
         self.debit_count += len(amounts) - len(credits_)
@@ -55,11 +55,11 @@ class Form(Protocol):
     suffix: str
 
     def head(self, totals: Totals) -> bytes:
-        """What stands before the lines."""
+        """What stands before the lines, as long whatever they come to."""
         ...
 
-    def lines(self, lines: pa.RecordBatch, before: Totals) -> bytes:
-        """Lines (LINES), and what came before them."""
+    def lines(self, lines: Lines, before: Totals) -> bytes | memoryview:
+        """Lines, and what came before them."""
         ...
 
     def foot(self, totals: Totals) -> bytes:
@@ -68,43 +68,36 @@ class Form(Protocol):
 
 
 class StatementFile:
-    """A statement under way: within `with`, `write` lines; at its end the file is there, whole, under its name."""
+    """A statement under way: within `with`, `write` lines; at its end it is whole."""
 
     def __init__(self, path: Path, form: Form, opening_minor: int) -> None:
         self.path = path
         self.totals = Totals(opening_minor)
         self._form = form
-        self._lines = path.with_name(path.name + ".lines")
 
     def __enter__(self) -> Self:
-        self._file = self._lines.open("wb")
+        self._file = self.path.open("wb")
+        self._file.write(self._form.head(self.totals))
         return self
 
-    def write(self, lines: pa.RecordBatch) -> None:
-        """More lines (LINES)."""
+    def write(self, lines: Lines) -> None:
+        """More lines."""
         if len(lines):
             self._file.write(self._form.lines(lines, self.totals))
-            self.totals.add(lines)
+            self.totals.add(lines.amounts)
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._file.close()
-        if kind is None:
-            part = self.path.with_name(self.path.name + ".part")
-            with part.open("wb") as whole, self._lines.open("rb") as lines:
-                whole.write(self._form.head(self.totals))
-                while block := lines.read(_COPY_BYTES):
-                    whole.write(block)
-                whole.write(self._form.foot(self.totals))
-            part.replace(self.path)
-        self._lines.unlink()
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        with self._file:
+            if kind is None:
+                self._file.write(self._form.foot(self.totals))
+                self._file.seek(0)
+                self._file.write(self._form.head(self.totals))
 
 
-def ids(on: date, first: int, n: int) -> pa.Array:
+def ids(on: date, first: int, n: int) -> pa.StringArray:
     """string[n]: the custodian's own ids of the lines from number `first` on of one day, 16 digits."""
-    numbers = pc.utf8_lpad(pa.array(np.arange(first, first + n)).cast(pa.string()), 8, "0")
-    return pc.binary_join_element_wise(f"{on:%Y%m%d}", numbers, "")
+    start = int(f"{on:%Y%m%d}00000000") + first
+    return pa.array(np.arange(start, start + n)).cast(pa.string())
 
 
 class CsvForm:
@@ -129,13 +122,13 @@ class CsvForm:
         opening = self._total("opening", to_major(totals.opening_minor))
         return mark + self._text(opening + self._layout.separator.join(self._layout.fields.values()) + "\n")
 
-    def lines(self, lines: pa.RecordBatch, before: Totals) -> bytes:
+    def lines(self, lines: Lines, before: Totals) -> memoryview:
         """The rows."""
         parts: list[bytes | pa.Array] = []
         for holds in self._layout.fields:
             parts += [self._field(holds, lines, before), self._text(self._layout.separator)]
         parts[-1] = b"\n"
-        return bytes(joined([part if isinstance(part, bytes) else part.fill_null("") for part in parts]).data)
+        return joined(parts).data
 
     def foot(self, totals: Totals) -> bytes:
         """The totals that the layout has."""
@@ -154,52 +147,67 @@ class CsvForm:
         word = {str(total): word for total, word in self._layout.totals.items()}.get(name)
         return "" if word is None else f"{word}{self._layout.separator}{value}\n"
 
-    def _field(self, holds: Holds, lines: pa.RecordBatch, before: Totals) -> bytes | pa.Array:
-        """One field of each line."""
-        layout, amounts = self._layout, lines.column("amount_minor")
-        credit = pc.greater(amounts, 0)
-        empty = pa.scalar("")
+    def _field(self, holds: Holds, lines: Lines, before: Totals) -> bytes | pa.Array:
+        """One field of each line, or the text that all have."""
+        layout, amounts = self._layout, lines.amounts
         match holds:
             case "amount":
-                return self._money(pc.abs(amounts) if layout.directions else amounts)
+                return self._money(np.abs(amounts) if layout.directions else amounts)
             case "credit" | "debit":
-                return pc.if_else(pc.equal(credit, holds == "credit"), self._money(pc.abs(amounts)), empty)
+                shown = (amounts > 0) if holds == "credit" else (amounts <= 0)
+                if shown.all():
+                    return self._money(np.abs(amounts))
+                return pc.if_else(pa.array(shown), self._money(np.abs(amounts)), _EMPTY) if shown.any() else b""
             case "direction":
-                words = {str(way): word for word, way in layout.directions.items()}
-                return self._words(pc.if_else(credit, "credit", "debit"), words)
-            case "original" | "charges":
-                column = lines.column(f"{holds}_minor")
-                return pc.if_else(column.is_valid(), self._money(column.fill_null(0)), empty)
+                words = {way: word for word, way in layout.directions.items()}
+                return pc.if_else(pa.array(amounts > 0), words["credit"], words["debit"]).cast(pa.binary())
+            case "original":
+                originals = lines.originals()
+                return b"" if originals is None else self._money(originals)
             case "balance":
-                return self._money(pa.array(before.closing_minor + np.cumsum(amounts.to_numpy())))
-            case "kind":
-                return self._words(lines.column("kind"), self._kinds)
+                return self._money(before.closing_minor + np.cumsum(amounts))
             case "bank_reference":
                 return ids(self._on, before.count + 1, len(lines))
-            case "count":
-                return lines.column("count").cast(pa.string())
-            case "reference" | "batch_reference" | "reason":
-                return lines.column(holds)
+            case "reference":
+                return lines.references.fill_null(_EMPTY) if lines.references.null_count else lines.references
             case _:
-                return self._text(self._of_all(holds))
+                return self._text(self._of_all(holds, lines))
 
-    def _of_all(self, holds: Holds) -> str:
-        """The text of a field that all lines of the day share."""
+    def _of_all(self, holds: Holds, lines: Lines) -> str:
+        """The text of a field that all these lines share."""
         day = self._on.strftime(self._layout.date_format)
-        shared = {"booked_on": day, "value_on": day, "account": self._account, "currency": self._profile.currency}
-        return shared.get(holds) or (self._layout.settled[0] if self._layout.settled else "")
+        in_minor = self._layout.amounts == "minor"
+        shared = {
+            "booked_on": day,
+            "value_on": day,
+            "account": self._account,
+            "currency": self._profile.currency,
+            "status": self._layout.settled[0] if self._layout.settled else "",
+            "kind": self._kinds.get(lines.kind, lines.kind),
+            "charges": str(lines.charges_minor) if in_minor else to_major(lines.charges_minor),
+            "count": str(lines.count),
+            "batch_reference": lines.batch_reference or "",
+            "reason": lines.reason or "",
+        }
+        return shared[holds]
 
-    def _money(self, amounts: pa.Int64Array) -> pa.Array:
-        return in_minor(amounts) if self._layout.amounts == "minor" else in_major(amounts)
-
-    def _words(self, names: pa.Array, words: dict[str, str]) -> pa.Array:
-        known = names.dictionary_encode()
-        written = [self._text(words.get(name, name)) for name in known.dictionary.to_pylist()]
-        # Bytes, so that every encoding passes through what joins them.
-        return pa.array(written, pa.binary()).take(known.indices)
+    def _money(self, amounts: NDArray[np.int64]) -> pa.Array:
+        return (in_minor if self._layout.amounts == "minor" else in_major)(pa.array(amounts))
 
     def _text(self, text: str) -> bytes:
         return text.encode(self._encoding)
+
+
+_CODES = {
+    "debit": ("IDDT", "ESDD"),
+    "return": ("IDDT", "UPDD"),
+    "batch": ("IDDT", "ESDD"),
+    "top-up": ("RCDT", "ESCT"),
+    "payout": ("ICDT", "ESCT"),
+}
+"""ISO 20022 bank transaction codes, family and sub-family, by what a line is."""
+
+_HEAD_BYTES = 2048
 
 
 class CamtForm:
@@ -213,7 +221,7 @@ class CamtForm:
     def head(self, totals: Totals) -> bytes:
         """Up to the first entry: account, balances, totals."""
         name, day = f"{self._on:%Y%m%d}-{self._sequence}", self._on.isoformat()
-        return (
+        head = (
             '<?xml version="1.0" encoding="UTF-8"?>\n'
             '<Document xmlns="urn:iso:std:iso:20022:tech:xsd:camt.053.001.08"><BkToCstmrStmt>\n'
             f"<GrpHdr><MsgId>{name}</MsgId><CreDtTm>{day}T23:59:59Z</CreDtTm></GrpHdr>\n"
@@ -222,59 +230,51 @@ class CamtForm:
             f"{self._balance('OPBD', totals.opening_minor)}{self._balance('CLBD', totals.closing_minor)}"
             f"<TxsSummry>{self._sum('TtlNtries', totals.count, totals.credits_minor + totals.debits_minor)}"
             f"{self._sum('TtlCdtNtries', totals.credit_count, totals.credits_minor)}"
-            f"{self._sum('TtlDbtNtries', totals.debit_count, totals.debits_minor)}</TxsSummry>\n"
-        ).encode()
+            f"{self._sum('TtlDbtNtries', totals.debit_count, totals.debits_minor)}</TxsSummry>"
+        )
+        return head.encode().ljust(_HEAD_BYTES) + b"\n"
 
-    def lines(self, lines: pa.RecordBatch, before: Totals) -> bytes:
+    def lines(self, lines: Lines, before: Totals) -> memoryview:
         """The entries."""
-        amounts = lines.column("amount_minor")
-        code = pc.if_else(pc.equal(lines.column("kind"), "return"), "UPDD", "ESDD")
-        family = pc.if_else(pc.equal(lines.column("kind"), "top-up"), "RCDT", "IDDT")
-        day = f"<Dt>{self._on.isoformat()}</Dt>"
-        batch = _within("<Btch><PmtInfId>", lines.column("batch_reference"), "</PmtInfId>", "<Btch>")
+        day, count = f"<Dt>{self._on.isoformat()}</Dt>", len(lines)
+        family, code = _CODES.get(lines.kind, ("IDDT", "ESDD"))
+        batch = f"<PmtInfId>{lines.batch_reference}</PmtInfId>" if lines.batch_reference else ""
+        ends = f"<NtryDtls><Btch>{batch}<NbOfTxs>{lines.count}</NbOfTxs></Btch>"
+        amounts = lines.amounts
+        credit = amounts > 0
         parts: list[str | pa.Array] = [
             f'<Ntry><Amt Ccy="{self._currency}">',
-            in_major(pc.abs(amounts)),
+            in_major(pa.array(np.abs(amounts))),
             "</Amt><CdtDbtInd>",
-            pc.if_else(pc.greater(amounts, 0), "CRDT", "DBIT"),
+            "CRDT" if credit.all() else pc.if_else(pa.array(credit), "CRDT", "DBIT") if credit.any() else "DBIT",
             f"</CdtDbtInd><Sts><Cd>BOOK</Cd></Sts><BookgDt>{day}</BookgDt><ValDt>{day}</ValDt><AcctSvcrRef>",
-            ids(self._on, before.count + 1, len(lines)),
-            "</AcctSvcrRef><BkTxCd><Domn><Cd>PMNT</Cd><Fmly><Cd>",
-            family,
-            "</Cd><SubFmlyCd>",
-            pc.if_else(pc.equal(family, "RCDT"), "ESCT", code),
-            "</SubFmlyCd></Fmly></Domn></BkTxCd><NtryDtls>",
-            batch,
-            "<NbOfTxs>",
-            lines.column("count").cast(pa.string()),
-            "</NbOfTxs></Btch>",
-            self._details(lines),
+            ids(self._on, before.count + 1, count),
+            f"</AcctSvcrRef><BkTxCd><Domn><Cd>PMNT</Cd><Fmly><Cd>{family}</Cd><SubFmlyCd>{code}",
+            f"</SubFmlyCd></Fmly></Domn></BkTxCd>{ends}",
+            *self._details(lines),
             "</NtryDtls></Ntry>\n",
         ]
-        return bytes(joined([part.encode() if isinstance(part, str) else part for part in parts]).data)
+        return joined([part.encode() if isinstance(part, str) else part for part in parts]).data
 
     def foot(self, totals: Totals) -> bytes:  # noqa: ARG002 - the head has them
         """The end."""
         return b"</Stmt></BkToCstmrStmt></Document>\n"
 
-    def _details(self, lines: pa.RecordBatch) -> pa.Array:
-        """string[n]: what stands about the one transaction of an entry; nothing for a batch."""
+    def _details(self, lines: Lines) -> list[str | pa.Array]:
+        """What stands about the one transaction of an entry; nothing for a batch."""
+        if lines.kind == "batch":
+            return []
         money = f' Ccy="{self._currency}">'
-        charges = lines.column("charges_minor")
-        charged = pc.if_else(pc.greater(charges, 0), in_major(charges), pa.scalar(None, pa.string()))
-        original = lines.column("original_minor")
-        returned = pc.if_else(original.is_valid(), in_major(original.fill_null(0)), pa.scalar(None, pa.string()))
-        details = pc.binary_join_element_wise(
-            "<TxDtls><Refs><EndToEndId>",
-            lines.column("reference").fill_null("NOTPROVIDED"),
-            "</EndToEndId></Refs>",
-            _within(f"<AmtDtls><InstdAmt><Amt{money}", returned, "</Amt></InstdAmt></AmtDtls>"),
-            _within(f"<Chrgs><Rcrd><Amt{money}", charged, "</Amt></Rcrd></Chrgs>"),
-            _within("<RtrInf><Rsn><Cd>", lines.column("reason"), "</Cd></Rsn></RtrInf>"),
-            "</TxDtls>",
-            "",
-        )
-        return pc.if_else(pc.equal(lines.column("kind"), "batch"), "", details)
+        parts: list[str | pa.Array] = ["<TxDtls><Refs><EndToEndId>", lines.references.fill_null("NOTPROVIDED")]
+        parts.append("</EndToEndId></Refs>")
+        originals = lines.originals()
+        if originals is not None:
+            parts += [f"<AmtDtls><InstdAmt><Amt{money}", in_major(pa.array(originals)), "</Amt></InstdAmt></AmtDtls>"]
+        if lines.charges_minor:
+            parts.append(f"<Chrgs><Rcrd><Amt{money}{to_major(lines.charges_minor)}</Amt></Rcrd></Chrgs>")
+        if lines.reason:
+            parts.append(f"<RtrInf><Rsn><Cd>{lines.reason}</Cd></Rsn></RtrInf>")
+        return [*parts, "</TxDtls>"]
 
     def _balance(self, code: str, amount_minor: int) -> str:
         sign = "CRDT" if amount_minor >= 0 else "DBIT"
@@ -286,8 +286,3 @@ class CamtForm:
 
     def _sum(self, name: str, count: int, amount_minor: int) -> str:
         return f"<{name}><NbOfNtries>{count}</NbOfNtries><Sum>{to_major(amount_minor)}</Sum></{name}>"
-
-
-def _within(before: str, texts: pa.Array, after: str, absent: str = "") -> pa.Array:
-    """string[n]: each text in its element; `absent` where it is null."""
-    return pc.binary_join_element_wise(before, texts, after, "").fill_null(absent)

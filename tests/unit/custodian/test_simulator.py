@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import Any
 from xml.etree import ElementTree as ET
 
@@ -15,21 +17,29 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from engine.custodian import readers
 from engine.custodian.breaks import Code
 from engine.custodian.debit_files import SCHEMA as DEBITS
 from engine.custodian.debit_files import Batch, write
+from engine.custodian.debit_files.manifest import SUFFIX, all_in
+from engine.custodian.gates import Tally, problems
 from engine.custodian.instructions import Instructions, State
 from engine.custodian.matching import Matcher
 from engine.custodian.profile import AccountNumbers, BookingMode, Profile, parse
 from engine.custodian.reference import Kind, encode
-from engine.custodian.statement import SCHEMA
+from engine.custodian.statement import SCHEMA, Footing
 from engine.custodian.verdicts import Outcome, named
 from engine.errors import InvalidInput
 from engine.money import to_minor
 from engine.resources import config_dir
 from engine.simulator.custodian import FORMATS, Custodian, Played
+from engine.simulator.diary import alone_in
 from engine.simulator.faults import Fault, Rates
+from engine.simulator.lines import Lines
+from engine.simulator.statements import CamtForm, CsvForm, StatementFile
 
 RUN, DEBIT_ON = 7, date(2019, 1, 21)
 HEALTHY = "all=0"
@@ -58,28 +68,32 @@ def send(
     on: date = DEBIT_ON,
     profile: Profile = GENERIC,
     items: int = 700,
+    kind: Kind = Kind.DEBIT,
 ) -> None:
-    """Files of so many debits."""
+    """Files of so many debits, or payouts."""
     folder.mkdir(exist_ok=True)
-    seats = np.arange(count)
+    seats, prefix = np.arange(count), "NL00MOCK" if profile.currency == "EUR" else ""
     columns = [
-        encode(Kind.DEBIT, RUN, attempt, seats),
-        pa.array([f"{10**15 + seat}" for seat in seats]),
+        encode(kind, RUN, attempt, seats),
+        pa.array([f"{prefix}{10**15 + seat}" for seat in seats]),
         pa.array(amounts_of(seats)),
-        pa.nulls(count, pa.string()),
-        pa.nulls(count, pa.date32()),
+        pa.array([f"M{seat}" for seat in seats]),
+        pa.repeat(pa.scalar(date(2018, 1, 1)), count),
     ]
     limits = profile.limits.model_copy(update={"max_items_per_file": items})
-    batch = Batch(RUN, attempt, on, datetime(2019, 1, 20, tzinfo=UTC))
+    first = 1 if kind is Kind.DEBIT else 2_000_001
+    batch = Batch(RUN, attempt, on, datetime(2019, 1, 20, tzinfo=UTC), first_file=first, kind=kind)
+    numbers = AccountNumbers(number="NL00MOCK0123456789", creditor_id="NL00ZZZ0")
     limited = profile.model_copy(update={"limits": limits})
-    write(folder, limited, AccountNumbers(number="X1"), batch, [pa.RecordBatch.from_arrays(columns, schema=DEBITS)])
+    write(folder, limited, numbers, batch, [pa.RecordBatch.from_arrays(columns, schema=DEBITS)])
 
 
 def play(folder: Path, rates: str = HEALTHY, *, profile: Profile = GENERIC, seed: int = 1, **options: Any) -> Played:
     sent = folder / options.pop("out", "out")
     sent.mkdir(exist_ok=True)
-    custodian = Custodian(profile, seed=seed, rates=Rates.read(rates), account="X1")
-    return custodian.play(folder / "in", sent, formats=options.pop("formats", ["csv"]), **options)
+    formats = options.pop("formats", ["csv"])
+    custodian = Custodian(profile, seed=seed, rates=Rates.read(rates), account="X1", formats=formats)
+    return custodian.play(folder / options.pop("received", "in"), sent, **options)
 
 
 def rows_of(path: Path) -> list[Row]:
@@ -257,17 +271,229 @@ def test_a_cut_copy_comes_before_its_statement(tmp_path: Path) -> None:
     assert b"#closing" not in cut.read_bytes()
 
 
-def test_days_can_be_played_one_after_the_other(tmp_path: Path) -> None:
-    send(tmp_path / "in")
-    rates = "insufficient_funds=0.1,truncated_file=0"
-    first = play(tmp_path, rates, until=DEBIT_ON)
-    before = first.statements[0].read_bytes()
-    send(tmp_path / "in", 300, attempt=2, on=date(2019, 1, 28))
-    everything = play(tmp_path, rates)
-    assert [path.name[:10] for path in everything.statements][:4] == [
-        *("2019-01-21", "2019-01-22", "2019-01-23", "2019-01-28")
+DAYS = [DEBIT_ON + timedelta(days=days) for days in (0, 1, 3, 20)]
+EVEN = ",".join(f"{fault}=0.05" for fault in Fault if fault is not Fault.TRUNCATED_FILE) + ",truncated_file=0.4"
+
+
+def published(folder: Path) -> dict[str, bytes]:
+    """What is in a folder of statements, and what was planted."""
+    return {path.name: path.read_bytes() for path in (*folder.glob("20*"), folder / "truth.csv")}
+
+
+def move(source: Path, folder: Path, *, from_day: date, to_day: date | None) -> None:
+    """Let the files of some debit days arrive."""
+    folder.mkdir(exist_ok=True)
+    for each in all_in(source):
+        if from_day <= each.debit_on and (to_day is None or each.debit_on <= to_day):
+            for name in (each.file, each.reference + SUFFIX):
+                shutil.copy(source / name, folder / name)
+
+
+def test_day_by_day_is_all_at_once(tmp_path: Path) -> None:
+    for attempt, on in enumerate(DAYS, 1):
+        send(tmp_path / "in", 200, attempt=attempt, on=on, items=120)
+    send(tmp_path / "in", 40, kind=Kind.PAYOUT, on=DAYS[1])
+    paid_in = tmp_path / "top-ups.csv"
+    paid_in.write_text(f"reference,amount,day\nT1,9.00,{DAYS[0]}\nT2,12.50,{DAYS[2]}\n", "utf-8")
+    play(tmp_path, EVEN, out="once", truth=tmp_path / "once" / "truth.csv", top_ups=paid_in)
+
+    @given(stops=st.sets(st.integers(0, 45), max_size=6), early=st.booleans())
+    @settings(max_examples=15, deadline=None)
+    def split(stops: set[int], early: bool) -> None:
+        folder, before = Path(mkdtemp(dir=tmp_path)), date.min
+        for stop in [*(DEBIT_ON + timedelta(days=days) for days in sorted(stops)), None]:
+            move(tmp_path / "in", folder / "in", from_day=date.min if early else before, to_day=None if early else stop)
+            play(folder, EVEN, until=stop, truth=folder / "out" / "truth.csv", top_ups=paid_in)
+            before = stop or before
+        assert published(folder / "out") == published(tmp_path / "once")
+
+    split()
+
+
+def test_what_comes_late_is_booked_on_the_first_day_that_is_not_over(tmp_path: Path) -> None:
+    send(tmp_path / "in", 20)
+    play(tmp_path, until=DEBIT_ON + timedelta(days=4))
+    send(tmp_path / "in", 30, attempt=2, on=DEBIT_ON + timedelta(days=1))
+    late = play(tmp_path)
+    assert [path.name for path in late.statements] == ["2019-01-26-0002.csv"]
+    assert late.lines == 30
+    assert play(tmp_path).statements == []
+
+
+_KILLED = """
+import os, sys
+from pathlib import Path
+from tests.unit.custodian.test_simulator import EVEN, play
+folder, paid_in = Path(sys.argv[1]), Path(sys.argv[1]) / "top-ups.csv"
+
+def child(out, kill_at):
+    pid = os.fork()
+    if not pid:
+        seen = [0]
+        def count(event, args):
+            if event in ("open", "os.rename", "os.remove"):
+                seen[0] += 1
+                if seen[0] == kill_at:
+                    os._exit(9)
+        sys.addaudithook(count)
+        play(folder, EVEN, out=out, truth=folder / out / "truth.csv", top_ups=paid_in)
+        os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+assert child("whole", 0) == 0
+times = 0
+for kill_at in range(1, 1000, 11):
+    if child(f"killed-{kill_at}", kill_at) == 0:
+        break
+    times += 1
+    for again in (kill_at, 5, 0):
+        child(f"killed-{kill_at}", again)
+print(times)
+"""
+
+
+def test_killed_anywhere_and_called_again_it_writes_the_same(tmp_path: Path) -> None:
+    for attempt, on in enumerate(DAYS[:2], 1):
+        send(tmp_path / "in", 100, attempt=attempt, on=on, items=60)
+    (tmp_path / "top-ups.csv").write_text(f"reference,amount,day\nT1,9.00,{DAYS[0]}\n", "utf-8")
+    done = subprocess.run([sys.executable, "-c", _KILLED, str(tmp_path)], capture_output=True, text=True, check=False)
+    assert not done.returncode, done.stderr
+    assert int(done.stdout) > 5
+    for killed in tmp_path.glob("killed-*"):
+        assert published(killed) == published(tmp_path / "whole")
+
+
+def test_two_do_not_play_in_one_folder(tmp_path: Path) -> None:
+    send(tmp_path / "in", 10)
+    play(tmp_path)
+    with pytest.raises(InvalidInput, match="a custodian with seed 1 plays there"):
+        play(tmp_path, seed=2)
+    with alone_in(tmp_path / "out"), pytest.raises(InvalidInput, match="another process plays there"):
+        play(tmp_path)
+
+
+@pytest.mark.parametrize("kind", [Kind.PAYOUT, Kind.REFUND])
+def test_what_is_paid_out_leaves_the_account_and_some_comes_back(tmp_path: Path, kind: Kind) -> None:
+    send(tmp_path / "in", 200, kind=kind)
+    played = play(tmp_path, "closed_account=0.2,duplicate=0.5,truncated_file=0")
+    rows = list(every_row(played))
+    paid = [row for row in rows if row["kind"] == "payout"]
+    back = [row for row in rows if row["kind"] == "return"]
+    assert [row["reference"] for row in paid] == encode(kind, RUN, 1, np.arange(200)).to_pylist()
+    assert [-to_minor(row["amount"]) for row in paid] == amounts_of(np.arange(200)).tolist()
+    sums = {row["reference"]: row["amount"] for row in paid}
+    assert len(back) == len(rows) - len(paid) == played.planted[Fault.CLOSED_ACCOUNT] > 10
+    assert all((f"-{row['amount']}", row["original"]) == (sums[row["reference"]], row["amount"]) for row in back)
+    instructions = Instructions(
+        kind, RUN, amounts_of(np.arange(200)), np.full(200, State.SENT, np.uint8), np.ones(200, np.uint8)
+    )
+    matcher = Matcher([instructions])
+    matcher.take(lines_of(rows))
+    matcher.finish()
+    assert matcher.tally.of(Outcome.MATCHED).count == len(rows)
+
+
+def test_orders_in_xml_are_taken_and_booked_in_xml(tmp_path: Path) -> None:
+    profile = profile_of("mock-bank")
+    send(tmp_path / "in", 60, profile=profile, items=25)
+    send(tmp_path / "in", 15, kind=Kind.PAYOUT, profile=profile)
+    (path,) = play(tmp_path, profile=profile, formats=["camt.053"]).statements
+    found = [part for part in readers.read(path) if isinstance(part, pa.RecordBatch)]
+    told = {row["reference"]: row for batch in found for row in batch.to_pylist()}
+    for kind, count, sign in ((Kind.DEBIT, 60, 1), (Kind.PAYOUT, 15, -1)):
+        for seat, reference in enumerate(encode(kind, RUN, 1, np.arange(count)).to_pylist()):
+            assert told.pop(reference)["amount_minor"] == sign * amounts_of(np.arange(count))[seat]
+    assert not told
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("reference,amount\nT1,9.00\n", "write reference,amount,day"),
+        ("reference,amount,day\nT1,9.001,2019-01-21\n", "write reference,amount,day"),
+        ("reference,amount,day\nT1,-1.00,2019-01-21\n", "is not above 0"),
+        ("reference,amount,day\nT1,,2019-01-21\n", "is missing"),
+    ],
+)
+def test_top_ups_that_cannot_be_are_refused(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "top-ups.csv").write_text(text, "utf-8")
+    (tmp_path / "in").mkdir()
+    with pytest.raises(InvalidInput, match=message):
+        play(tmp_path, top_ups=tmp_path / "top-ups.csv")
+
+
+MONDAY = date(2019, 1, 21)
+_SOME = np.array([1, 250, 99_999_99, 7])
+_TOLD = [
+    Lines(encode(Kind.DEBIT, RUN, 1, np.arange(4)), _SOME, "debit", "B00000710000016R"),
+    Lines(encode(Kind.DEBIT, RUN, 1, np.arange(4)), -_SOME - 550, "return", reason="AM04", charges_minor=550),
+    Lines(encode(Kind.DEBIT, RUN, 1, np.arange(4)), -_SOME, "return", reason="AC04"),
+    Lines(pa.nulls(1, pa.string()), np.array([1_000]), "batch", "B00000710000016R", count=250),
+    Lines(pa.array(["INV-1", None, "INV-3", None]), _SOME, "top-up"),
+    Lines(encode(Kind.PAYOUT, RUN, 1, np.arange(4)), -_SOME, "payout", "B00000710000016R"),
+    Lines(encode(Kind.PAYOUT, RUN, 1, np.arange(4)), _SOME, "return", reason="AC04"),
+    Lines(pa.nulls(2, pa.string()), np.array([-550, -550]), "charge"),
+]
+
+
+@pytest.mark.parametrize(
+    ("name", "form"),
+    [*((name, "csv") for name in ("generic-csv", "alipay", "wechat", "daikou-bank")), ("mock-bank", "camt.053")],
+)
+def test_every_line_reads_back_as_it_was_booked(tmp_path: Path, name: str, form: str) -> None:
+    profile = profile_of(name)
+    layout = profile.layouts.csv
+    kinds = {"debit", "return", "batch", "top-up", "payout", "charge"}
+    kinds &= {*layout.kinds.values()} if layout else kinds - {"charge"}
+    held = set(layout.fields) if layout else {"charges", "original", "reason", "batch_reference", "count"}
+    told = [lines for lines in _TOLD if lines.kind in kinds and ("charges" in held or not lines.charges_minor)]
+    made = CsvForm(profile, MONDAY, "X1") if form == "csv" else CamtForm(profile, MONDAY, "X1", 3)
+    with StatementFile(tmp_path / "statement", made, 12_345) as file:
+        for lines in told:
+            file.write(lines)
+    *batches, footing = readers.read(tmp_path / "statement", [(profile.layouts, profile.currency)])
+    assert isinstance(footing, Footing)
+    tally = Tally()
+    found: list[dict[str, Any]] = []
+    for batch in batches:
+        assert isinstance(batch, pa.RecordBatch)
+        tally.take(batch)
+        found += batch.to_pylist()
+    assert problems(footing, tally) == ()
+    expected = [
+        {
+            "booked_on": MONDAY,
+            "amount_minor": int(lines.amounts[row]),
+            "kind": lines.kind,
+            "reference": lines.references[row].as_py(),
+            **({"charges_minor": lines.charges_minor} if "charges" in held else {}),
+            **({"count": lines.count} if "count" in held else {}),
+            **({"batch_reference": lines.batch_reference} if "batch_reference" in held else {}),
+            **({"reason": lines.reason} if "reason" in held else {}),
+            **({"original_minor": originals[row]} if "original" in held else {}),
+        }
+        for lines in told
+        for originals in [pa.array(lines.originals()).to_pylist() if lines.kind == "return" else [None] * 4]
+        for row in range(len(lines))
     ]
-    assert everything.statements[0].read_bytes() == before
+    assert [{key: row[key] for key in expected[0]} for row in found] == expected
+
+
+def test_charges_are_lines_of_their_own_where_the_bill_has_no_field_for_them(tmp_path: Path) -> None:
+    profile = profile_of("alipay")
+    send(tmp_path / "in", 30, profile=profile)
+    played = play(tmp_path, "all=0,return_with_charges=1", profile=profile)
+    told = [
+        row
+        for path in played.statements
+        for part in readers.read(path, [(profile.layouts, profile.currency)])
+        if isinstance(part, pa.RecordBatch)
+        for row in part.to_pylist()
+    ]
+    kinds = Counter(row["kind"] for row in told)
+    assert kinds == {"debit": 30, "return": 30, "charge": 30}
+    assert {row["amount_minor"] for row in told if row["kind"] == "charge"} == {-550}
+    assert sum(row["amount_minor"] for row in told) == -30 * 550
 
 
 def test_weekends_wait_where_the_profile_has_business_days(tmp_path: Path) -> None:
@@ -350,7 +576,7 @@ def test_a_debit_file_that_was_changed_is_refused(tmp_path: Path) -> None:
     file.write_bytes(file.read_bytes()[:-1])
     with pytest.raises(InvalidInput, match="not as its manifest says"):
         play(tmp_path)
-    assert list((tmp_path / "out").iterdir()) == []
+    assert list((tmp_path / "out").glob("20*")) == []
 
 
 @pytest.mark.parametrize(
@@ -370,7 +596,7 @@ def test_rates_that_cannot_be_are_refused(rates: str, message: str) -> None:
 
 @pytest.mark.parametrize(
     ("profile", "message"),
-    [("daikou-bank", "not net_per_file"), ("mock-bank", "not pain.008"), ("unionpay", "layouts.csv|net_per_file")],
+    [("daikou-bank", "not net_per_file"), ("mock-bank", "no layouts.csv"), ("unionpay", "not net_per_file")],
 )
 def test_what_it_does_not_play_is_said(tmp_path: Path, profile: str, message: str) -> None:
     send(tmp_path / "in", 10)
@@ -386,4 +612,4 @@ def test_the_command_is_a_process_of_its_own(tmp_path: Path) -> None:
     assert done.stdout.splitlines()[0] == "2019-01-21-0001.csv"
     assert "500 lines; planted: 0 insufficient_funds" in done.stdout
     refused = subprocess.run([*command, *folders, "--profile", "dog"], capture_output=True, text=True, check=False)
-    assert (refused.returncode, refused.stderr.splitlines()[0][:36]) == (1, "fentan: --profile dog: there is none")
+    assert (refused.returncode, refused.stderr.splitlines()[0][:24]) == (1, "fentan: no custodian dog")
