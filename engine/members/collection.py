@@ -76,7 +76,7 @@ async def exit_unpaid(connection: AsyncConnection, run_id: int, shard_id: int, p
     run = (await connection.execute(select(share_runs).where(share_runs.c.run_id == run_id))).one()
     leaves_on = leaving_day(await rules_of(connection, run.plan_id, run.rules_version), run.debit_on)
     shard = await shard_of(connection, shard_id)
-    owing = np.intersect1d(positions, np.flatnonzero(await _owed(connection, shard, f"run:{run_id}") > 0)).astype(
+    owing = np.intersect1d(positions, np.flatnonzero(await owed_by(connection, shard, f"run:{run_id}") > 0)).astype(
         np.int32
     )
     _, _, columns = await current_columns(connection, shard_id)
@@ -102,7 +102,7 @@ def leaving_day(rules: PlanRules, debit_on: date) -> date:
     return debit_on + timedelta(days=rules.unpaid.retry_days + 1)
 
 
-async def _owed(connection: AsyncConnection, shard: Shard, cause: str) -> Amounts:
+async def owed_by(connection: AsyncConnection, shard: Shard, cause: str) -> Amounts:
     """int64[n] minor units: what each seat still owes for `cause` (`run:7`, `levy:entry`), by the keys of journals."""
     where = f"starts_with(journals.idempotency_key, '{cause}:')"
     return await amounts_under(connection, shard, Account.CONTRIBUTIONS_RECEIVABLE, where)
@@ -118,7 +118,7 @@ async def _settle(
     on: date,
 ) -> Settled:
     """Credit what the seats still owe for a cause, debit `against`; nothing is posted where nothing is owed."""
-    owed = await _owed(connection, shard, cause)
+    owed = await owed_by(connection, shard, cause)
     if positions is not None:
         owed[np.setdiff1d(np.arange(shard.seats), positions)] = 0
     np.maximum(owed, 0, out=owed)

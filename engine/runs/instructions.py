@@ -62,21 +62,21 @@ class Totals:
     family_minor: int
 
 
-async def instructions_of(connection: AsyncConnection, run: Run, shard_id: int) -> Instructions:
+async def instructions_of(
+    connection: AsyncConnection, run: Run, shard_id: int, amounts: NDArray[np.int64] | None = None
+) -> Instructions:
     """The debits for the shares of one shard's seats, at the roster version the run pinned.
 
-    Whose share the sponsor paid is not there, nor are draws on prepaid balances and what a credit run gives. A payer
-    pays while in force and paying alone; who left, or is paid for by another, pays for nobody on that debit day, and
-    the family each for themselves. Raises InvalidInput for a run that is not sealed.
+    `amounts`: int64[n] minor units of each position, to be debited instead of what the run charged. Whose share the
+    sponsor paid is not there, nor are draws on prepaid balances and what a credit run gives. A payer pays while in
+    force and paying alone; who left, or is paid for by another, pays for nobody on that debit day, and the family each
+    for themselves. Raises InvalidInput for a run that is not sealed.
     """
     if run.state not in IN_THE_BOOKS:
         raise InvalidInput(f"{run.name} is {run.state}; only a sealed run says who is debited")
-    journal = await posted_under(connection, shard_id, f"{run.name}:charge")
-    receivable = account_id(run.plan_id, Account.CONTRIBUTIONS_RECEIVABLE)
-    owed = [segment for segment in (journal.segments if journal else ()) if segment.account_id == receivable]
     paying = await read_paying(connection, shard_id, await _version(connection, run, shard_id))
-    seats = len(paying.shares_from)
-    amounts = owed[0].dense(seats) if owed else np.zeros(seats, np.int64)
+    if amounts is None:
+        amounts = await _charged(connection, run, shard_id, len(paying.shares_from))
     debited = np.flatnonzero(amounts)
     seat = (first_seat(shard_id) + debited).astype(np.int32)
     named = paying.payer[debited]
@@ -147,6 +147,13 @@ async def family_of(connection: AsyncConnection, plan_id: int, payer_seat: int) 
         for position in np.flatnonzero(np.frombuffer(row.payer, DAY) == payer_seat).tolist()
     }
     return sorted(seats)
+
+
+async def _charged(connection: AsyncConnection, run: Run, shard_id: int, seats: int) -> NDArray[np.int64]:
+    journal = await posted_under(connection, shard_id, f"{run.name}:charge")
+    receivable = account_id(run.plan_id, Account.CONTRIBUTIONS_RECEIVABLE)
+    owed = [segment for segment in (journal.segments if journal else ()) if segment.account_id == receivable]
+    return owed[0].dense(seats) if owed else np.zeros(seats, np.int64)
 
 
 _PINNED = and_(roster.c.shard_id == run_shards.c.shard_id, roster.c.version == run_shards.c.roster_version)
