@@ -233,6 +233,8 @@ class Profile(Part):
             problems.append(f"books_from: {self.books_from} holds no bookings, only what became of instructions")
         if isinstance(self.debits, Pain008Debits) and (not self.account.creditor_id_from or not self.account.bic):
             problems.append(f"account: {self.debits.format} needs creditor_id_from and bic")
+        if self.payer_known_by == "member_ref" and self._asks_mandates:
+            problems.append("payer_known_by: a mandate is of an account; the debits of this custodian hold mandates")
         if isinstance(self.payouts, Pain001Payouts) and not self.account.bic:
             problems.append(f"account: {self.payouts.format} needs bic")
         for name, layout in self.layouts:
@@ -245,6 +247,12 @@ class Profile(Part):
         if problems:
             raise ValueError("\n".join(problems))
         return self
+
+    @property
+    def _asks_mandates(self) -> bool:
+        if isinstance(self.debits, Pain008Debits):
+            return True
+        return any(column.holds in ("mandate_id", "signed_on") for column in self.debits.columns)
 
     @property
     def informs(self) -> tuple[StatementFormat, ...]:

@@ -150,6 +150,23 @@ def test_iso_debits_need_a_creditor() -> None:
         parse(text, "mine.toml")
 
 
+def test_a_custodian_may_know_payers_by_their_reference() -> None:
+    assert {load(name).payer_known_by for name in PRESETS} == {"account"}
+    by_reference = 'payer_known_by = "member_ref"\nbooking ='
+    assert parse(CSV.replace("booking =", by_reference), "mine.toml").payer_known_by == "member_ref"
+    with pytest.raises(InvalidInput, match="payer_known_by: Input should be 'account' or 'member_ref'"):
+        parse(CSV.replace("booking =", 'payer_known_by = "name"\nbooking ='), "mine.toml")
+
+
+@pytest.mark.parametrize(
+    "text", [MOCK_BANK, CSV.replace('holds = "debit_on"', 'holds = "mandate_id"')], ids=["pain.008", "csv"]
+)
+def test_where_mandates_are_asked_payers_are_known_by_accounts(text: str) -> None:
+    assert parse(text, "mine.toml").payer_known_by == "account"
+    with pytest.raises(InvalidInput, match="payer_known_by: a mandate is of an account"):
+        parse(text.replace("booking =", 'payer_known_by = "member_ref"\nbooking ='), "mine.toml")
+
+
 def test_a_status_report_books_nothing() -> None:
     with pytest.raises(InvalidInput, match=r"books_from: pain\.002 holds no bookings"):
         parse(MOCK_BANK.replace('books_from = "camt.053"', 'books_from = "pain.002"'), "mine.toml")
