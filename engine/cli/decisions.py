@@ -87,7 +87,7 @@ def show(number: Number, as_json: AsJson = False) -> None:
 @app.command()
 def approve(number: Number, actor: As) -> None:
     """Have a decision done; by someone else than who proposed it."""
-    from engine.runs.decided import carry_out
+    from engine.reconcile.decided import carry_out
 
     async def approved(engine: AsyncEngine, _: Settings) -> Decision:
         async with engine.begin() as connection:
@@ -109,9 +109,11 @@ def refuse(
 ) -> None:
     """Refuse a decision, so that it is never done; who proposed it may, too."""
 
+    from engine.reconcile.decided import refuse as refuse_and_free
+
     async def refused(engine: AsyncEngine, _: Settings) -> Decision:
         async with engine.begin() as connection:
-            return await decisions.refuse(connection, number, reason=reason, actor=actor)
+            return await refuse_and_free(connection, number, reason=reason, actor=actor)
 
     decision = in_database(refused)
     console.print(f"decision {number}, {decision.kind} of {decision.subject}, is refused by {actor}")

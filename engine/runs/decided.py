@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from engine.decisions import Decision, DecisionState, Kind, check_four_eyes, close, open_decision
+from engine.errors import InvalidInput
 from engine.runs.corrections import correct
 from engine.runs.ending import end_plan
 from engine.runs.recovery import recover
@@ -17,11 +20,16 @@ async def carry_out(connection: AsyncConnection, decision_id: int, *, actor: str
     """
     decision = await open_decision(connection, decision_id)
     check_four_eyes(decision, actor)
+    return await close(connection, decision, DecisionState.DONE, await do(connection, decision), actor=actor)
+
+
+async def do(connection: AsyncConnection, decision: Decision) -> dict[str, Any]:
+    """Do what two have decided of a run, a claim or a plan; what it came to."""
     match decision.kind:
         case Kind.CORRECTION:
-            outcome = await correct(connection, decision)
+            return await correct(connection, decision)
         case Kind.RECOVERY:
-            outcome = await recover(connection, decision)
+            return await recover(connection, decision)
         case Kind.WIND_DOWN:
-            outcome = await end_plan(connection, decision)
-    return await close(connection, decision, DecisionState.DONE, outcome, actor=actor)
+            return await end_plan(connection, decision)
+    raise InvalidInput(f"{decision.name} is a {decision.kind}; engine.reconcile.decided carries it out")
