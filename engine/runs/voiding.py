@@ -23,7 +23,7 @@ from engine.runs.recovery import check_not_recovered
 from engine.runs.run import Inputs, Run, frozen_at, inputs_of, lock_run_or_wait, move
 from engine.runs.sealing import PLAN_JOURNALS, check_clearing
 from engine.runs.shards import Phase, ShardClaim, ShardState, begin_phase, finish, renew
-from engine.runs.states import RunEvent, RunState
+from engine.runs.states import NotNow, RunEvent, RunState
 from engine.store.audit import record
 from engine.store.tables import journals, plans, run_shards, share_runs
 
@@ -34,6 +34,12 @@ async def void(connection: AsyncConnection, run_id: int, *, actor: str, reason: 
     A sealed run is voided only while it is the plan's last: later runs stand on its carry. Raises NotNow.
     """
     run = await lock_run_or_wait(connection, run_id)
+    if run.state in (RunState.COLLECTING, RunState.SETTLED, RunState.CLOSED):
+        raise NotNow(
+            f"{run.name} is {run.state}: its debits were asked of the custodian; correct what it charged "
+            f"(`fentan run correct {run_id}`), and pay back what members paid too much (`fentan reconcile refund "
+            f"{run.plan_code}`), instead"
+        )
     await record(connection, actor, "void run", run.name, {"reason": reason, "state": run.state})
     if run.state not in (RunState.POSTING, RunState.SEALED):
         return await drop(connection, run)
@@ -66,7 +72,10 @@ async def _check_uncollected(connection: AsyncConnection, run: Run) -> None:
     settled = await connection.scalar(
         select(journals.c.kind)
         .where(journals.c.shard_id.between(plan_shard(run.plan_id), plan_shard(run.plan_id + 1) - 1))
-        .where(journals.c.idempotency_key.startswith(f"{run.name}:"), journals.c.kind.in_(["collection", "write-off"]))
+        .where(
+            journals.c.idempotency_key.startswith(f"{run.name}:"),
+            journals.c.kind.in_(["collection", "write-off", "settlement"]),
+        )
         .limit(1)
     )
     if settled is not None:
