@@ -18,9 +18,11 @@ from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from engine.cli.quote import load_plan
+from engine.custodian.tokens import read_tokens
 from engine.ledger.accounts import Account
 from engine.roster.columns import ALONE
 from engine.roster.plan import register_plan
+from engine.settings import load_settings
 from engine.store.tables import accounts, audit_log, members, plans
 from tests.integration.prepaid import known
 from tests.integration.worlds import alike, build
@@ -34,9 +36,11 @@ Fentan = Callable[..., subprocess.CompletedProcess[str]]
 def fentan(database_url: str, tmp_path: Path) -> Fentan:
     environment = os.environ | {"FENTAN_DATABASE_URL": database_url, "COLUMNS": "120", "NO_COLOR": "1"}
 
-    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    def run(*arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "engine.cli.main", "roster", *arguments]
-        return subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False)
+        return subprocess.run(
+            command, env=environment | settings, cwd=tmp_path, capture_output=True, text=True, check=False
+        )
 
     return run
 
@@ -92,6 +96,51 @@ async def test_changes_come_in_once(fentan: Fentan, plan: str, engine: AsyncEngi
     again = fentan("change", "changes.csv", "--plan", plan)
     assert again.stdout == "changes.csv: 2 changes already recorded, nothing changed\n"
     assert await counted(engine) == 1
+
+
+async def test_accounts_are_sealed_changed_and_shown_to_nobody(
+    fentan: Fentan, plan: str, engine: AsyncEngine, tmp_path: Path
+) -> None:
+    roster = "member_ref,born_on,joined_on,account\nM1,1990-05-05,2019-01-01,6222000000000001\n"
+    (tmp_path / "roster.csv").write_text(roster, "utf-8")
+    assert fentan("import", "roster.csv", "--plan", plan).returncode == 0
+    (tmp_path / "accounts.csv").write_text("member_ref,account\nM1,6222000000000002\n", "utf-8")
+    first = fentan("accounts", "accounts.csv", "--plan", plan, "--as", "anna")
+    assert (first.returncode, first.stdout) == (
+        0,
+        "accounts.csv: accounts of 1 members taken; the next debits of xianghubao go there\n",
+    )
+    again = fentan("accounts", "accounts.csv", "--as", "anna")
+    assert again.stdout == "accounts.csv: accounts of 1 members known already, nothing changed\n"
+    async with engine.connect() as connection:
+        tokens = await read_tokens(connection, 1_000_001, load_settings().account_key)
+        decided = (await connection.execute(select(audit_log))).all()
+    assert tokens is not None
+    assert tokens.account.to_pylist() == ["6222000000000002"]
+    assert [(entry.actor, entry.act, entry.detail) for entry in decided] == [
+        ("anna", "change accounts", {"members": 1, "shards": 1})
+    ]
+    (tmp_path / "wrong.csv").write_text("member_ref,account\nM1,6222 0000\nM9,6222000000000009\n", "utf-8")
+    refused = fentan("accounts", "wrong.csv", "--as", "anna")
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert "wrong.csv, line 2, account: is not of 1 to 34 letters" in refused.stderr
+    assert "nothing was changed" in refused.stderr
+    for said in (first, again, refused):
+        assert "6222" not in said.stdout + said.stderr
+    unnamed = fentan("accounts", "accounts.csv", "--plan", plan)
+    assert (unnamed.returncode, "--as" in unnamed.stderr) == (2, True)
+
+
+def test_accounts_sealed_under_another_key_are_left_alone(fentan: Fentan, plan: str, tmp_path: Path) -> None:
+    assert fentan("synth", "--members", "20", "--seed", "3", "--out", "roster.csv").returncode == 0
+    assert fentan("import", "roster.csv", "--plan", plan).returncode == 0
+    member_ref = (tmp_path / "roster.csv").read_text("utf-8").splitlines()[1].split(",")[0].strip('"')
+    (tmp_path / "accounts.csv").write_text(f"member_ref,account\n{member_ref},6222000000000002\n", "utf-8")
+    refused = fentan("accounts", "accounts.csv", "--as", "anna", FENTAN_ACCOUNT_KEY="a key that sealed nothing")
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert "set FENTAN_ACCOUNT_KEY to the key they were sealed under" in refused.stderr
+    assert "Traceback" not in refused.stderr
+    assert "a key that" not in refused.stderr
 
 
 async def test_the_only_plan_need_not_be_named(fentan: Fentan, plan: str, engine: AsyncEngine, tmp_path: Path) -> None:
