@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import date
 from typing import NamedTuple
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from engine.custodian.events import LETTERS
-from engine.custodian.instructions import Instructions
+from engine.custodian.instructions import Instructions, State
 from engine.custodian.reference import Kind
 from engine.custodian.standing import SentBatch, Standing, read_standing, sent_batches
 from engine.ledger.accounts import plan_shard
@@ -67,6 +69,7 @@ class Loaded:
         self.reasons: list[str | None] = [None]
         self.charges: dict[int, NDArray[np.int64]] = defaultdict(lambda: np.zeros(self.numbers + 1, np.int64))
         self._there = np.zeros(self.numbers + 1, np.bool_)
+        self._whole = np.zeros(self.numbers + 1, np.bool_)
         self.instructions = Instructions(
             kind,
             run,
@@ -104,26 +107,23 @@ class Loaded:
         named[self.number_of(seat[seat < len(self)])] = True
         return np.flatnonzero(named & ~self._there).tolist()
 
-    def put(self, number: int, standing: Standing) -> bool:
-        """Where a shard's instructions stand; whether `instructions` is another object now."""
+    def put(self, number: int, standing: Standing) -> None:
+        """Where a shard's instructions stand; `instructions` may be another object after it."""
         self._there[number] = True
-        first = self.at(number).start
-        at, asked, widened = slice(first, first + len(standing)), self.instructions, False
+        self._whole[number] = np.array_equal(standing.charged != 0, standing.state != State.NONE)
+        first, asked = self.at(number).start, self.instructions
+        at = slice(first, first + len(standing))
         if len(standing) and standing.amount_minor.max() > np.iinfo(asked.amount_minor.dtype).max:
-            wide = asked.amount_minor.astype(np.int64)
-            self.instructions = Instructions(
-                self.kind, self.run, wide, asked.state, asked.attempt, asked.batch, asked.sent_on
-            )
-            asked, widened = self.instructions, True
-        asked.amount_minor[at], asked.state[at], asked.attempt[at] = (
-            standing.amount_minor,
-            standing.state,
-            standing.attempt,
-        )
+            self.instructions = asked = replace(asked, amount_minor=asked.amount_minor.astype(np.int64))
+        asked.amount_minor[at] = standing.amount_minor
+        asked.state[at], asked.attempt[at] = standing.state, standing.attempt
         if asked.batch is not None:
             asked.batch[at] = standing.batch
         self.before[at] = standing.state
-        return widened
+
+    def everybody(self, number: int, positions: NDArray[np.int32]) -> bool:
+        """Whether these positions of a shard, which were asked for, are all that the run charged."""
+        return bool(self._whole[number]) and len(positions) == np.count_nonzero(self.before[self.at(number)])
 
     def mark(self, name: str, seat: NDArray[np.int64], sources: NDArray[np.int64] | int) -> None:
         """Note the sources of lines in `booked` or `returned`."""
@@ -132,14 +132,15 @@ class Loaded:
             setattr(self, name, getattr(self, name).astype(np.uint16))
         getattr(self, name)[seat] = sources
 
-    def explain(self, seat: NDArray[np.int64], reasons: Sequence[str | None]) -> None:
-        """Note the reasons of what came back; those beyond 255 different ones are not kept."""
-        places: dict[str | None, int] = {reason: place for place, reason in enumerate(self.reasons)}
-        for reason in reasons:
-            if reason not in places and len(self.reasons) <= _PLACES:
-                places[reason] = len(self.reasons)
+    def explain(self, seat: NDArray[np.int64], reasons: pa.StringArray) -> None:
+        """Note the reasons, string[k], of what came back; those beyond 255 different ones are not kept."""
+        words = reasons.dictionary_encode(null_encoding="encode")
+        places = []
+        for reason in words.dictionary.to_pylist():
+            if reason not in self.reasons and len(self.reasons) <= _PLACES:
                 self.reasons.append(reason)
-        self.reason[seat] = [places.get(reason, 0) for reason in reasons]
+            places.append(self.reasons.index(reason) if reason in self.reasons else 0)
+        self.reason[seat] = np.array(places, np.uint8)[words.indices.to_numpy()]
 
     def touched(self) -> list[int]:
         """The numbers of the shards of which something was said, rising."""
@@ -165,13 +166,10 @@ class Loader:
             self.runs[kind, run] = await self._found(kind, run)
         return self.runs[kind, run]
 
-    async def load(self, loaded: Loaded, numbers: Sequence[int]) -> bool:
-        """Load shards by their numbers; whether `instructions` is another object now."""
-        widened = False
+    async def load(self, loaded: Loaded, numbers: Sequence[int]) -> None:
+        """Load shards by their numbers; `instructions` may be another object after it."""
         for number in numbers:
-            standing = await self._standing(loaded.kind, loaded.run, loaded.plan_id, number)
-            widened |= loaded.put(number, standing)
-        return widened
+            loaded.put(number, await self._standing(loaded.kind, loaded.run, loaded.plan_id, number))
 
     async def members(self, loaded: Loaded, number: int, attempt: int) -> NDArray[np.int64]:
         """int64[k] rising: the seats asked for in the file of this number, their shards loaded."""

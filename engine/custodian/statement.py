@@ -88,6 +88,8 @@ class Fault(StrEnum):
     """An amount has a part of a minor unit, or is no amount."""
     UNREADABLE = "UNREADABLE"
     """A value, or a line, is not what its format says."""
+    DUPLICATE_FILE = "DUPLICATE_FILE"
+    """The statement was taken before, from a file of other bytes."""
 
 
 class Problem(NamedTuple):

@@ -1,0 +1,204 @@
+"""What a statement settles: postings and events, shard by shard and day by day, in the statement's one transaction.
+
+Debit positive. A debit booked: custodian cash against what the seat owed; returned: the other way round, its charges on
+bank charges. Money out booked: payouts in transit against custodian cash; returned or refused: owed again. What waited
+on suspense comes from there instead of from cash. So what is posted on cash is what the lines come to, always.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from datetime import date
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from engine.custodian.events import LETTERS, Event, append
+from engine.custodian.instructions import State
+from engine.custodian.loaded import Loaded, Sources
+from engine.custodian.reference import Kind
+from engine.custodian.statement_rows import clear_missing, missing_of
+from engine.custodian.verdicts import NotConserved
+from engine.ledger.accounts import Account, account_id, plan_shard
+from engine.ledger.journals import Journal, Segment, post
+from engine.members.shards import Amounts, Shard, post_in_bulk
+from engine.plans.days import date_of
+from engine.reconcile.matched import Matched
+from engine.reconcile.open_days import OpenDays
+from engine.reconcile.top_ups import BULK
+from engine.store.tables import shards
+
+OWED = {
+    Kind.DEBIT: Account.CONTRIBUTIONS_RECEIVABLE,
+    Kind.PAYOUT: Account.AID_PAYABLE,
+    Kind.REFUND: Account.REFUNDS_PAYABLE,
+}
+"""Where it stands, by seat or claim, what instructions of a kind are asked for."""
+
+_CAUSE = {Kind.DEBIT: "run", Kind.PAYOUT: "run", Kind.REFUND: "refund"}
+_SHARDS = select(shards.c.shard_id, shards.c.first_seat, shards.c.seats, shards.c.seq)
+
+
+async def settle(connection: AsyncConnection, matched: Matched, net_minor: int, *, actor: str, on: date) -> None:
+    """Post a statement whose lines come to `net_minor`, and write down what became of instructions.
+
+    Raises NotConserved [I10] where what is posted on cash is something else: then nothing may be committed.
+    """
+    open_days = OpenDays(connection)
+    touched = [(loaded, loaded.touched()) for loaded in matched.loaded()]
+    locked = await _lock(connection, {plan_shard(each.plan_id) + n for each, numbers in touched for n in numbers})
+    cash = 0
+    for loaded, numbers in touched:
+        for number in numbers:
+            shard = locked[plan_shard(loaded.plan_id) + number]
+            cash += await _settle_shard(connection, matched, loaded, number, shard, open_days)
+        await _clear_missing(connection, loaded, actor=actor, on=on)
+    cash += await matched.top_ups.post(matched.statement_id, open_days)
+    cash += await _post_general(connection, matched, open_days)
+    if cash != net_minor:
+        raise NotConserved(f"the lines of statement {matched.statement_id} come to {net_minor}, {cash} was posted")
+
+
+async def _lock(connection: AsyncConnection, shard_ids: set[int]) -> dict[int, Shard]:
+    """The shards in their order, so that no two wait for each other."""
+    found: dict[int, Shard] = {}
+    for shard_id in sorted(shard_ids):
+        row = (await connection.execute(_SHARDS.where(shards.c.shard_id == shard_id).with_for_update())).one()
+        found[shard_id] = Shard(*row)
+    return found
+
+
+async def _settle_shard(
+    connection: AsyncConnection, matched: Matched, loaded: Loaded, number: int, shard: Shard, open_days: OpenDays
+) -> int:
+    """Everything about one run on one shard; the cash that it comes to."""
+    cash = 0
+    source = f"statement:{matched.statement_id}"
+    for day, lines, owed in _by_day(loaded, number, matched.sources):
+        cash += lines[Account.CUSTODIAN_CASH]
+        journal = _journal(
+            loaded,
+            shard,
+            lines,
+            owed,
+            key=f"{_CAUSE[loaded.kind]}:{loaded.run}:{source}:{date_of(day)}",
+            on=await open_days.of(loaded.plan_id, day),
+        )
+        if journal is None:
+            continue
+        if loaded.kind is not Kind.PAYOUT and np.count_nonzero(owed) * BULK > shard.seats:
+            await post_in_bulk(connection, shard, journal, OWED[loaded.kind])
+        else:
+            await post(connection, journal)
+    await append(connection, shard.shard_id, loaded.run, loaded.kind, list(_events(loaded, number, source)))
+    return cash
+
+
+def _by_day(loaded: Loaded, number: int, sources: Sources) -> Iterator[tuple[int, Counter[Account], Amounts]]:
+    """For each day number: the lines that have no detail, and how much more is owed, int64[n] by position."""
+    at, asked = loaded.at(number), loaded.instructions
+    amounts, refused = asked.amount_minor[at].astype(np.int64), asked.state[at] == State.REJECTED
+    booked, returned = loaded.booked[at], loaded.returned[at]
+    by_day: dict[int, tuple[Counter[Account], Amounts]] = {}
+    for place in sorted({*_places(booked), *_places(returned)}):
+        day, from_suspense = sources[place]
+        lines, owed = by_day.setdefault(day, (Counter(), np.zeros(len(amounts), np.int64)))
+        paid, back = (amounts * chosen for chosen in (booked == place, (returned == place) & ~refused))
+        again = amounts * ((returned == place) & refused)
+        charges = int(loaded.charges[place][number]) if place in loaded.charges else 0
+        cash = asked.sign * (int(paid.sum()) - int(back.sum())) - charges
+        lines[Account.SUSPENSE if from_suspense else Account.CUSTODIAN_CASH] += cash
+        lines[Account.BANK_CHARGES] += charges
+        if loaded.kind is Kind.DEBIT:
+            owed += back - paid
+        else:
+            owed -= back + again
+            lines[Account.PAYOUTS_IN_TRANSIT] += int(paid.sum()) + int(again.sum())
+    for day, (lines, owed) in sorted(by_day.items(), key=lambda each: each[0]):
+        yield day, lines, owed
+
+
+def _places(marks: NDArray[Any]) -> list[int]:
+    """The numbers above 0 that occur."""
+    found: list[int] = np.flatnonzero(np.bincount(marks)).tolist()
+    return [place for place in found if place]
+
+
+def _journal(
+    loaded: Loaded, shard: Shard, lines: Counter[Account], owed: Amounts, *, key: str, on: date
+) -> Journal | None:
+    """None: nothing moves, as where a debit came and went on one day."""
+    account = account_id(loaded.plan_id, OWED[loaded.kind])
+    posted = {account_id(loaded.plan_id, code): amount for code, amount in lines.items() if amount}
+    segments: tuple[Segment, ...] = ()
+    if owed.any():
+        segments = (Segment.of(account, owed),)
+        posted[account] = segments[0].total
+        posted.setdefault(account_id(loaded.plan_id, Account.CUSTODIAN_CASH), 0)
+    if not posted:
+        return None
+    return Journal(shard.shard_id, key, "settlement", on, posted, segments)
+
+
+def _events(loaded: Loaded, number: int, source: str) -> Iterator[Event]:
+    """What became of instructions, in the order in which it did: by attempt, and of what came back by reason."""
+    at = loaded.at(number)
+    state, before = loaded.instructions.state[at], loaded.before[at]
+    attempt, reason = loaded.instructions.attempt[at], loaded.reason[at]
+    returned = loaded.returned[at] != 0
+    disputed = (state == State.DISPUTED) & (before != State.DISPUTED)
+    yield from _each(loaded, number, State.BOOKED, loaded.booked[at] != 0, attempt, None, source)
+    for became in (State.REJECTED, State.RETURNED, State.REOPENED):
+        yield from _each(loaded, number, became, returned & (state == became), attempt, reason, source)
+    yield from _each(loaded, number, State.DISPUTED, disputed, attempt, None, source)
+
+
+def _each(
+    loaded: Loaded,
+    number: int,
+    became: State,
+    which: NDArray[np.bool_],
+    attempt: NDArray[np.uint8],
+    reason: NDArray[np.uint8] | None,
+    source: str,
+) -> Iterator[Event]:
+    """An event for each attempt and reason among the positions where `which` bool[n] is set."""
+    positions = np.flatnonzero(which).astype(np.int32)
+    if not len(positions):
+        return
+    codes = attempt[positions].astype(np.int32) << 8
+    if reason is not None:
+        codes |= reason[positions]
+    for code in _places(codes):
+        there = positions[codes == code]
+        whole = loaded.everybody(number, there)
+        yield Event(code >> 8, became, source, reason=loaded.reasons[code & 255], positions=None if whole else there)
+
+
+async def _post_general(connection: AsyncConnection, matched: Matched, open_days: OpenDays) -> int:
+    """What is nobody's, on the plans' own shards; the cash that it comes to."""
+    cash = 0
+    for (plan_id, day), lines in sorted(matched.general.items()):
+        posted = {account_id(plan_id, code): amount for code, amount in lines.items() if amount}
+        cash += lines[Account.CUSTODIAN_CASH]
+        if not posted:
+            continue
+        key, on = f"statement:{matched.statement_id}:{date_of(day)}", await open_days.of(plan_id, day)
+        await post(connection, Journal(plan_shard(plan_id), key, "settlement", on, posted))
+    return cash
+
+
+async def _clear_missing(connection: AsyncConnection, loaded: Loaded, *, actor: str, on: date) -> None:
+    """What no statement had shown, and this one does."""
+    missing = await missing_of(connection, loaded.run, LETTERS[loaded.kind])
+    state, attempt = loaded.instructions.state, loaded.instructions.attempt
+    shown = [
+        each.break_id
+        for each in missing
+        if attempt[each.seat] == each.attempt and state[each.seat] != loaded.before[each.seat]
+    ]
+    await clear_missing(connection, shown, actor=actor, on=on)

@@ -1,0 +1,361 @@
+"""Takes statements: kept, read, checked, matched and posted, or parked and nothing posted (I9, I10)."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import re
+from collections.abc import AsyncGenerator, Iterator, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+from datetime import date
+from pathlib import Path
+from types import MappingProxyType
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from sqlalchemy import func, select
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from engine.custodian.break_rows import Opening, open_breaks
+from engine.custodian.breaks import Code
+from engine.custodian.gates import Tally as Footed
+from engine.custodian.gates import problems as wrong_in
+from engine.custodian.readers import recognised
+from engine.custodian.registered import Custodian
+from engine.custodian.statement import Fault, Footing, Part, Problem, Statement
+from engine.custodian.statement_rows import (
+    FileName,
+    ImportedStatement,
+    begin,
+    clear_problem,
+    finish,
+    last_taken,
+    lock_custodian,
+    next_parked,
+    out_of_turn,
+    statements_of_file,
+    taken_before,
+)  # fmt: skip
+from engine.custodian.verdicts import Named, Sum
+from engine.errors import InvalidInput
+from engine.ledger.accounts import Account, account_id, plan_shard
+from engine.reconcile.matched import Matched
+from engine.reconcile.rejected import REJECTING
+from engine.reconcile.settling import settle
+from engine.store.audit import record
+from engine.store.views import journal_lines
+
+_BLOCK_BYTES = 1 << 20
+_NO_ENVIRONMENT: Mapping[str, str] = MappingProxyType({})
+
+
+@dataclass(frozen=True)
+class Taken:
+    """What became of one statement. `state`: taken, parked, or repeated, which changed nothing.
+
+    `number`: 1, 2, … in its file. `tally`: its lines by what became of them; `problems`: why it is parked.
+    """
+
+    statement_id: int | None
+    number: int
+    state: str
+    books: bool
+    lines: int
+    tally: tuple[tuple[Named, Sum], ...] = ()
+    problems: tuple[Problem, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Taking:
+    """What every statement of a file is taken with."""
+
+    connection: AsyncConnection
+    custodian: Custodian
+    file: FileName
+    actor: str
+    on: date
+    environment: Mapping[str, str]
+    begins: bool
+
+
+def folder_of(files: Path, custodian: Custodian) -> Path:
+    """Where the custodian's statements are kept, each file under the hexadecimal SHA-256 of its bytes."""
+    return files / custodian.code / "statements"
+
+
+async def take(
+    engine: AsyncEngine,
+    custodian: Custodian,
+    path: Path,
+    *,
+    files: Path,
+    actor: str,
+    on: date,
+    environment: Mapping[str, str] = _NO_ENVIRONMENT,
+    begins: bool = False,
+) -> list[Taken]:
+    """Take every statement of a file, in one transaction; then those that were parked because they came too early.
+
+    `files`: the folder of all custodians. `on`: today, the day of lines that name none. `environment`: where the
+    number of the account stands, which each statement must be of. `begins`: the first statement of an account that
+    held money before. The same file again changes nothing, but that parked statements of it are tried again. Raises
+    InvalidInput for a file that cannot be read: then only the audit log knows of it.
+    """
+    kept, file = await asyncio.to_thread(keep, path, folder_of(files, custodian))
+    try:
+        async with engine.begin() as connection:
+            await lock_custodian(connection, custodian.custodian_id)
+            taking = _Taking(connection, custodian, file, actor, on, environment, begins)
+            taken = await _take_file(taking, kept)
+    except InvalidInput as error:
+        async with engine.begin() as connection:
+            detail = {"sha256": file.sha256.hex()}
+            await record(connection, actor, "refuse statement file", f"custodian:{custodian.code}", detail)
+        raise InvalidInput(str(error).replace(kept.name, path.name)) from None
+    while (later := await _take_next(engine, custodian, files, actor, on, environment)) is not None:
+        taken = [*(each for each in taken if each.statement_id != later.statement_id), later]
+    return taken
+
+
+def keep(path: Path, folder: Path) -> tuple[Path, FileName]:
+    """A copy of the file that outlives a power cut, under the SHA-256 of its bytes. Raises InvalidInput without one."""
+    if not path.is_file():
+        raise InvalidInput(f"{path}: there is no such file")
+    folder.mkdir(parents=True, exist_ok=True)
+    digest, part = hashlib.sha256(), folder / f".{os.getpid()}.part"
+    with path.open("rb") as source, part.open("wb") as copy:
+        while block := source.read(_BLOCK_BYTES):
+            digest.update(block)
+            copy.write(block)
+        copy.flush()
+        os.fsync(copy.fileno())
+    kept = folder / digest.hexdigest()
+    part.replace(kept)
+    entries = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(entries)
+    finally:
+        os.close(entries)
+    return kept, FileName(digest.digest(), path.name)
+
+
+async def _take_file(taking: _Taking, kept: Path) -> list[Taken]:
+    connection, custodian = taking.connection, taking.custodian
+    known = {
+        each.number: each for each in await statements_of_file(connection, custodian.custodian_id, taking.file.sha256)
+    }
+    subject = f"custodian:{custodian.code}"
+    if known and all(each.is_taken for each in known.values()):
+        detail = {"statements": [each.statement_id for each in known.values()]}
+        await record(connection, taking.actor, "repeat statement file", subject, detail)
+        return [_repeated(each) for each in known.values()]
+    taken = [each async for each in _each_of(taking, kept, known)]
+    became = {"statements": {str(each.statement_id): each.state for each in taken}}
+    await record(connection, taking.actor, "import statement file", subject, became)
+    return taken
+
+
+async def _each_of(
+    taking: _Taking, kept: Path, known: Mapping[int, ImportedStatement], only: int | None = None
+) -> AsyncGenerator[Taken]:
+    """Take the statements of a kept file that are not taken yet; `only`: the one of this number."""
+    profile = taking.custodian.profile
+    family, found = await asyncio.to_thread(recognised, kept, [(profile.layouts, profile.currency)])
+    number = 0
+    async with aclosing(_ahead(found)) as parts:
+        while (first := await anext(parts, None)) is not None:
+            number += 1
+            before = known.get(number)
+            if only in (None, number) and (before is None or not before.is_taken):
+                yield await _take_one(taking, family, number, before, first, parts)
+                continue
+            while not isinstance(first, Footing):
+                first = await anext(parts)
+            if before is not None and only is None:
+                yield _repeated(before)
+
+
+async def _ahead(parts: Iterator[Part]) -> AsyncGenerator[Part]:
+    """The parts of a file, the next one read while one is worked on."""
+    reading = asyncio.create_task(asyncio.to_thread(next, parts, None))
+    try:
+        while (part := await reading) is not None:
+            reading = asyncio.create_task(asyncio.to_thread(next, parts, None))
+            yield part
+    finally:
+        # A thread does not stop for being cancelled: the reader is let go only once it is out of it.
+        await asyncio.wait([reading])
+        reading.exception()
+
+
+async def _take_one(
+    taking: _Taking,
+    family: str,
+    number: int,
+    before: ImportedStatement | None,
+    part: Part,
+    parts: AsyncGenerator[Part],
+) -> Taken:
+    """One statement, matched while it is read; whether it may be posted shows only at its end."""
+    connection, custodian = taking.connection, taking.custodian
+    books = family == custodian.profile.books_from
+    statement_id = (
+        before.statement_id
+        if before is not None
+        else await begin(connection, custodian.custodian_id, taking.file, number, books=books, actor=taking.actor)
+    )
+    undone = await connection.begin_nested()
+    rejects = family in REJECTING
+    matched = Matched(connection, custodian, statement_id, books=books, rejects=rejects, on=taking.on)
+    if books:
+        await matched.take_pending()
+    footed, days = Footed(), _Days()
+    while not isinstance(part, Footing):
+        footed.take(part)
+        days.take(part["booked_on"])
+        await matched.take(part)
+        part = await anext(parts)
+    await matched.finish()
+    footing = replace(part, statement=days.filled(part.statement))
+    problems = [_without_account(each) for each in await _problems(taking, footing, footed, books=books)]
+    if problems:
+        await undone.rollback()
+        if before is None:
+            await finish(connection, statement_id, footing, footed, problems=problems)
+            await _open_problem(taking, statement_id, footing, footed, problems)
+        return Taken(statement_id, number, "parked", books, footed.lines, problems=tuple(problems))
+    await settle(connection, matched, footed.net if books else 0, actor=taking.actor, on=taking.on)
+    tally = tuple(matched.tally())
+    await finish(connection, statement_id, footing, footed, became=tally)
+    if before is not None:
+        await clear_problem(connection, statement_id, actor=taking.actor, on=taking.on)
+    await undone.commit()
+    return Taken(statement_id, number, "taken", books, footed.lines, tally)
+
+
+async def _take_next(
+    engine: AsyncEngine, custodian: Custodian, files: Path, actor: str, on: date, environment: Mapping[str, str]
+) -> Taken | None:
+    """A parked statement that came too early and whose turn it now is, from its kept file; None: there is none."""
+    async with engine.begin() as connection:
+        await lock_custodian(connection, custodian.custodian_id)
+        cash = await _book_cash(connection, custodian)
+        parked = await next_parked(connection, custodian.custodian_id, book_cash_minor=cash)
+        if parked is None:
+            return None
+        file = FileName(parked.sha256, parked.file)
+        taking = _Taking(connection, custodian, file, actor, on, environment, begins=False)
+        kept = folder_of(files, custodian) / parked.sha256.hex()
+        if not kept.is_file():
+            raise InvalidInput(f"the file of statement {parked.statement_id} is no more among the kept ones: {kept}")
+        taken = [each async for each in _each_of(taking, kept, {parked.number: parked}, only=parked.number)]
+        detail = {"statements": {str(each.statement_id): each.state for each in taken}}
+        await record(connection, actor, "take parked statement", f"custodian:{custodian.code}", detail)
+    # What is parked again, for whatever reason, is not tried for ever.
+    return taken[0] if taken and taken[0].state == "taken" else None
+
+
+async def _problems(taking: _Taking, footing: Footing, footed: Footed, *, books: bool) -> list[Problem]:
+    """Everything that keeps a statement from being taken."""
+    custodian, connection = taking.custodian, taking.connection
+    found = [*wrong_in(footing, footed), *_of_another(taking, footing)]
+    if not books:
+        return found
+    last = await last_taken(connection, custodian.custodian_id)
+    if last is None and taking.begins:
+        return found
+    turn = out_of_turn(footing, last, book_cash_minor=await _book_cash(connection, custodian) if last is None else 0)
+    if turn and (same := await taken_before(connection, custodian.custodian_id, footing, footed)) is not None:
+        message = f"says what statement {same} said, which was taken from another file"
+        turn = (Problem(Fault.DUPLICATE_FILE, "statement", message),)
+    return [*found, *turn]
+
+
+def _of_another(taking: _Taking, footing: Footing) -> Iterator[Problem]:
+    """Whether a statement is of another account, or in another currency, than the custodian's."""
+    profile, said = taking.custodian.profile, footing.statement
+    number = taking.environment.get(profile.account.number_from, "")
+    if number and said.account and not is_account(said.account, number):
+        variable = profile.account.number_from
+        yield Problem(Fault.ACCOUNT_MISMATCH, "account", f"is of another account than {variable} names")
+    if said.currency and said.currency != profile.currency:
+        message = f"is in {said.currency[:3]}, and the account of {profile.code} in {profile.currency}"
+        yield Problem(Fault.CURRENCY_MISMATCH, "currency", message)
+
+
+def is_account(stated: str, number: str) -> bool:
+    """Whether a statement's account is this one: as it is, blackened with *, or within what a bank writes around it."""
+    plain, own = (re.sub(r"[^0-9A-Z*]", "", text.upper()) for text in (stated, number))
+    if "*" in plain:
+        return re.fullmatch(re.sub(r"\\?\*+", ".*", re.escape(plain)), own) is not None
+    return bool(plain) and (own in plain or plain in own)
+
+
+def _without_account(problem: Problem) -> Problem:
+    """Numbers of accounts are stored nowhere: what a reader says of them is said without."""
+    if problem.code is not Fault.ACCOUNT_MISMATCH or "CUSTODIAN_" in problem.message:
+        return problem
+    return problem._replace(message="is of another account than was expected, or names several")
+
+
+_STATEMENT_CODES = {Fault.STATEMENT_GAP: Code.STATEMENT_GAP, Fault.DUPLICATE_FILE: Code.DUPLICATE_FILE}
+
+
+async def _open_problem(
+    taking: _Taking, statement_id: int, footing: Footing, footed: Footed, problems: list[Problem]
+) -> None:
+    """The one break of a parked statement: what is missing, or doubled; anything else is that it does not add up."""
+    faults = {problem.code for problem in problems}
+    code = _STATEMENT_CODES.get(problems[0].code, Code.BALANCE_BREAK) if len(faults) == 1 else Code.BALANCE_BREAK
+    said, amount = footing.statement, 0
+    if code is Code.BALANCE_BREAK and said.opening_minor is not None and said.closing_minor is not None:
+        amount = said.closing_minor - said.opening_minor - footed.net
+    opening = Opening(
+        code,
+        taking.custodian.home_plan,
+        amount,
+        suspense_minor=0,
+        opened_on=said.to_on or taking.on,
+        statement_id=statement_id,
+    )
+    await open_breaks(taking.connection, taking.custodian.custodian_id, [opening])
+
+
+async def _book_cash(connection: AsyncConnection, custodian: Custodian) -> int:
+    """What the books of all its plans say the custodian holds, in minor units."""
+    cash = 0
+    for plan_id in custodian.plans:
+        line = journal_lines.c
+        found = await connection.scalar(
+            select(func.coalesce(func.sum(line.amount), 0)).where(
+                line.shard_id >= plan_shard(plan_id),
+                line.shard_id < plan_shard(plan_id + 1),
+                line.account_id == account_id(plan_id, Account.CUSTODIAN_CASH),
+            )
+        )
+        cash += int(found or 0)
+    return cash
+
+
+class _Days:
+    """The first and last day of booking that lines name."""
+
+    def __init__(self) -> None:
+        self._first: date | None = None
+        self._last: date | None = None
+
+    def take(self, booked_on: pa.Array) -> None:
+        found = pc.min_max(booked_on).as_py()
+        if found["min"] is not None:
+            self._first = min(self._first or found["min"], found["min"])
+            self._last = max(self._last or found["max"], found["max"])
+
+    def filled(self, statement: Statement) -> Statement:
+        """The statement, with the days of its lines where it names none."""
+        return replace(statement, from_on=statement.from_on or self._first, to_on=statement.to_on or self._last)
+
+
+def _repeated(known: ImportedStatement) -> Taken:
+    return Taken(known.statement_id, known.number, "repeated", known.books, known.lines, known.tally, known.problems)
