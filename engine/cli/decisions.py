@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import typer
@@ -87,11 +89,13 @@ def show(number: Number, as_json: AsJson = False) -> None:
 @app.command()
 def approve(number: Number, actor: As) -> None:
     """Have a decision done; by someone else than who proposed it."""
+    from engine.custodian.desk import Desk
     from engine.reconcile.decided import carry_out
 
-    async def approved(engine: AsyncEngine, _: Settings) -> Decision:
+    async def approved(engine: AsyncEngine, settings: Settings) -> Decision:
+        desk = Desk.of(settings, os.environ)
         async with engine.begin() as connection:
-            return await carry_out(connection, number, actor=actor)
+            return await carry_out(connection, number, actor=actor, desk=desk, now=datetime.now(UTC))
 
     decision = in_database(approved)
     came_to = "; ".join(
@@ -108,7 +112,6 @@ def refuse(
     actor: As,
 ) -> None:
     """Refuse a decision, so that it is never done; who proposed it may, too."""
-
     from engine.reconcile.decided import refuse as refuse_and_free
 
     async def refused(engine: AsyncEngine, _: Settings) -> Decision:

@@ -174,8 +174,8 @@ async def _difference(connection: AsyncConnection, custodian: Custodian, through
         book += await _cash(connection, plan_id, through)
     if book == closing:
         return []
-    held = f"the books have {grouped(book)} with {custodian.code} at the end of {through}, its statement {grouped(closing)}"
-    return [f"{held}: `fentan reconcile proof {custodian.code} {through}` shows where they differ"]
+    code, both = custodian.code, f"{grouped(book)} in the books and {grouped(closing)} on its statement"
+    return [f"{code} holds {both} on {through}: `fentan reconcile proof {code} {through}` shows where they differ"]
 
 
 async def _cash(connection: AsyncConnection, plan_id: int, through: date) -> int:
