@@ -67,11 +67,19 @@ async def collect_levy(
     return await _settle(connection, shard, f"levy:{name}", "collection", Account.CUSTODIAN_CASH, positions, on)
 
 
-async def exit_unpaid(connection: AsyncConnection, run_id: int, shard_id: int, positions: NDArray[np.int32]) -> Unpaid:
+async def exit_unpaid(
+    connection: AsyncConnection,
+    run_id: int,
+    shard_id: int,
+    positions: NDArray[np.int32],
+    *,
+    posted_on: date | None = None,
+) -> Unpaid:
     """Who did not pay a run by its last retry leaves the day after; what they owe for it is then a bad debt.
 
-    `positions`: int32 places in the shard. The caller holds the plan's lock (`lock_roster`). Once per seat and run:
-    who owes nothing for it any more is let be. Raises InvalidInput where the plan ends nobody for not paying.
+    `positions`: int32 places in the shard. `posted_on`: the day of the write-off, where that of leaving is locked. The
+    caller holds the plan's lock (`lock_roster`). Once per seat and run: who owes nothing for it any more is let be.
+    Raises InvalidInput where the plan ends nobody for not paying.
     """
     run = (await connection.execute(select(share_runs).where(share_runs.c.run_id == run_id))).one()
     leaves_on = leaving_day(await rules_of(connection, run.plan_id, run.rules_version), run.debit_on)
@@ -86,7 +94,8 @@ async def exit_unpaid(connection: AsyncConnection, run_id: int, shard_id: int, p
     seats = shard.first_seat + due.positions
     await record_by_rule(connection, shard_id, Kind.EXIT, seats, due.from_days, reason="unpaid")
     cause, against = f"run:{run_id}", Account.BAD_DEBT
-    return Unpaid(len(due), await _settle(connection, shard, cause, "write-off", against, owing, leaves_on))
+    day = posted_on or leaves_on
+    return Unpaid(len(due), await _settle(connection, shard, cause, "write-off", against, owing, day))
 
 
 def leaving_day(rules: PlanRules, debit_on: date) -> date:

@@ -1,0 +1,136 @@
+"""What becomes of debits that did not come in: asked again, given up, or missed. Pure arithmetic on days and states."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import date, datetime, timedelta
+from enum import IntEnum
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.custodian.aging import business_days
+from engine.custodian.events import Event
+from engine.custodian.instructions import State
+from engine.custodian.profile import Profile, Retry
+from engine.custodian.reference import ATTEMPT_MAX
+from engine.custodian.schedule import reachable_day
+
+_DAY = timedelta(days=1)
+_ATTEMPT_BITS = 32
+
+
+class Step(IntEnum):
+    """What is to be done about an instruction that did not come in; columns hold the value."""
+
+    NONE = 0
+    ASK = 1
+    """Ask once more."""
+    WAIT = 2
+    """Not asked again, for its reason forbids it; given up with the others, once their days are over."""
+    GIVE_UP = 3
+    """Its days to pay are over."""
+
+
+def steps(
+    state: NDArray[np.uint8],
+    may_retry: NDArray[np.bool_],
+    decided: NDArray[np.bool_],
+    *,
+    ends_unpaid: bool,
+    is_over: bool,
+) -> NDArray[np.uint8]:
+    """uint8[n] `Step` of instructions by `state` uint8[n] of State.
+
+    `may_retry`, `decided`: bool[n], what `may_retry_of` and `decided_in` say; what a person decided to ask again is
+    asked whatever the reason and the day. `ends_unpaid`: the plan has a rule for who does not pay, and asks until then;
+    `is_over`: its leaving day is reached. What came back after it had settled is asked again while the days last, and
+    never given up by rule; what is disputed or under way is let be.
+    """
+    back = np.isin(state, (State.RETURNED, State.REJECTED))
+    found = np.zeros(len(state), np.uint8)
+    if ends_unpaid and is_over:
+        found[back] = Step.GIVE_UP
+    elif ends_unpaid:
+        found[back] = Step.WAIT
+        found[(back | (state == State.REOPENED)) & may_retry] = Step.ASK
+    found[back & decided] = Step.ASK
+    return found
+
+
+def may_retry_of(profile: Profile, reasons: Sequence[str | None], reason: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """bool[n]: whether the custodian's code, a place in `reasons`, lets the same be asked again.
+
+    A code that hides the real reason does: the plan's own rule decides, and asks while its days last.
+    """
+    allowed = np.array([profile.reason(code).retry is not Retry.NO for code in reasons], np.bool_)
+    return allowed[reason]
+
+
+def decided_in(events: Iterable[Event], whole: NDArray[np.intp], n: int) -> NDArray[np.bool_]:
+    """bool[n]: whether the last that was written down of an instruction is what a person decided.
+
+    `whole`: the positions that an event without any names.
+    """
+    decided = np.zeros(n, np.bool_)
+    for event in events:
+        decided[whole if event.positions is None else event.positions] = event.source.startswith("decision:")
+    return decided
+
+
+class AskedFile(NamedTuple):
+    """A file of instructions: its attempt and number, the day it left, and the day it asked for."""
+
+    attempt: int
+    number: int
+    sent_on: date | None
+    debit_on: date
+
+
+def overdue(
+    state: NDArray[np.uint8],
+    attempt: NDArray[np.uint8],
+    batch: NDArray[np.int32],
+    files: Iterable[AskedFile],
+    profile: Profile,
+    on: date,
+) -> NDArray[np.int32]:
+    """int32[k] rising: the instructions SENT so long ago that their absence from every statement is a break (短款).
+
+    A file's days count from when it left or, where that is later, from the day it asks for.
+    """
+    business = profile.business_days
+    calendar = {} if business is None else {"holidays": business.holidays, "worked": business.worked}
+    late = []
+    for file in files:
+        since = file.sent_on and max(file.sent_on, file.debit_on)
+        if since and since < on and business_days(since, on, **calendar) > profile.in_transit_days:
+            late.append((file.attempt << _ATTEMPT_BITS) + file.number)
+    found = np.flatnonzero(state == State.SENT)
+    if not late or not len(found):
+        return np.empty(0, np.int32)
+    keys = (attempt[found].astype(np.int64) << _ATTEMPT_BITS) + batch[found]
+    return found[np.isin(keys, late)].astype(np.int32)
+
+
+def retry_day(
+    profile: Profile,
+    *,
+    on: date,
+    now: datetime,
+    last_attempt: int,
+    last_debit_on: date,
+    ends_on: date | None,
+    count: int,
+) -> date | None:
+    """The day for which so many instructions are asked again; None: not today, or not any more.
+
+    One attempt for a day, and none while the last one's day is still to come; before `ends_on`, the leaving day (None:
+    there is none); on the first day the custodian can reach.
+    """
+    if last_debit_on > on or last_attempt >= ATTEMPT_MAX:
+        return None
+    files = -(-count // profile.limits.max_items_per_file)
+    day = reachable_day(profile, max(on, last_debit_on + _DAY), now=now, files=files)
+    return day if ends_on is None or day < ends_on else None
