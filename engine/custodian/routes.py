@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
 from pydantic import Field
 
+from engine.errors import InvalidInput
 from engine.plans.fields import Part
 
 Secret = Annotated[str, Field(pattern="^CUSTODIAN_[A-Z0-9_]+$", max_length=64)]
@@ -25,9 +27,10 @@ class HttpRoute(Part):
     """Files are posted as they are, one a request; what the bank has ready stands in a list.
 
     `url_from`: what the paths are added to. `headers_from`: headers, each with the variable that holds its value (a
-    token). `submit`: where files are posted, `query` and all. `duplicate`: a text in the answer to a file that the bank
-    has already, beside the status 409. `listing`: a list of JSON objects, of which `id` and `name` are the keys;
-    without it nothing is fetched. `download`: where one of them is read, `{id}` standing for it.
+    token). `submit`: where files are posted, its query and all. `duplicate`: a text in the answer to a file that the
+    bank has already, beside the status 409. `listing`: where what is ready is listed, JSON objects each with its `id`;
+    without it nothing is fetched. `download`: where one of them is read, `{id}` standing for it. `name`, `suffix`: what
+    it is called here, by other keys of its object.
     """
 
     kind: Literal["http"]
@@ -39,7 +42,7 @@ class HttpRoute(Part):
     listing: _Place | None = None
     download: Annotated[str, Field(pattern="[{]id[}]", max_length=200)] | None = None
     id: _Place = "id"
-    name: _Place = "id"
+    name: _Place = "{id}"
     suffix: Annotated[str, Field(pattern="^[.][a-z0-9]+$", max_length=8)] = ".xml"
 
 
@@ -60,3 +63,11 @@ class SftpRoute(Part):
 
 
 Route = Annotated[FolderRoute | HttpRoute | SftpRoute, Field(discriminator="kind")]
+
+
+def secrets_of(environment: Mapping[str, str], *names: str) -> list[str]:
+    """What the environment holds under these names. Raises InvalidInput that names each that is not set."""
+    missing = [name for name in names if not environment.get(name)]
+    if missing:
+        raise InvalidInput(f"set {' and '.join(missing)} in the environment: the custodian's profile names it")
+    return [environment[name] for name in names]

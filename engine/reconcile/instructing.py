@@ -141,7 +141,7 @@ async def _ask(
     actor: str,
 ) -> Asking:
     custodian = await custodian_of_plan(connection, run.plan_id)
-    files = await _files_before(connection, run, custodian, chosen)
+    files = await _files_before(connection, run, custodian, chosen, now)
     debit_on = reachable_day(custodian.profile, wanted, now=now, files=files)
     row = {"run_id": run.run_id, "kind": LETTERS[Kind.DEBIT], "attempt": attempt, "plan_id": run.plan_id}
     asked = {"custodian_id": custodian.custodian_id, "debit_on": debit_on, "created_at": now, "made_by": actor}
@@ -238,18 +238,18 @@ async def _shards(connection: AsyncConnection, run: Run, chosen: _Chosen) -> lis
     return [shard for shard in await shards_of(connection, run.plan_id) if shard.shard_id in of_run]
 
 
-async def _files_before(connection: AsyncConnection, run: Run, custodian: Custodian, chosen: _Chosen) -> int:
+async def _files_before(
+    connection: AsyncConnection, run: Run, custodian: Custodian, chosen: _Chosen, now: datetime
+) -> int:
     """About how many files the custodian has been sent once the last of this attempt is."""
-    charged = func.coalesce(func.sum(run_shards.c.sharers), 0)
     seats = sum(map(len, chosen.values())) if chosen is not None else 0
     if chosen is None:
-        seats = int(await connection.scalar(select(charged).where(run_shards.c.run_id == run.run_id)) or 0)
-    waiting = await connection.scalar(
-        select(func.count())
-        .select_from(debit_batches.join(attempts))
-        .where(attempts.c.custodian_id == custodian.custodian_id, debit_batches.c.sent_at.is_(None))
-    )
-    return int(waiting or 0) + -(-seats // custodian.profile.limits.max_items_per_file)
+        charged = select(func.coalesce(func.sum(run_shards.c.sharers), 0)).where(run_shards.c.run_id == run.run_id)
+        seats = int(await connection.scalar(charged) or 0)
+    waiting = select(func.count()).select_from(debit_batches.join(attempts))
+    waiting = waiting.where(debit_batches.c.sent_at.is_(None), debit_batches.c.withdrawn_at.is_(None))
+    waiting = waiting.where(attempts.c.custodian_id == custodian.custodian_id, attempts.c.debit_on >= now.date())
+    return int(await connection.scalar(waiting) or 0) + -(-seats // custodian.profile.limits.max_items_per_file)
 
 
 async def _last_asked(connection: AsyncConnection, run: Run, attempt: int) -> date | None:

@@ -58,18 +58,21 @@ CREATE TABLE debit_batches (
     due_at TIMESTAMP WITH TIME ZONE,
     sent_at TIMESTAMP WITH TIME ZONE,
     sent_on DATE,
+    withdrawn_at TIMESTAMP WITH TIME ZONE,
     CONSTRAINT debit_batches_pkey PRIMARY KEY (batch_id),
     CONSTRAINT debit_batches_number_key UNIQUE (run_id, kind, attempt, number),
     CONSTRAINT debit_batches_reference_key UNIQUE (reference),
     CONSTRAINT debit_batches_attempt_fkey FOREIGN KEY (run_id, kind, attempt)
         REFERENCES attempts (run_id, kind, attempt),
-    CONSTRAINT debit_batches_sent_check CHECK ((sent_at IS NULL) = (sent_on IS NULL))
+    CONSTRAINT debit_batches_sent_check CHECK ((sent_at IS NULL) = (sent_on IS NULL)),
+    CONSTRAINT debit_batches_withdrawn_check CHECK (sent_at IS NULL OR withdrawn_at IS NULL)
 );
 COMMENT ON COLUMN debit_batches.number IS 'of its own reference, in place of a seat';
 COMMENT ON COLUMN debit_batches.error IS 'of the last try that failed';
 COMMENT ON COLUMN debit_batches.due_at IS 'not tried before; NULL: as soon as the custodian takes it';
 COMMENT ON COLUMN debit_batches.sent_at IS 'NULL: it waits to be sent';
 COMMENT ON COLUMN debit_batches.sent_on IS 'in the custodian''s time zone';
+COMMENT ON COLUMN debit_batches.withdrawn_at IS 'it missed its cut-off, and its debits are asked anew';
 
 CREATE INDEX debit_batches_waiting_index ON debit_batches (batch_id) WHERE sent_at IS NULL;
 

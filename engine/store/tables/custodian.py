@@ -88,6 +88,7 @@ debit_batches = Table(
     Column("due_at", DateTime(timezone=True), comment="not tried before; NULL: as soon as the custodian takes it"),
     Column("sent_at", DateTime(timezone=True), comment="NULL: it waits to be sent"),
     Column("sent_on", Date, comment="in the custodian's time zone"),
+    Column("withdrawn_at", DateTime(timezone=True), comment="it missed its cut-off, and its debits are asked anew"),
     PrimaryKeyConstraint("batch_id", name="debit_batches_pkey"),
     UniqueConstraint("run_id", "kind", "attempt", "number", name="debit_batches_number_key"),
     UniqueConstraint("reference", name="debit_batches_reference_key"),
@@ -97,6 +98,7 @@ debit_batches = Table(
         name="debit_batches_attempt_fkey",
     ),
     CheckConstraint("(sent_at IS NULL) = (sent_on IS NULL)", name="debit_batches_sent_check"),
+    CheckConstraint("sent_at IS NULL OR withdrawn_at IS NULL", name="debit_batches_withdrawn_check"),
     Index("debit_batches_waiting_index", "batch_id", postgresql_where=text("sent_at IS NULL")),
 )
 
