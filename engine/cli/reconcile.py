@@ -13,6 +13,7 @@ import typer
 from rich.console import Console
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from engine.cli import money_out
 from engine.cli.break_tables import dossier_as_json, print_dossier, print_queue, queue_as_json
 from engine.cli.options import As, actor_name
 from engine.cli.shell import in_database
@@ -40,6 +41,9 @@ app = typer.Typer(
     no_args_is_help=True,
     help="Breaks between the books and the custodian's statements: queue them, resolve them, lock what is done.",
 )
+app.command()(money_out.pay)
+app.command()(money_out.refund)
+app.command()(money_out.close)
 console = Console(markup=False, highlight=False)
 
 

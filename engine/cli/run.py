@@ -23,6 +23,7 @@ from engine.cli.shell import in_database, notify
 from engine.decisions import Decision, DecisionState
 from engine.errors import InvalidInput
 from engine.money import BIGINT_MAX, grouped, to_minor
+from engine.reconcile.closing import missing_to_close
 from engine.roster.plan import plan_of, rules_of
 from engine.runs import control
 from engine.runs.corrections import Against, propose_correction
@@ -35,6 +36,7 @@ from engine.runs.shards import progress_of
 from engine.runs.states import RunState
 from engine.runs.voiding import void as void_run
 from engine.settings import Settings
+from engine.store.tables import IN_THE_BOOKS
 
 app = typer.Typer(no_args_is_help=True, help="Share runs: plan, preview, approve by another, watch, void.")
 app.command()(payers.payers)
@@ -45,11 +47,17 @@ console = Console(markup=False)
 RunId = Annotated[int, typer.Argument(metavar="RUN", min=1, max=BIGINT_MAX, help="The run's number.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 MONEY = ("aid", "fee", "carry_in", "carry_out", "sponsor", "charged", "waived", "share")
+_AFTER_THE_SEAL = (RunState.COLLECTING, RunState.SETTLED, RunState.CLOSED)
 WATCH_SECONDS = 0.2
 ROWS_MAX = 20
 """Classes or cases of a preview that a screen shows; --json has them all."""
 
-RESTS = (RunState.PREVIEWED, RunState.SEALED, RunState.VOIDED, RunState.FAILED)
+RESTS = (
+    RunState.PREVIEWED,
+    *(RunState(state) for state in IN_THE_BOOKS),
+    RunState.VOIDED,
+    RunState.FAILED,
+)
 """States in which nothing moves until a person does something, or at all."""
 
 
@@ -338,9 +346,11 @@ def _print_run(found: dict[str, Any]) -> None:
     facts.add_column()
     facts.add_column(overflow="fold")
     for name, value in found.items():
-        if value in (None, [], {}) or name in ("run", "cases", "phases", "failed_shards"):
+        if value in (None, [], {}) or name in ("run", "cases", "phases", "since", "missing_to_close", "failed_shards"):
             continue
         facts.add_row(name.replace("_", " "), _fact(name, value))
+    for name, moment in found["since"].items():
+        facts.add_row(f"{name} since", f"{datetime.fromisoformat(moment):%Y-%m-%d %H:%M %Z}")
     console.print(facts)
     if found["cases"]:
         cases = Table("claim", *(Column(name, justify="right") for name in ("aid", "aid paid", "fee")), title="Cases")
@@ -350,6 +360,8 @@ def _print_run(found: dict[str, Any]) -> None:
         console.print(cases)
     if found["phases"]:
         console.print(phases_shown(found["phases"]))
+    for missing in found["missing_to_close"]:
+        console.print(f"before it can be closed: {missing}", soft_wrap=True)
     for failed in found["failed_shards"]:
         console.print(f"shard {failed['shard']} failed: {failed['error']}", style="red", soft_wrap=True)
 
@@ -383,6 +395,7 @@ async def describe(engine: AsyncEngine, run_id: int) -> dict[str, Any]:
         failed = await failed_shards(connection, run_id)
         cases = await cases_of(connection, run_id)
         rules = await rules_of(connection, run.plan_id, run.rules_version)
+        missing = await missing_to_close(connection, run)
         today = await today_in(connection, rules.time_zone)
     return {
         "run": run.run_id,
@@ -396,6 +409,8 @@ async def describe(engine: AsyncEngine, run_id: int) -> dict[str, Any]:
         "shards": {"all": done.shards, "done": done.done, "working": done.working, "failed": done.failed},
         **(totals.as_json() if totals is not None else {}),
         "cases": cases,
+        "since": {name: run.moments[name] for name in ("sealed", *_AFTER_THE_SEAL) if name in run.moments},
+        "missing_to_close": missing,
         "phases": phase_table(phase_seconds(run.moments), run.members or 0),
         "preview_digest": run.preview_digest.hex() if run.preview_digest else None,
         "sealed_root": run.root.hex() if run.root else None,

@@ -8,7 +8,7 @@ from datetime import date
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from engine.custodian.breaks import State as BreakState
+from engine.custodian.break_rows import UNRESOLVED
 from engine.custodian.instructions import State
 from engine.custodian.reference import Kind
 from engine.custodian.standing import read_standing, sent_batches
@@ -27,7 +27,6 @@ from engine.store.tables import breaks, run_shards
 UNDER_WAY = (State.ASSESSED, State.SENT, State.DISPUTED)
 """What may still become anything: nobody settles over it."""
 
-_UNRESOLVED = tuple(state for state in BreakState if state not in (BreakState.RESOLVED, BreakState.WRITTEN_OFF))
 _NAMED = 5
 
 
@@ -77,15 +76,18 @@ async def close_run(connection: AsyncConnection, run_id: int, *, on: date, actor
 
 
 async def missing_to_close(connection: AsyncConnection, run: Run) -> list[str]:
-    """What is still to be done before a sealed run can be closed, a sentence each; none of a run that is closed."""
+    """What is still to be done before a run can be closed, a sentence each; none of a run that is closed.
+
+    Of a settled run every debit is looked at, a shard at a time.
+    """
     if run.state not in (RunState.SEALED, RunState.COLLECTING, RunState.SETTLED):
         return []
-    return [
-        *([f"it is {run.state}: its debits are not all through"] if run.state is not RunState.SETTLED else []),
-        *[each async for each in _debits_left(connection, run)],
-        *[each async for each in _aid_left(connection, run)],
-        *[each async for each in _breaks_left(connection, run)],
-    ]
+    if run.state is RunState.SETTLED:
+        missing = [each async for each in _debits_left(connection, run)]
+    else:
+        missing = [f"it is {run.state}: its debits are not all through"]
+    missing += [each async for each in _aid_left(connection, run)]
+    return missing + [each async for each in _breaks_left(connection, run)]
 
 
 async def _debits_left(connection: AsyncConnection, run: Run) -> AsyncIterator[str]:
@@ -113,12 +115,12 @@ async def _aid_left(connection: AsyncConnection, run: Run) -> AsyncIterator[str]
     files = await sent_batches(connection, run.run_id, Kind.PAYOUT)
     standing = await read_standing(connection, plan_shard(run.plan_id), run.run_id, Kind.PAYOUT, batches=files)
     if (under_way := standing.where(*UNDER_WAY)).size:
-        yield f"{under_way.size:,} payouts are on no statement yet, of claims {_listed(under_way.tolist())}"
+        yield f"on no statement yet: the payouts to claims {_listed(under_way.tolist())}"
 
 
 async def _breaks_left(connection: AsyncConnection, run: Run) -> AsyncIterator[str]:
     # A refund's instruction has the number of its decision where others have that of their run.
-    of_run = (breaks.c.run_id == run.run_id, breaks.c.kind.is_distinct_from("R"), breaks.c.state.in_(_UNRESOLVED))
+    of_run = (breaks.c.run_id == run.run_id, breaks.c.kind.is_distinct_from("R"), breaks.c.state.in_(UNRESOLVED))
     found = await connection.execute(
         select(breaks.c.code, func.count()).where(*of_run).group_by(breaks.c.code).order_by(breaks.c.code)
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import pyarrow as pa
@@ -67,7 +68,8 @@ async def begin_attempt(
         .where(attempts.c.custodian_id == custodian.custodian_id, debit_batches.c.sent_at.is_(None))
     )
     before = int(await connection.scalar(waiting) or 0)
-    pay_on = reachable_day(custodian.profile, decision.effective_on, now=now, files=before + files)
+    wanted = max(decision.effective_on, now.astimezone(ZoneInfo(custodian.profile.time_zone)).date())
+    pay_on = reachable_day(custodian.profile, wanted, now=now, files=before + files)
     row = {"run_id": run_id, "kind": letter, "attempt": attempt, "plan_id": decision.plan_id, "debit_on": pay_on}
     await connection.execute(
         insert(attempts).values(**row, custodian_id=custodian.custodian_id, created_at=now, made_by=actor)

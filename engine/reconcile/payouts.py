@@ -23,7 +23,8 @@ from engine.decisions import Decision, Kind, propose
 from engine.errors import InvalidInput
 from engine.ledger.accounts import Account, account_id, plan_shard
 from engine.ledger.journals import Journal, Segment, post
-from engine.members.shards import Amounts, amounts_under, shard_of
+from engine.members.shards import Amounts, Shard, amounts_under, shard_of
+from engine.money import BIGINT_MAX
 from engine.plans.aid_rules import PayoutWhen
 from engine.reconcile.locking import first_open_day
 from engine.reconcile.paying import accounts_of, begin_attempt, part_of, refuse_second
@@ -93,10 +94,7 @@ async def pay_out(
 
 
 async def aid_owed(connection: AsyncConnection, run: Run) -> dict[int, int]:
-    """By the claim's number what the run's journals leave on aid payable, in minor units, where that is not 0.
-
-    The plan's shard 0 is locked until the transaction ends.
-    """
+    """By the claim's number what the run's journals leave on aid payable, in minor units, where that is not 0."""
     owed = await _aid_payable(connection, run.plan_id, f"starts_with(journals.idempotency_key, '{run.name}:')")
     return {claim: amount for claim, amount in enumerate(owed.tolist()) if amount}
 
@@ -122,6 +120,7 @@ async def payable(connection: AsyncConnection, run: Run) -> list[Payable]:
 
     Aid that was recovered before it was paid out never left: so much of it is set off.
     """
+    await shard_of(connection, plan_shard(run.plan_id))  # what is read is still so when it is posted
     owed = await aid_owed(connection, run)
     if not owed:
         return []
@@ -143,9 +142,8 @@ async def payable(connection: AsyncConnection, run: Run) -> list[Payable]:
 
 async def _aid_payable(connection: AsyncConnection, plan_id: int, where: str) -> Amounts:
     """int64[n] minor units by the claim's number: what the journals that `where` picks leave to be paid."""
-    shard = await shard_of(connection, plan_shard(plan_id))
     last = await connection.scalar(select(func.max(claims.c.number)).where(claims.c.plan_id == plan_id))
-    by_claim = shard._replace(seats=int(last or 0) + 1)
+    by_claim = Shard(plan_shard(plan_id), first_seat=0, seats=int(last or 0) + 1, seq=BIGINT_MAX)
     return -await amounts_under(connection, by_claim, Account.AID_PAYABLE, where)
 
 

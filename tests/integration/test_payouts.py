@@ -23,8 +23,8 @@ from engine.reconcile.payouts import payable, propose_payouts
 from engine.runs.recovery import propose_recovery
 from engine.runs.run import Run
 from engine.runs.states import NotNow
-from tests.integration import custody
-from tests.integration.custody import NOW, approve, held, profile
+from tests.integration import money_out
+from tests.integration.money_out import NOW, approve, held, profile
 from tests.integration.worlds import APPROVER, DEBIT, JULY, PLANNER, World, alike, build, rules_of_preset
 
 pytestmark = pytest.mark.integration
@@ -78,9 +78,9 @@ async def test_the_aid_goes_out_in_a_file_once_another_approves(engine: AsyncEng
     assert text[1:] == [
         f"{Reference(Kind.PAYOUT, run.run_id, 1, number)},M{number - 1},100.00,CNY,{ON}" for number in (1, 2)
     ]
-    assert await custody.instructed(world, "P") == [(run.run_id, 1, 2_000_001, 2, 2 * AID)]
+    assert await money_out.instructed(world, "P") == [(run.run_id, 1, 2_000_001, 2, 2 * AID)]
     assert await states(world, run) == [State.ASSESSED, State.ASSESSED]
-    await custody.sent(world)
+    await money_out.sent(world)
     assert await states(world, run) == [State.SENT, State.SENT]
     assert await world.problems() == []
     await world.tied_out(run)
@@ -112,18 +112,18 @@ async def test_what_cannot_be_proposed(engine: AsyncEngine) -> None:
 async def test_a_payout_that_came_back_is_proposed_again(engine: AsyncEngine, tmp_path: Path) -> None:
     world, run = await sealed_world(engine)
     await approve(world, await proposed(world, run), tmp_path)
-    await custody.sent(world)
-    await custody.out(world, 2 * AID, ON, f"{run.name}:statement:1:{ON}")
+    await money_out.sent(world)
+    await money_out.out(world, 2 * AID, ON, f"{run.name}:statement:1:{ON}")
     shard = world.shard(0)
-    await custody.told(world, Kind.PAYOUT, run.run_id, shard, State.BOOKED, [1, 2], "statement:1")
-    await custody.back(world, f"{run.name}:statement:2:{ON}", ON, Account.AID_PAYABLE, shard, {2: AID})
-    await custody.told(world, Kind.PAYOUT, run.run_id, shard, State.RETURNED, [2], "statement:2")
+    await money_out.told(world, Kind.PAYOUT, run.run_id, shard, State.BOOKED, [1, 2], "statement:1")
+    await money_out.back(world, f"{run.name}:statement:2:{ON}", ON, Account.AID_PAYABLE, shard, {2: AID})
+    await money_out.told(world, Kind.PAYOUT, run.run_id, shard, State.RETURNED, [2], "statement:2")
     again = await proposed(world, run)
     assert again.detail["claims"] == [[2, AID, 0]]
     done = await approve(world, again, tmp_path)
     assert done.outcome is not None
     assert done.outcome["attempt"] == 2
-    assert await custody.instructed(world, "P") == [
+    assert await money_out.instructed(world, "P") == [
         (run.run_id, 1, 2_000_001, 2, 2 * AID),
         (run.run_id, 2, 2_000_001, 1, AID),
     ]
@@ -146,7 +146,7 @@ async def test_aid_recovered_before_it_was_paid_never_left(engine: AsyncEngine, 
     assert after[Account.PAYOUTS_IN_TRANSIT] == -170_00
     # What comes back of what was paid is no such thing.
     shard, key = world.shard(0), f"{run.name}:statement:2:{ON}"
-    await custody.back(world, key, ON, Account.AID_PAYABLE, shard, {1: 70_00})
+    await money_out.back(world, key, ON, Account.AID_PAYABLE, shard, {1: 70_00})
     assert (await proposed(world, run)).detail["claims"] == [[1, 70_00, 0]]
 
 
@@ -168,7 +168,7 @@ async def test_what_changed_since_is_not_paid(engine: AsyncEngine, tmp_path: Pat
     await approve(world, back, tmp_path)
     with pytest.raises(InvalidInput, match=f"changed since decision:{decision.decision_id}: refuse it, propose again"):
         await approve(world, decision, tmp_path)
-    assert await custody.instructed(world, "P") == []
+    assert await money_out.instructed(world, "P") == []
 
 
 async def test_claimants_without_an_account_are_named(engine: AsyncEngine, tmp_path: Path) -> None:
@@ -187,7 +187,7 @@ async def test_killed_before_the_commit_the_same_files_are_written_again(engine:
     decision = await proposed(world, run)
     connection = await engine.connect()
     await connection.begin()
-    desk = custody.desk(tmp_path)
+    desk = money_out.desk(tmp_path)
     await carry_out(connection, decision.decision_id, actor=APPROVER, desk=desk, now=NOW - timedelta(hours=1))
     assert len(all_in(tmp_path / "generic-csv" / "debits")) == 1
     await connection.rollback()
@@ -226,6 +226,6 @@ async def test_nobody_is_paid_without_a_desk(engine: AsyncEngine) -> None:
 async def test_a_secret_stands_nowhere(engine: AsyncEngine, tmp_path: Path) -> None:
     world, run = await sealed_world(engine)
     decision = await approve(world, await proposed(world, run), tmp_path)
-    said = f"{decision} {custody.desk(tmp_path)} {profile()} {SecretStr('a')}"
+    said = f"{decision} {money_out.desk(tmp_path)} {profile()} {SecretStr('a')}"
     assert "M0" not in str(decision.detail)
     assert "a key of the tests" not in said

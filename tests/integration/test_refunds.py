@@ -22,8 +22,8 @@ from engine.ledger.accounts import Account, account_id
 from engine.ledger.journals import Journal, Segment, post
 from engine.reconcile.refunds import propose_refunds
 from engine.runs.corrections import Against, propose_correction
-from tests.integration import custody
-from tests.integration.custody import approve, held, later, profile
+from tests.integration import money_out
+from tests.integration.money_out import approve, held, later, profile
 from tests.integration.prepaid import known
 from tests.integration.worlds import DEBIT, JULY, PLANNER, World, alike, build, rules_of_preset
 
@@ -98,7 +98,7 @@ async def test_files_are_cut_by_the_custodians_limits(engine: AsyncEngine, tmp_p
     decision = await proposed(world)
     await approve(world, decision, tmp_path)
     run, first = decision.decision_id, 1_000_001
-    assert await custody.instructed(world, "R") == [
+    assert await money_out.instructed(world, "R") == [
         (run, 1, first, 4, 10), (run, 1, first + 1, 4, 26), (run, 1, first + 2, 4, 29), (run, 1, first + 3, 2, 10),
     ]  # fmt: skip
     assert set(await states(world, decision, 1)) == set(range(10))
@@ -113,7 +113,7 @@ async def test_who_has_no_account_stays_owed(engine: AsyncEngine, tmp_path: Path
         await approve(world, decision, tmp_path)
     accounts = pa.array([None, "622202000000001", *[None] * 8], pa.string())
     async with world.engine.begin() as connection:
-        await write_tokens(connection, world.shard(1), Tokens(accounts), custody.desk(tmp_path).account_key)
+        await write_tokens(connection, world.shard(1), Tokens(accounts), money_out.desk(tmp_path).account_key)
     done = await approve(world, decision, tmp_path)
     assert done.outcome == {
         "seats": 1, "amount_minor": 5_00, "without_account": 2, "left_minor": 71, "pay_on": ON.isoformat(), "files": 1,
@@ -128,7 +128,7 @@ async def test_what_changed_since_is_not_paid(engine: AsyncEngine, tmp_path: Pat
     await owe(world, 1, {1: -1, 4: 1}, "moved")  # the sum stays what it was
     with pytest.raises(InvalidInput, match=r"changed since decision:1: it was 5\.01 to 2 seats and is 5\.01 to 2"):
         await approve(world, decision, tmp_path)
-    assert await custody.instructed(world, "R") == []
+    assert await money_out.instructed(world, "R") == []
     assert list((tmp_path / "generic-csv" / "debits").iterdir()) == []
 
 
@@ -144,8 +144,8 @@ async def test_one_proposal_is_open_at_a_time(engine: AsyncEngine) -> None:
 async def test_a_refund_that_came_back_is_owed_again(engine: AsyncEngine, tmp_path: Path) -> None:
     world = await owing(engine, {1: 5_00, 4: 1})
     decision = await approve(world, await proposed(world), tmp_path)
-    await custody.out(world, 5_01, ON, "statement:1")
-    await custody.back(world, "statement:2", ON, Account.REFUNDS_PAYABLE, world.shard(1), {4: 1})
+    await money_out.out(world, 5_01, ON, "statement:1")
+    await money_out.back(world, "statement:2", ON, Account.REFUNDS_PAYABLE, world.shard(1), {4: 1})
     again = await proposed(world)
     assert (again.detail["seats"], again.detail["amount_minor"]) == (1, 1)
     await approve(world, again, tmp_path)
