@@ -101,7 +101,7 @@ async def _postings(connection: AsyncConnection, found: Break) -> list[Posting]:
         keys.append(key.startswith(f"statement:{found.statement_id}:", autoescape=True))
     if found.decision_id is not None and found.state not in UNRESOLVED:
         name = f"decision:{found.decision_id}"
-        for prefix in (name, f"run:{found.run_id}:{name}"):
+        for prefix in (name, f"run:{found.run_id}:{name}", f"refund:{found.run_id}:{name}"):
             keys += [key == prefix, key.startswith(f"{prefix}:", autoescape=True)]
     if not keys:
         return []

@@ -24,6 +24,7 @@ from engine.custodian.breaks import BreakRefused
 from engine.custodian.events import LETTERS, Event, append
 from engine.custodian.instructions import State
 from engine.custodian.reference import Kind
+from engine.custodian.registered import custodian_of_plan
 from engine.custodian.standing import Standing, read_standing, sent_batches
 from engine.decisions import Decision
 from engine.errors import InvalidInput
@@ -116,9 +117,16 @@ class Books:
             journal = Journal(shard_id, key, "resolution", self._days[plan_id], lines, tuple(segments))
             await post(self.connection, journal)
 
-    def key(self, run_id: int | None) -> str:
-        """Begins with the run's name, so that what a seat owes for the run is with it."""
-        return self.decision.name if run_id is None else f"run:{run_id}:{self.decision.name}"
+    def key(self, kind: int, run_id: int | None) -> str:
+        """Begins with what it is about, so that what a seat owes for a run, or is owed by a refund, is with it."""
+        if kind in (*_OF_RUNS, Kind.BATCH):
+            return f"run:{run_id}:{self.decision.name}"
+        if kind == Kind.REFUND:
+            return f"refund:{run_id}:{self.decision.name}"
+        return f"{self.decision.name}:{_OTHERS[kind]}"
+
+
+_OTHERS = {_BESIDE: "beside", _CHARGE: "charges", Kind.TOP_UP: "seats"}
 
 
 async def post_resolution(
@@ -218,6 +226,7 @@ async def _aimed(books: Books, groups: Iterable[Group], action: Action, target: 
         suspense[group.plan_id] += int(group.suspense_minor.sum())
     for plan_id, amount in suspense.items():
         if plan_id != target.plan_id:
+            await _refuse_another_custodian(connection, plan_id, target.plan_id)
             sum_ = np.array([amount])
             key = f"{books.decision.name}:transfer"
             await books.post(plan_id, 0, key, {Account.SUSPENSE: sum_, Account.CUSTODIAN_CASH: -sum_})
@@ -235,13 +244,19 @@ async def _aimed(books: Books, groups: Iterable[Group], action: Action, target: 
     )
 
 
+async def _refuse_another_custodian(connection: AsyncConnection, plan_id: int, other_id: int) -> None:
+    here, there = [await custodian_of_plan(connection, each) for each in (plan_id, other_id)]
+    if here != there:
+        raise InvalidInput(f"the money is with {here.code} and the seat's plan with {there.code}; pay it over instead")
+
+
 async def _of_instructions(books: Books, group: Group, action: Action) -> int:
     """Post on one shard what an action comes to for the instructions of a run; how many moved on."""
     shard = await shard_of(books.connection, group.shard_id)
     standing, stand = await _stand(books.connection, shard, group)
     _refuse_barred(group, action, stand)
     effect = effect_of(action, stand)
-    key = books.key(group.run_id) if stand.kind in _OF_RUNS else f"{books.key(None)}:refund:{group.run_id or 0}"
+    key = books.key(stand.kind, group.run_id)
     await books.post(group.plan_id, group.number, key, effect.postings, group.place)
     if standing is None or group.run_id is None:
         return 0
@@ -321,8 +336,7 @@ async def _beside(books: Books, group: Group, action: Action) -> None:
             raise BreakRefused(f"nobody is known to whom {grouped(int(total[0]))} belongs; name the seat with --seat")
         case _:
             raise BreakRefused(f"a break names no instruction of ours; {action!s} cannot be done about it")
-    suffix = {_CHARGE: ":charges", _BESIDE: ""}.get(group.kind, f":files:{group.run_id}")
-    key = f"{books.key(None)}{suffix}"
+    key = books.key(group.kind, group.run_id)
     await books.post(group.plan_id, 0, key, {Account.SUSPENSE: total, against: -total})
 
 
@@ -339,7 +353,7 @@ async def _accept_files(books: Books, group: Group) -> int:
 async def _accept_file(books: Books, group: Group, file: int, attempt: int, amount_minor: int) -> int:
     assert group.run_id is not None
     moved, left = 0, amount_minor
-    key = f"{books.key(group.run_id)}:file:{file}"
+    key = f"{books.key(group.kind, group.run_id)}:file:{file}"
     async for of_shard, standing, stand in _members_of(books.connection, group, file, attempt):
         effect = effect_of(Action.ACCEPT, stand)
         await books.post(group.plan_id, of_shard.number, key, effect.postings, of_shard.place)

@@ -18,6 +18,7 @@ from engine.custodian.actions import POSSIBLE, Action, actions_for
 from engine.custodian.break_rows import Selection
 from engine.custodian.breaks import BreakRefused, Code, Event, State
 from engine.custodian.registered import Custodian, list_custodians
+from engine.custodian.statement_rows import lock_custodian
 from engine.decisions import Decision, Kind, propose
 from engine.errors import InvalidInput
 from engine.money import grouped
@@ -107,7 +108,12 @@ async def resolve(connection: AsyncConnection, decision: Decision, *, actor: str
     detail, on = decision.detail, decision.effective_on
     action = Action(detail["action"])
     where = _of(decision)
-    await connection.execute(select(breaks.c.break_id).where(where).order_by(breaks.c.break_id).with_for_update())
+    # What a statement says of the same instructions is taken before this, or after.
+    held = await connection.scalars(
+        select(breaks.c.custodian_id).where(where).distinct().order_by(breaks.c.custodian_id)
+    )
+    for custodian_id in held.all():
+        await lock_custodian(connection, custodian_id)
     chosen = await _chosen(connection, where)
     sums = {name: sum(getattr(each, name) for each in chosen) for name in ("number", "amount_minor", "suspense_minor")}
     if any(sums[name] != detail[name] for name in sums):
