@@ -35,7 +35,7 @@ NOT_SENT = "NOT_SENT"
 """The reason of debits whose file missed its cut-off; like any code that no profile lists, the plan's rule decides."""
 
 _FILES_AT_ONCE = 20
-"""Sent in one transaction: what a crash has put again is no more."""
+"""Sent in one transaction: a crash has no more of them put again."""
 
 log = structlog.get_logger()
 

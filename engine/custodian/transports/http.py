@@ -86,8 +86,10 @@ def _answering() -> Iterator[None]:
         yield
     except (aiohttp.ClientError, TimeoutError) as error:
         raise NotTaken(f"the custodian does not answer over HTTP ({type(error).__name__})") from None
-    except ValueError:
+    except json.JSONDecodeError:
         raise NotTaken("the custodian's list of what is ready is none: it is no JSON") from None
+    except ValueError:
+        raise NotTaken("the custodian cannot be asked: its address and headers in the environment disagree") from None
 
 
 def _entries(listed: Any, route: HttpRoute) -> Iterator[tuple[str, str]]:

@@ -1,0 +1,280 @@
+"""The three ways to a custodian, each against a server of its kind: put once or twice, and fetch what is new."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import asyncssh
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+from pydantic import SecretStr, ValidationError
+
+from engine.custodian.desk import Desk
+from engine.custodian.profile import Profile, load, parse
+from engine.custodian.registered import Custodian
+from engine.custodian.routes import FolderRoute, HttpRoute, SftpRoute
+from engine.custodian.transports import NotTaken, fetch_new, set_aside, transport_of
+from engine.errors import InvalidInput
+from engine.resources import config_dir
+
+TOKEN = {"CUSTODIAN_TOKEN": "Bearer of the tests"}
+NAME = "B000001100000143.csv"
+HTTP = HttpRoute(
+    kind="http",
+    url_from="CUSTODIAN_URL",
+    headers_from={"Authorization": "CUSTODIAN_TOKEN"},
+    submit="/payments?format=csv",
+    content_type="text/csv",
+    duplicate="DUPL",
+    listing="/mailbox?leave",
+    download="/mailbox/{id}",
+    name="{type}-{id}",
+)
+SFTP = SftpRoute(
+    kind="sftp",
+    host_from="CUSTODIAN_HOST",
+    user_from="CUSTODIAN_USER",
+    key_from="CUSTODIAN_KEY",
+    known_hosts_from="CUSTODIAN_HOSTS",
+)
+
+
+def reached(route: FolderRoute | HttpRoute | SftpRoute) -> Profile:
+    return load("generic-csv").model_copy(update={"transport": route})
+
+
+def desk_in(folder: Path, **environment: str) -> Desk:
+    return Desk(folder, SecretStr("a key of the tests"), environment)
+
+
+async def put(desk: Desk, profile: Profile, content: bytes = b"reference\n") -> Path:
+    file = desk.folder(profile.code, "debits") / NAME
+    file.write_bytes(content)
+    file.with_name(f"{file.stem}.manifest.json").write_text("{}")
+    async with transport_of(profile, desk) as transport:
+        await transport.put(file)
+    return file
+
+
+def held_by(profile: Profile) -> Custodian:
+    return Custodian(1, profile, (1,))
+
+
+async def fetched(desk: Desk, profile: Profile) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in await fetch_new(held_by(profile), desk)}
+
+
+async def test_a_folder_holds_the_file_and_then_its_manifest(tmp_path: Path) -> None:
+    desk, profile = desk_in(tmp_path), reached(FolderRoute())
+    for content in (b"one", b"one", b"another"):
+        await put(desk, profile, content)
+        out = {path.name: path.read_bytes() for path in desk.folder(profile.code, "out").iterdir()}
+        assert out == {NAME: content, f"{Path(NAME).stem}.manifest.json": b"{}"}
+
+
+async def test_what_lies_in_a_folder_is_new_until_it_is_set_aside(tmp_path: Path) -> None:
+    desk, profile = desk_in(tmp_path), reached(FolderRoute())
+    box = desk.folder(profile.code, "in")
+    for name in ("b.csv", "a.xml", ".hidden", "c.csv.part", "d.tmp", "e.manifest.json"):
+        (box / name).write_bytes(name.encode())
+    (box / "a folder").mkdir()
+    assert list(await fetched(desk, profile)) == ["a.xml", "b.csv"]
+    assert set_aside(box / "a.xml").read_bytes() == b"a.xml"
+    assert list(await fetched(desk, profile)) == ["b.csv"]
+
+
+class Bank:
+    """A bank over HTTP that remembers what it was sent, and answers as it is told."""
+
+    def __init__(self) -> None:
+        self.received: list[tuple[str, str, str, bytes]] = []
+        self.answer = (202, "{}")
+        self.mailbox: dict[str, bytes] = {}
+        self.listed: Any = None
+
+    async def payments(self, request: web.Request) -> web.Response:
+        said = (request.query_string, request.headers["Content-Type"], request.headers["Authorization"])
+        self.received.append((*said, await request.read()))
+        return web.Response(status=self.answer[0], text=self.answer[1])
+
+    async def listing(self, _: web.Request) -> web.Response:
+        listed = [{"id": number, "type": f"camt/{number}"} for number in self.mailbox]
+        return web.Response(text=json.dumps(listed if self.listed is None else self.listed))
+
+    async def message(self, request: web.Request) -> web.Response:
+        found = self.mailbox[request.match_info["id"]]
+        return web.Response(body=found) if found else web.Response(status=500)
+
+
+@asynccontextmanager
+async def bank_in(folder: Path) -> AsyncIterator[tuple[Bank, Desk]]:
+    bank, app = Bank(), web.Application()
+    app.add_routes([web.post("/api/payments", bank.payments), web.get("/api/mailbox", bank.listing)])
+    app.add_routes([web.get("/api/mailbox/{id}", bank.message)])
+    async with TestServer(app) as server:
+        url = str(server.make_url("/api/"))
+        yield bank, desk_in(folder, CUSTODIAN_URL=url, **TOKEN)
+
+
+async def test_a_file_is_posted_as_it_is(tmp_path: Path) -> None:
+    async with bank_in(tmp_path) as (bank, desk):
+        await put(desk, reached(HTTP), b"reference\n" * 100_000)
+    assert bank.received == [("format=csv", "text/csv", "Bearer of the tests", b"reference\n" * 100_000)]
+
+
+@pytest.mark.parametrize(
+    ("answer", "taken"),
+    [
+        ((200, ""), True), ((202, ""), True), ((409, "seen before"), True), ((422, '{"reason": "DUPL"}'), True),
+        ((422, "the account is NL41MOCK"), False), ((302, ""), False), ((401, ""), False), ((503, ""), False),
+    ],
+)  # fmt: skip
+async def test_a_duplicate_was_taken_and_every_other_refusal_was_not(
+    tmp_path: Path, answer: tuple[int, str], taken: bool
+) -> None:
+    async with bank_in(tmp_path) as (bank, desk):
+        bank.answer = answer
+        if taken:
+            await put(desk, reached(HTTP))
+        else:
+            with pytest.raises(NotTaken, match=f"^the custodian answered with status {answer[0]}$"):
+                await put(desk, reached(HTTP))
+
+
+async def test_what_a_bank_has_ready_is_fetched_once(tmp_path: Path) -> None:
+    async with bank_in(tmp_path) as (bank, desk):
+        bank.mailbox = {"1": b"<one/>", "2": b"<two/>"}
+        assert await fetched(desk, reached(HTTP)) == {"camt-1-1.xml": b"<one/>", "camt-2-2.xml": b"<two/>"}
+        set_aside(desk.folder("generic-csv", "in") / "camt-1-1.xml")
+        bank.mailbox |= {"1": b"", "2": b"", "3": b"<three/>"}  # what is known is not asked for again
+        assert await fetched(desk, reached(HTTP)) == {"camt-2-2.xml": b"<two/>", "camt-3-3.xml": b"<three/>"}
+        bank.mailbox["4"] = b""
+        with pytest.raises(NotTaken, match="status 500"):
+            await fetched(desk, reached(HTTP))
+        assert not list(desk.folder("generic-csv", "in").glob("camt-4*.xml"))
+
+
+@pytest.mark.parametrize("listed", [{"error": "no"}, [{"number": 1}], [1], "no"])
+async def test_a_list_that_is_none_is_refused(tmp_path: Path, listed: Any) -> None:
+    async with bank_in(tmp_path) as (bank, desk):
+        bank.listed = listed
+        with pytest.raises(NotTaken, match="the custodian's list"):
+            await fetched(desk, reached(HTTP))
+
+
+async def test_a_bank_without_a_list_gives_what_lies_there(tmp_path: Path) -> None:
+    desk = desk_in(tmp_path, CUSTODIAN_URL="http://127.0.0.1:9", **TOKEN)
+    (desk.folder("generic-csv", "in") / "a.csv").write_bytes(b"a")
+    silent = reached(HTTP.model_copy(update={"listing": None}))
+    assert await fetched(desk, silent) == {"a.csv": b"a"}
+
+
+async def test_a_bank_that_does_not_answer_is_said_without_its_address(tmp_path: Path) -> None:
+    desk = desk_in(tmp_path, CUSTODIAN_URL="http://127.0.0.1:9/?password=of-the-bank", **TOKEN)
+    with pytest.raises(NotTaken) as failed:
+        await put(desk, reached(HTTP))
+    assert str(failed.value) == "the custodian does not answer over HTTP (ClientConnectorError)"
+
+
+@pytest.mark.parametrize(
+    ("environment", "words"),
+    [
+        ({"CUSTODIAN_TOKEN": "x"}, "set CUSTODIAN_URL in the environment"),
+        ({"CUSTODIAN_URL": "http://bank"}, "set CUSTODIAN_TOKEN in the environment"),
+        ({"CUSTODIAN_URL": "bank", "CUSTODIAN_TOKEN": "x"}, "CUSTODIAN_URL is no address"),
+    ],
+)
+async def test_what_the_environment_lacks_is_named(tmp_path: Path, environment: dict[str, str], words: str) -> None:
+    with pytest.raises(InvalidInput, match=words):
+        await put(desk_in(tmp_path, **environment), reached(HTTP))
+
+
+@asynccontextmanager
+async def server_in(folder: Path) -> AsyncIterator[tuple[Path, Desk, SftpRoute]]:
+    """An SFTP server on a folder, which lets one key in."""
+    remote = folder / "remote"
+    for name in ("out", "in"):
+        (remote / name).mkdir(parents=True)
+    own, theirs = asyncssh.generate_private_key("ssh-ed25519"), asyncssh.generate_private_key("ssh-ed25519")
+    own.write_private_key(folder / "key")
+    own.write_public_key(folder / "authorized")
+    server = await asyncssh.listen(
+        "127.0.0.1",
+        0,
+        server_host_keys=[theirs],
+        authorized_client_keys=str(folder / "authorized"),
+        sftp_factory=lambda channel: asyncssh.SFTPServer(channel, chroot=str(remote).encode()),
+    )
+    async with server:
+        port = server.get_port()
+        public = theirs.export_public_key().decode()
+        (folder / "hosts").write_text(f"[127.0.0.1]:{port} {public}")
+        environment = {
+            "HOST": "127.0.0.1",
+            "USER": "fentan",
+            "KEY": str(folder / "key"),
+            "HOSTS": str(folder / "hosts"),
+        }
+        desk = desk_in(folder / "desk", **{f"CUSTODIAN_{name}": value for name, value in environment.items()})
+        yield remote, desk, SFTP.model_copy(update={"port": port})
+
+
+async def test_a_file_stands_on_the_server_whole(tmp_path: Path) -> None:
+    async with server_in(tmp_path) as (remote, desk, route):
+        for content in (b"one", b"one", b"another"):
+            await put(desk, reached(route), content)
+            assert {path.name: path.read_bytes() for path in (remote / "out").iterdir()} == {NAME: content}
+
+
+async def test_what_a_server_has_is_fetched_once_and_a_name_used_again_is_new(tmp_path: Path) -> None:
+    async with server_in(tmp_path) as (remote, desk, route):
+        there = remote / "in" / "statement.csv"
+        for number, content in enumerate((b"monday", b"tuesday")):
+            there.write_bytes(content)
+            os.utime(there, (number, 1_600_000_000 + number))
+            (remote / "in" / "half.csv.part").write_bytes(b"half")
+            (remote / "in" / "a folder").mkdir(exist_ok=True)
+            name = f"statement-{1_600_000_000 + number}.csv"
+            assert (await fetched(desk, reached(route)))[name] == content
+            set_aside(desk.folder("generic-csv", "in") / name)
+            assert await fetched(desk, reached(route)) == {}
+
+
+async def test_a_server_of_another_key_is_not_believed(tmp_path: Path) -> None:
+    async with server_in(tmp_path) as (remote, desk, route):
+        other = asyncssh.generate_private_key("ssh-ed25519").export_public_key().decode()
+        (tmp_path / "hosts").write_text(f"[127.0.0.1]:{route.port} {other}")
+        with pytest.raises(NotTaken, match=r"^the custodian does not answer over SFTP .HostKeyNotVerifiable.$"):
+            await put(desk, reached(route))
+        assert not list((remote / "out").iterdir())
+
+
+async def test_a_file_that_the_environment_names_and_is_not_there(tmp_path: Path) -> None:
+    async with server_in(tmp_path) as (_, desk, route):
+        (tmp_path / "key").unlink()
+        with pytest.raises(InvalidInput, match=r"^CUSTODIAN_KEY names no file that is there$"):
+            await put(desk, reached(route))
+
+
+async def test_without_the_extra_it_says_how_to_install_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "asyncssh", None)
+    with pytest.raises(InvalidInput, match="SFTP needs the extra sftp"):
+        async with transport_of(reached(SFTP), desk_in(tmp_path)):
+            pass
+
+
+def test_a_route_names_variables_and_holds_no_address() -> None:
+    with pytest.raises(ValidationError, match="url_from"):
+        HttpRoute(kind="http", url_from="https://bank.example", submit="/", content_type="text/csv")
+    text = (config_dir() / "custodians" / "generic-csv.toml").read_text("utf-8")
+    assert parse(text, "x").transport == FolderRoute()
+    with pytest.raises(InvalidInput, match="x: transport"):
+        parse(text + '\n[transport]\nkind = "pigeon"\n', "x")
+    assert isinstance(load("mock-bank").transport, HttpRoute)
