@@ -25,7 +25,6 @@ _ROWS_BYTES = 2 << 20
 _STATEMENTS = ("{*}Stmt", "{*}Rpt", "{*}Ntfctn")
 
 _CHARGE = "concat(substring('-',1,number(../c:CdtDbtInd='CRDT')),normalize-space(.))"
-_CODE = "translate(normalize-space(.),' ','')"
 _ENTRY = {
     "entry": Field("c:Ntry", "", deeper=True),
     "amount": Field("c:Ntry/c:Amt", money=True),
@@ -35,7 +34,7 @@ _ENTRY = {
     "booked_on": Field("c:Ntry/c:BookgDt"),
     "value_on": Field("c:Ntry/c:ValDt"),
     "bank_reference": Field("c:Ntry/c:AcctSvcrRef"),
-    "code": Field("c:Ntry/c:BkTxCd/c:Domn", _CODE),
+    "code": Field("c:Ntry/c:BkTxCd/c:Domn"),
     "charge": Field("c:Ntry/c:Chrgs/c:Amt|c:Ntry/c:Chrgs/c:Rcrd/c:Amt", _CHARGE, money=True),
     "charges": Field("c:Ntry/c:Chrgs/c:TtlChrgsAndTaxAmt", money=True),
     "instructed": Field("c:Ntry/c:AmtDtls/c:InstdAmt/c:Amt", money=True),
@@ -51,7 +50,7 @@ _DETAIL = {
     "bank_reference": Field("c:TxDtls/c:Refs/c:AcctSvcrRef"),
     "batch_reference": Field("c:TxDtls/c:Refs/c:PmtInfId"),
     "reference": Field("c:TxDtls/c:Refs/c:EndToEndId"),
-    "code": Field("c:TxDtls/c:BkTxCd/c:Domn", _CODE),
+    "code": Field("c:TxDtls/c:BkTxCd/c:Domn"),
     "charge": Field("c:TxDtls/c:Chrgs/c:Amt|c:TxDtls/c:Chrgs/c:Rcrd/c:Amt", _CHARGE, money=True),
     "charges": Field("c:TxDtls/c:Chrgs/c:TtlChrgsAndTaxAmt", money=True),
     "instructed": Field("c:TxDtls/c:AmtDtls/c:InstdAmt/c:Amt", money=True),
@@ -77,7 +76,7 @@ def read(blocks: Iterable[bytes], name: str, message: str, *, piece_bytes: int =
     """
     account: _Account | None = None
     page, line = Declared(), 1
-    for piece in pieces(blocks, "Ntry", name, piece_bytes=piece_bytes):
+    for piece in pieces(blocks, "Ntry", _SHEET, name, piece_bytes=piece_bytes):
         if not piece.continued:
             page = _page(piece.root.find(".//{*}GrpHdr/{*}MsgPgntn"), page)
             line = (piece.root[0] if len(piece.root) else piece.root).sourceline or 1

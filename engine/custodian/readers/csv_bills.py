@@ -169,6 +169,10 @@ class _Foot:
 
     def footing(self, taken: Taken, balance: RunningBalance) -> Footing:
         """The statement, all of it taken."""
+        missing = [word for total, word in self.head.layout.totals.items() if total not in self.totals]
+        if missing:
+            message = f"nothing says {', '.join(missing)}, with which such a file ends; it was cut off"
+            self.problems.add(Fault.STATEMENT_GAP, "end of the file", message)
         opening, closing = (self._amount(name) for name in ("opening", "closing"))
         said = "\n".join(text for _, text in self.head.lines)
         number = _ACCOUNT.search(said)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -21,6 +21,9 @@ _BOOKED, _CREDIT, _DEBIT, _RETURN = (pa.scalar(word) for word in ("BOOK", "CRDT"
 _TRUE = pa.array(["true", "1"])
 _NOTHING = pa.scalar(None, pa.string())
 _KINDS = [pa.scalar(kind.value) for kind in (Kind.OTHER, Kind.RETURN, Kind.REVERSAL, Kind.BATCH)]
+
+
+_Columns = TypeVar("_Columns", pa.Array, pa.RecordBatch)
 
 
 class Entries(NamedTuple):
@@ -79,10 +82,10 @@ def lines_of(
     gross = np.where(split[of], amounts.of_details[at] if len(owner) else 0, amounts.gross[of]) * amounts.signs[of]
     counts = np.where(split[of], 1, np.maximum(np.maximum(stated, amounts.details), 1)[of])
     days = [
-        values.days(pc.utf8_slice_codeunits(entries[name], 0, 10), place, problems, what).take(pa.array(of))
+        _taken(values.days(pc.utf8_slice_codeunits(entries[name], 0, 10), place, problems, what), of)
         for name, what in (("booked_on", "the day of booking"), ("value_on", "the value day"))
     ]
-    entry, detail = entries.take(pa.array(of)), details.take(pa.array(at, mask=at < 0))
+    entry, detail = _taken(entries, of), _taken(details, at)
     places = _places(taken + 1 + of, np.where(split[of], within + 1, 0))
     columns = _told(entry, detail, gross, counts, amounts.booked[of], lambda line: place(int(of[line])), problems)
     batch = pa.RecordBatch.from_arrays(
@@ -90,6 +93,13 @@ def lines_of(
     )
     signs = amounts.signs[amounts.booked]
     return Entries(batch, entries.num_rows, int((signs > 0).sum()), int((signs < 0).sum()), currency)
+
+
+def _taken(column: _Columns, rows: NDArray[np.int64]) -> _Columns:
+    """What stands in `rows` int64[k], null where one is below 0; taken only where they are not simply all rows."""
+    if len(rows) == len(column) and bool((rows == np.arange(len(rows))).all()):
+        return column
+    return column.take(pa.array(rows, mask=rows < 0))
 
 
 def original_and_charges(booked: int, original: int | None, charges: int) -> tuple[int, int]:

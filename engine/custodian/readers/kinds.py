@@ -47,7 +47,7 @@ def kind_of(code: str) -> Kind:
 
 
 def kinds(codes: pa.Array) -> pa.Array:
-    """string[n]: the kind of each code; other where there is none."""
+    """string[n]: the kind of each code, whatever blanks are in it; other where there is none."""
     known = codes.dictionary_encode()
-    words = pa.array([kind_of(code).value for code in known.dictionary.to_pylist()], pa.string())
+    words = pa.array([kind_of("".join(code.split())).value for code in known.dictionary.to_pylist()], pa.string())
     return pc.fill_null(words.take(known.indices), Kind.OTHER.value)

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from lxml import etree
 
+from engine.custodian.readers.shapes import Shapes, plain
 from engine.errors import InvalidInput
 
 PIECE_BYTES = 256 << 10
@@ -37,12 +38,15 @@ class Piece(NamedTuple):
     continued: bool
 
 
-def pieces(blocks: Iterable[bytes], record: str, name: str, *, piece_bytes: int = PIECE_BYTES) -> Iterator[Piece]:
+def pieces(
+    blocks: Iterable[bytes], record: str, templates: str, name: str, *, piece_bytes: int = PIECE_BYTES
+) -> Iterator[Piece]:
     """The message in `blocks` (bytes, cut anywhere) in pieces that end after an element `record`.
 
-    Raises InvalidInput, with the line, for what is not well-formed or holds what no statement needs.
+    What `templates` (of `rows.sheet`) find in records may stand in their place. Raises InvalidInput, with
+    the line, for what is not well-formed or holds what no statement needs.
     """
-    cutter = _Cutter(record, name)
+    cutter = _Cutter(record, templates, name)
     rest = b""
     for block in blocks:
         rest += block
@@ -69,8 +73,9 @@ def pieces(blocks: Iterable[bytes], record: str, name: str, *, piece_bytes: int 
 class _Cutter:
     """Where the message stands: the open elements, and the line."""
 
-    def __init__(self, record: str, name: str) -> None:
+    def __init__(self, record: str, templates: str, name: str) -> None:
         self.record, self.name = record, name
+        self.shapes = Shapes(record, templates)
         self.line = 1
         self.encoding: str | None = None
         self.parser: etree.XMLParser | None = None
@@ -100,15 +105,23 @@ class _Cutter:
         """The bytes of `piece` as a document. `whole`: the message ends with it."""
         continued = bool(self.opened)
         self._refuse_document_type(piece)
+        closing = b"" if whole else self.closing
+        is_plain = continued and plain(piece, self._encoding(piece))
+        short = self.shapes.shortened(piece, (self.opened, self.closing)) if is_plain else piece
         try:
-            root = etree.fromstring(self.opened + piece + (b"" if whole else self.closing), self._parser(piece))
-        except (etree.XMLSyntaxError, ValueError) as error:
-            raise self._malformed(error) from None
+            root = self._document(self.opened + short + closing)
+        except (etree.XMLSyntaxError, ValueError):
+            try:  # for its line
+                root = self._document(self.opened + piece + closing)
+            except (etree.XMLSyntaxError, ValueError) as error:
+                raise self._malformed(error) from None
         if root is None:
             raise InvalidInput(f"{self.name}: line {self.line}: holds no element")
         self.line += piece.count(b"\n")
         if not whole:
             self.opened = self._open_elements(root)
+            if is_plain:
+                self.shapes.learn(short, (self.opened, self.closing), self._document)
         return Piece(root, continued)
 
     def _careful_end(self, rest: bytes) -> int:
@@ -163,10 +176,10 @@ class _Cutter:
             opened += b"<" + _tag(element) + spaces.encode(self.encoding or "utf-8") + b">"
         return opened
 
-    def _parser(self, piece: bytes) -> etree.XMLParser:
+    def _document(self, data: bytes) -> etree._Element:
         if self.parser is None:
-            self.parser = etree.XMLParser(encoding=self._encoding(piece), remove_blank_text=True, **_HARDENED)
-        return self.parser
+            self.parser = etree.XMLParser(encoding=self._encoding(data), remove_blank_text=True, **_HARDENED)
+        return etree.fromstring(data, self.parser)
 
     def _encoding(self, start: bytes) -> str:
         """The encoding that the message declares. Raises InvalidInput where bytes cannot be cut in it."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import secrets
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import NamedTuple
@@ -14,7 +15,8 @@ import pyarrow.csv
 from lxml import etree
 from numpy.typing import NDArray
 
-_SHEET = """<xsl:stylesheet version="1.0" xmlns:xsl="http://www.w3.org/1999/XSL/Transform" xmlns:c={namespace}>
+_SHEET = """<xsl:stylesheet version="1.0" xmlns:xsl="http://www.w3.org/1999/XSL/Transform" xmlns:c={namespace}
+    xmlns:found="{found}">
 <xsl:output method="text" encoding="UTF-8"/>
 {templates}<xsl:template match="*|text()"/>
 </xsl:stylesheet>"""
@@ -22,6 +24,9 @@ _TEMPLATE = '<xsl:template match="{match}">{body}</xsl:template>\n'
 _TEXT = "<xsl:text>{}</xsl:text>"
 _VALUE = '<xsl:value-of select="{}"/>'
 _NOWHERE = "urn:none"
+_FOUND = f"urn:found:{secrets.token_hex(16)}"
+FOUND_OPEN, FOUND_CLOSE = f'<found xmlns="{_FOUND}">'.encode(), b"</found>"
+"""Around what templates found in records already (see `shapes`); no file can name it."""
 _COLUMNS = {"key": pa.int16(), "text": pa.string(), "currency": pa.string()}
 
 
@@ -48,7 +53,8 @@ def sheet(fields: Sequence[Field], root: str, through: str) -> str:
         end = currency if field.money else _TEXT.format("&#9;&#10;")
         body = _TEXT.format(f"{key}&#9;") + value + end + (deeper if field.deeper else "")
         templates.append(_TEMPLATE.format(match=field.match, body=body))
-    templates.append(_TEMPLATE.format(match="/", body=f'<xsl:apply-templates select="{root}"/>'))
+    templates.append(_TEMPLATE.format(match="found:found", body=_VALUE.format(".")))
+    templates.append(_TEMPLATE.format(match="/", body=f'<xsl:apply-templates select="{root}|*/found:found"/>'))
     # Of several that match, the last is tried first: what is most frequent comes first in `fields`.
     return "".join(reversed(templates))
 
@@ -92,7 +98,7 @@ def found_in(lines: bytes) -> Found:
 def _compiled(templates: str, namespace: str | None) -> etree.XSLT:
     # Elements in no namespace have names without a prefix.
     named = templates if namespace else templates.replace("c:", "")
-    source = _SHEET.format(namespace=quoteattr(namespace or _NOWHERE), templates=named)
+    source = _SHEET.format(namespace=quoteattr(namespace or _NOWHERE), found=_FOUND, templates=named)
     return etree.XSLT(etree.fromstring(source), access_control=etree.XSLTAccessControl.DENY_ALL)
 
 

@@ -59,7 +59,7 @@ def read_pain_002(
     A refusal is a return; any other status is `other` with the status as its reason. Raises InvalidInput.
     """
     report: _Report | None = None
-    for piece in pieces(blocks, "TxInfAndSts", name, piece_bytes=piece_bytes):
+    for piece in pieces(blocks, "TxInfAndSts", _STATUSES, name, piece_bytes=piece_bytes):
         if report is None:
             report = _Report(message, *_group(piece, name, message))
         payments = list(piece.root.iter("{*}OrgnlPmtInfAndSts"))
@@ -179,7 +179,7 @@ def read_pacs_004(
     problems, transactions, account, currency = Problems(), 0, "", ""
     head: etree._Element | None = None
     against = True
-    for piece in pieces(blocks, "TxInf", name, piece_bytes=piece_bytes):
+    for piece in pieces(blocks, "TxInf", _RETURNS, name, piece_bytes=piece_bytes):
         if head is None:
             head = _required(piece, "GrpHdr", name, message)
             asked = piece.root.find(".//{*}OrgnlGrpInf/{*}OrgnlMsgNmId")
