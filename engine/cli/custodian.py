@@ -3,24 +3,41 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated
+import os
+from datetime import UTC, datetime, time, timedelta
+from pathlib import Path
+from typing import Annotated, Any
+from zoneinfo import ZoneInfo
 
 import typer
 from rich.console import Console
 from rich.table import Table
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from engine.cli.options import As
+from engine.cli.options import As, not_to_come
 from engine.cli.shell import in_database
 from engine.custodian import registered
+from engine.custodian.desk import Desk
+from engine.custodian.outbox import OutgoingFile, files_of
 from engine.custodian.profile import load
-from engine.custodian.registered import Custodian
-from engine.roster.plan import plan_of
+from engine.custodian.registered import Custodian, custodian_of
+from engine.custodian.transports import fetch_new
+from engine.money import BIGINT_MAX, grouped, to_major
+from engine.reconcile import instructing, sending
+from engine.reconcile.instructing import Asking
+from engine.reconcile.sending import Sent
+from engine.roster.plan import newest_rules, plan_of
+from engine.runs.run import load_run
 from engine.settings import Settings
 
 app = typer.Typer(no_args_is_help=True, help="Custodians: whose plans they hold, the debits they are asked for.")
 console = Console(markup=False, highlight=False)
 
+RunId = Annotated[int, typer.Argument(metavar="RUN", min=1, max=BIGINT_MAX, help="The run's number.")]
+On = Annotated[
+    datetime | None,
+    typer.Option("--on", metavar="DATE", formats=["%Y-%m-%d"], help="As if it were that day. [default: now]"),
+]
 Code = Annotated[str, typer.Argument(metavar="CODE", help="The custodian.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -106,3 +123,142 @@ def assign(
 
     in_database(assigned)
     console.print(f"{code} holds the money of {plan}")
+
+
+@app.command()
+def instruct(run_id: RunId, actor: As, on: On = None) -> None:
+    """Write the files that ask for what members owe for a sealed run; they are sent as the custodian takes them."""
+
+    async def instructed(engine: AsyncEngine, settings: Settings) -> Asking:
+        async with engine.begin() as connection:
+            run = await load_run(connection, run_id)
+            now = _moment(on, (await newest_rules(connection, run.plan_id)).time_zone)
+            return await instructing.instruct(connection, run_id, _desk(settings), on=now.date(), now=now, actor=actor)
+
+    asking = in_database(instructed)
+    if not asking.batches:
+        console.print(f"run {run_id} is settled: nobody owes anything for it")
+        return
+    said = f"{asking.instructions:,} debits of {grouped(asking.amount_minor)} in {asking.batches:,} files"
+    console.print(f"run {run_id} asks for {said}, to be debited on {asking.debit_on}", soft_wrap=True)
+
+
+def _moment(on: datetime | None, time_zone: str) -> datetime:
+    """Now, or the first moment of a day there. Raises InvalidInput for a day that is still to come."""
+    zone = ZoneInfo(time_zone)
+    return datetime.now(zone) if on is None else datetime.combine(not_to_come(on.date(), time_zone), time(), zone)
+
+
+def _desk(settings: Settings) -> Desk:
+    return Desk.of(settings, os.environ)
+
+
+@app.command()
+def send(code: Code, on: On = None) -> None:
+    """Send the files that wait, as many as the custodian takes now; workers do it by themselves.
+
+    With --on the whole day is played, hour by hour until its end.
+    """
+
+    async def sent_to(engine: AsyncEngine, settings: Settings) -> Sent:
+        async with engine.connect() as connection:
+            custodian = await custodian_of(connection, code)
+        total = Sent()
+        first = _moment(on, custodian.profile.time_zone).astimezone(UTC)
+        for hours in range(1 if on is None else 24):
+            now = first + timedelta(hours=hours)
+            total = (await sending.send_all(engine, custodian, _desk(settings), now=now)).after(total)
+            if total.waiting == total.missed:
+                break
+        return total
+
+    print_sent(code, in_database(sent_to))
+
+
+def print_sent(code: str, sent: Sent) -> None:
+    """What a sending came to, for eyes; exits with 1 where something needs a person."""
+    what = f"{sent.instructions:,} instructions of {grouped(sent.amount_minor)}"
+    console.print(f"{sent.files:,} files sent to {code}, {what}; {sent.waiting:,} wait", soft_wrap=True)
+    if sent.failed:
+        console.print(f"{sent.failed:,} failed and will be tried again; `fentan custodian batches RUN` says why")
+    if sent.missed:
+        console.print(
+            f"{sent.missed:,} cannot reach their debit day any more; `fentan custodian withdraw {code}` lets their"
+            " debits be asked anew",
+            soft_wrap=True,
+        )
+    if sent.failed or sent.missed:
+        raise typer.Exit(1)
+
+
+@app.command()
+def withdraw(code: Code, actor: As, on: On = None) -> None:
+    """Withdraw the files that missed their cut-off, so that their debits are asked anew."""
+
+    async def withdrawn(engine: AsyncEngine, _: Settings) -> int:
+        async with engine.begin() as connection:
+            custodian = await custodian_of(connection, code)
+            now = _moment(on, custodian.profile.time_zone)
+            return await sending.withdraw(connection, custodian, now=now, actor=actor)
+
+    console.print(f"{in_database(withdrawn):,} files are withdrawn")
+
+
+@app.command()
+def fetch(code: Code) -> None:
+    """Fetch what the custodian has ready, and name what was not taken yet."""
+
+    async def fetched(engine: AsyncEngine, settings: Settings) -> list[Path]:
+        async with engine.connect() as connection:
+            custodian = await custodian_of(connection, code)
+        return await fetch_new(custodian, _desk(settings))
+
+    for path in in_database(fetched):
+        typer.echo(path)
+
+
+@app.command()
+def batches(run_id: RunId, as_json: AsJson = False) -> None:
+    """The files of a run: what is in each, and whether it left."""
+
+    async def found(engine: AsyncEngine, _: Settings) -> list[OutgoingFile]:
+        async with engine.connect() as connection:
+            await load_run(connection, run_id)
+            return await files_of(connection, run_id)
+
+    files = in_database(found)
+    if as_json:
+        print(json.dumps([_file_json(each) for each in files], indent=2))
+        return
+    if not files:
+        console.print(f"run {run_id} has no files; `fentan custodian instruct {run_id}` makes them once it is sealed")
+        return
+    table = Table("file", "debit day")
+    for name in ("instructions", "amount"):
+        table.add_column(name, justify="right")
+    table.add_column("sent", overflow="fold")
+    table.add_column("sha256", overflow="fold")
+    for each in files:
+        sent = f"{each.sent_at:%Y-%m-%d %H:%M}" if each.sent_at else each.error or each.state
+        amounts = (f"{each.count:,}", grouped(each.amount_minor))
+        table.add_row(each.file, each.debit_on.isoformat(), *amounts, sent, each.sha256)
+    console.print(table)
+
+
+def _file_json(each: OutgoingFile) -> dict[str, Any]:
+    return {
+        "batch": each.batch_id,
+        "kind": each.kind,
+        "attempt": each.attempt,
+        "debit_on": each.debit_on.isoformat(),
+        "file": each.file,
+        "reference": each.reference,
+        "sha256": each.sha256,
+        "bytes": each.bytes,
+        "count": each.count,
+        "amount": to_major(each.amount_minor),
+        "state": each.state,
+        "sent_at": each.sent_at.isoformat() if each.sent_at else None,
+        "tries": each.tries,
+        "error": each.error,
+    }

@@ -1,0 +1,50 @@
+"""Files made for custodians, as they stand: sent, waiting, withdrawn."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date, datetime
+
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from engine.store.tables import attempts, debit_batches
+
+
+@dataclass(frozen=True)
+class OutgoingFile:
+    """One file. `kind`: D, R or P; `sha256` in hex; `error`: why it did not leave yet, None when nothing is wrong."""
+
+    batch_id: int
+    kind: str
+    attempt: int
+    debit_on: date
+    file: str
+    reference: str
+    sha256: str
+    bytes: int
+    count: int
+    amount_minor: int
+    tries: int
+    error: str | None
+    sent_at: datetime | None
+    withdrawn_at: datetime | None
+
+    @property
+    def state(self) -> str:
+        """Sent, withdrawn, or waiting."""
+        return "sent" if self.sent_at else "withdrawn" if self.withdrawn_at else "waiting"
+
+
+_COLUMNS = tuple(debit_batches.c[name] for name in OutgoingFile.__dataclass_fields__ if name in debit_batches.c)
+
+
+async def files_of(connection: AsyncConnection, run_id: int, kinds: str = "DP") -> list[OutgoingFile]:
+    """The files of a run, in the order they were written. `kinds`: R counts by decisions, not by runs."""
+    found = await connection.execute(
+        select(*_COLUMNS, attempts.c.debit_on)
+        .select_from(debit_batches.join(attempts))
+        .where(debit_batches.c.run_id == run_id, debit_batches.c.kind.in_(tuple(kinds)))
+        .order_by(debit_batches.c.batch_id)
+    )
+    return [OutgoingFile(**row._asdict() | {"sha256": row.sha256.hex()}) for row in found]
