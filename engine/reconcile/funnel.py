@@ -147,8 +147,8 @@ async def debts_of(connection: AsyncConnection, run_id: int, shard_id: int, seat
         [shard_id, receivable, deposits],
         [journals.c.kind.type, columns.account_id.type, columns.positions.type, columns.amounts.type],
     )
-    nothing = [np.zeros(seats, np.int64) for _ in range(4)]
-    debts = Debts(*nothing, np.zeros(seats, np.bool_))
+    charged, corrected, owed, drawn = (np.zeros(seats, np.int64) for _ in range(4))
+    debts = Debts(charged, corrected, owed, drawn, np.zeros(seats, np.bool_))
     for kind, account, positions, amounts in rows:
         dense = Segment(account, amounts, positions).dense(seats)
         if account == deposits:
