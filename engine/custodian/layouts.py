@@ -68,7 +68,8 @@ class Layout(Part, Generic[Place]):
 class CsvLayout(Layout[Text]):
     """Lines under a line of names. `fields`: the column's name.
 
-    `totals`: by the words that stand before each in the footer, or over it in a row of their own.
+    `totals`: by the words that stand before each in the footer, or over it in a row of their own; a file without one of
+    them was cut off.
     """
 
     separator: Separator = ","

@@ -479,6 +479,19 @@ def test_every_line_reads_back_as_it_was_booked(tmp_path: Path, name: str, form:
     assert [{key: row[key] for key in expected[0]} for row in found] == expected
 
 
+@pytest.mark.parametrize("name", ["generic-csv", "alipay", "wechat"])
+def test_a_statement_that_was_cut_off_at_a_line_is_never_whole(tmp_path: Path, name: str) -> None:
+    profile = profile_of(name)
+    with StatementFile(tmp_path / "whole", CsvForm(profile, MONDAY, "X1"), 500) as file:
+        file.write(Lines(pa.array([f"A{n}" for n in range(9)]), np.arange(1, 10), "debit"))
+    rows = file.path.read_bytes().splitlines(keepends=True)
+    for kept in range(2 if name == "generic-csv" else 1, len(rows)):
+        (tmp_path / "cut").write_bytes(b"".join(rows[:kept]))
+        *_, footing = readers.read(tmp_path / "cut", [(profile.layouts, profile.currency)])
+        assert isinstance(footing, Footing)
+        assert [each.code for each in footing.problems] == ["STATEMENT_GAP"], kept
+
+
 def test_charges_are_lines_of_their_own_where_the_bill_has_no_field_for_them(tmp_path: Path) -> None:
     profile = profile_of("alipay")
     send(tmp_path / "in", 30, profile=profile)
