@@ -11,6 +11,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from engine.runs.states import AT_WORK, HOLDS_THE_PLAN, TRANSITIONS, NotNow, RunEvent, RunState, after
 
+IN_THE_BOOKS = {RunState.SEALED, RunState.COLLECTING, RunState.SETTLED, RunState.CLOSED}
+
 ONWARD = """
            freeze  measure   measure-again  preview    approve   post     seal
 planned    frozen  -         -              -          -         -        -
@@ -20,9 +22,29 @@ previewed  -       -         -              -          approved  -        -
 approved   -       -         -              -          -         posting  -
 posting    -       -         -              -          -         -        sealed
 sealed     -       -         -              -          -         -        -
+collecting -       -         -              -          -         -        -
+settled    -       -         -              -          -         -        -
+closed     -       -         -              -          -         -        -
 voiding    -       -         -              -          -         -        -
 voided     -       -         -              -          -         -        -
 failed     -       -         -              -          -         -        -
+"""
+
+THROUGH = """
+           collect     settle   close
+planned    -           -        -
+frozen     -           -        -
+measured   -           -        -
+previewed  -           -        -
+approved   -           -        -
+posting    -           -        -
+sealed     collecting  settled  -
+collecting -           settled  -
+settled    -           -        closed
+closed     -           -        -
+voiding    -           -        -
+voided     -           -        -
+failed     -           -        -
 """
 
 OUT = """
@@ -34,6 +56,9 @@ previewed  voided  failed  -        -
 approved   voided  failed  -        -
 posting    -       -       voiding  -
 sealed     -       -       voiding  -
+collecting -       -       -        -
+settled    -       -       -        -
+closed     -       -       -        -
 voiding    -       -       -        voided
 voided     -       -       -        -
 failed     -       -       -        -
@@ -42,7 +67,7 @@ failed     -       -       -        -
 
 def pairs() -> list[tuple[RunState, RunEvent, str]]:
     told = []
-    for table in (ONWARD, OUT):
+    for table in (ONWARD, THROUGH, OUT):
         header, *lines = (line.split() for line in table.strip().splitlines())
         events = [RunEvent(event.replace("-", " ")) for event in header]
         told += [
@@ -71,7 +96,10 @@ def test_the_tables_above_leave_no_pair_out() -> None:
         (RunState.PLANNED, "drop, fail, freeze"),
         (RunState.MEASURED, "drop, fail, measure again, preview"),
         (RunState.POSTING, "reverse, seal"),
-        (RunState.SEALED, "reverse"),
+        (RunState.SEALED, "collect, reverse, settle"),
+        (RunState.COLLECTING, "settle"),
+        (RunState.SETTLED, "close"),
+        (RunState.CLOSED, "nothing"),
         (RunState.VOIDED, "nothing"),
         (RunState.FAILED, "nothing"),
     ],
@@ -89,21 +117,21 @@ def test_every_state_can_be_reached() -> None:
 
 
 @pytest.mark.parametrize("state", RunState)
-def test_a_run_ends_sealed_voided_or_failed(state: RunState) -> None:
+def test_a_run_ends_sealed_closed_voided_or_failed(state: RunState) -> None:
     """From wherever it stands there is a way to an end: no run can hold its plan for ever."""
     reached = {state}
     for _ in RunState:
         reached |= {then for (at, _), then in TRANSITIONS.items() if at in reached}
-    assert reached & {RunState.SEALED, RunState.VOIDED, RunState.FAILED}
+    assert reached & {RunState.SEALED, RunState.CLOSED, RunState.VOIDED, RunState.FAILED}
 
 
 def test_workers_move_every_state_but_those_that_rest() -> None:
-    rests = {RunState.PREVIEWED, RunState.SEALED, RunState.VOIDED, RunState.FAILED}
+    rests = {RunState.PREVIEWED, *IN_THE_BOOKS, RunState.VOIDED, RunState.FAILED}
     assert set(AT_WORK) == set(RunState) - rests
 
 
 def test_a_run_holds_its_plan_from_its_freeze_to_its_end() -> None:
-    free = {RunState.PLANNED, RunState.SEALED, RunState.VOIDED, RunState.FAILED}
+    free = {RunState.PLANNED, *IN_THE_BOOKS, RunState.VOIDED, RunState.FAILED}
     assert set(RunState) - free == HOLDS_THE_PLAN
 
 
@@ -115,6 +143,7 @@ class ALife(RuleBasedStateMachine):
         self.state = RunState.PLANNED
         self.fixed = self.measured = self.shown = self.approved = False
         self.begun = self.sealed = self.undoing = False
+        self.asked = self.through = self.closed = False
         self.ended: RunState | None = None
 
     def allowed(self, event: RunEvent) -> bool:
@@ -133,7 +162,10 @@ class ALife(RuleBasedStateMachine):
             RunEvent.SEAL: self.begun and not self.sealed,
             RunEvent.DROP: not self.begun,
             RunEvent.FAIL: not self.begun,
-            RunEvent.REVERSE: self.begun,
+            RunEvent.COLLECT: self.sealed and not self.asked and not self.through,
+            RunEvent.SETTLE: self.sealed and not self.through,
+            RunEvent.CLOSE: self.through and not self.closed,
+            RunEvent.REVERSE: self.begun and not self.asked and not self.through,
             RunEvent.FINISH_VOID: False,
         }[event]
 
@@ -154,6 +186,12 @@ class ALife(RuleBasedStateMachine):
                 self.begun = True
             case RunEvent.SEAL:
                 self.sealed = True
+            case RunEvent.COLLECT:
+                self.asked = True
+            case RunEvent.SETTLE:
+                self.through = True
+            case RunEvent.CLOSE:
+                self.closed = True
             case RunEvent.REVERSE:
                 self.undoing = True
             case RunEvent.DROP | RunEvent.FINISH_VOID:
@@ -172,7 +210,7 @@ class ALife(RuleBasedStateMachine):
 
     @invariant()
     def nothing_is_posted_that_nobody_approved(self) -> None:
-        if self.state in (RunState.POSTING, RunState.SEALED, RunState.VOIDING):
+        if self.state in (RunState.POSTING, *IN_THE_BOOKS, RunState.VOIDING):
             assert self.approved
 
     @invariant()
