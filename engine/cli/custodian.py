@@ -24,6 +24,8 @@ from engine.custodian.registered import Custodian, custodian_of
 from engine.custodian.transports import fetch_new
 from engine.money import BIGINT_MAX, grouped, to_major
 from engine.reconcile import instructing, sending
+from engine.reconcile.collecting import CollectedRun
+from engine.reconcile.day import CustodianDay, File, play_day
 from engine.reconcile.instructing import Asking
 from engine.reconcile.sending import Sent
 from engine.roster.plan import newest_rules, plan_of
@@ -163,16 +165,21 @@ def send(code: Code, on: On = None) -> None:
     async def sent_to(engine: AsyncEngine, settings: Settings) -> Sent:
         async with engine.connect() as connection:
             custodian = await custodian_of(connection, code)
-        total = Sent()
-        first = _moment(on, custodian.profile.time_zone).astimezone(UTC)
-        for hours in range(1 if on is None else 24):
-            now = first + timedelta(hours=hours)
-            total = (await sending.send_all(engine, custodian, _desk(settings), now=now)).after(total)
-            if total.waiting == total.missed:
-                break
-        return total
+        return await _send_all(engine, custodian, settings, on)
 
     print_sent(code, in_database(sent_to))
+
+
+async def _send_all(engine: AsyncEngine, custodian: Custodian, settings: Settings, on: datetime | None) -> Sent:
+    """Send now, or through a whole day."""
+    total = Sent()
+    first = _moment(on, custodian.profile.time_zone).astimezone(UTC)
+    for hours in range(1 if on is None else 24):
+        now = first + timedelta(hours=hours)
+        total = (await sending.send_all(engine, custodian, _desk(settings), now=now)).after(total)
+        if total.waiting == total.missed:
+            break
+    return total
 
 
 def print_sent(code: str, sent: Sent) -> None:
@@ -215,6 +222,48 @@ def fetch(code: Code) -> None:
 
     for path in in_database(fetched):
         typer.echo(path)
+
+
+@app.command()
+def day(code: Code, actor: As, on: On = None) -> None:
+    """A custodian's whole day: take what it sent, ask again or end who does not pay, send what waits.
+
+    The same day again goes on where it was. Ends with 1 where something needs a person.
+    """
+
+    async def played(engine: AsyncEngine, settings: Settings) -> tuple[CustodianDay, Sent]:
+        async with engine.connect() as connection:
+            custodian = await custodian_of(connection, code)
+        now = _moment(on, custodian.profile.time_zone)
+        done = await play_day(engine, custodian, _desk(settings), on=now.date(), now=now, actor=actor)
+        return done, await _send_all(engine, custodian, settings, on)
+
+    done, sent = in_database(played)
+    for file in done.files:
+        console.print(f"{file.name}: {file.refused or _became(file)}", soft_wrap=True)
+    for run in done.collected.runs:
+        console.print(f"run {run.run_id} is {run.state}: {_brought(run)}", soft_wrap=True)
+    print_sent(code, sent)
+    if any(file.needs_a_person for file in done.files):
+        raise typer.Exit(1)
+
+
+def _became(file: File) -> str:
+    words = [
+        f"{each.state}, {each.lines:,} lines" + (f": {each.problems[0]}" if each.problems else "")
+        for each in file.statements
+    ]
+    return "; ".join(words)
+
+
+def _brought(run: CollectedRun) -> str:
+    left = run.unpaid.written_off
+    words = [
+        f"{run.asked.instructions:,} asked again for {run.asked.debit_on}" if run.asked else "",
+        f"{run.missing:,} missing at the custodian" if run.missing else "",
+        f"{left.seats:,} left unpaid, {grouped(left.amount_minor)} written off" if left.seats else "",
+    ]
+    return ", ".join(filter(None, words)) or "nothing new"
 
 
 @app.command()

@@ -49,8 +49,6 @@ async def settle_if_done(
 async def debits_under_way(connection: AsyncConnection, run: Run) -> bool:
     """Whether any debit of the run is asked for, and neither paid, nor back, nor written off."""
     files = await sent_batches(connection, run.run_id, Kind.DEBIT)
-    if any(file.sent_on is None for file in files.values()):
-        return True
     shards = select(run_shards.c.shard_id).where(run_shards.c.run_id == run.run_id).order_by(run_shards.c.shard_id)
     for shard_id in await connection.scalars(shards):
         standing = await read_standing(connection, shard_id, run.run_id, Kind.DEBIT, batches=files)

@@ -133,7 +133,6 @@ class _Day:
             return found
         files = await _files(self.connection, run.run_id, Kind.DEBIT)
         batches = await sent_batches(self.connection, run.run_id, Kind.DEBIT)
-        found.under_way += sum(batch.sent_on is None for batch in batches.values())
         of_run = set(await self.connection.scalars(_SHARDS, {"of_run": run.run_id}))
         for shard in await shards_of(self.connection, run.plan_id):
             if shard.shard_id not in of_run:

@@ -1,0 +1,64 @@
+"""A custodian's day: what it sent is taken, then the runs of its plans are gone through."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date, datetime
+from pathlib import Path
+
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from engine.custodian.desk import Desk
+from engine.custodian.registered import Custodian
+from engine.custodian.transports import fetch_new, set_aside
+from engine.errors import InvalidInput
+from engine.reconcile.collecting import CollectedDay, collect_day
+from engine.reconcile.taking import Taken, take
+
+
+@dataclass(frozen=True)
+class File:
+    """A file that came: its name, what became of its statements, or why it could not be read."""
+
+    name: str
+    statements: tuple[Taken, ...] = ()
+    refused: str = ""
+
+    @property
+    def needs_a_person(self) -> bool:
+        """Whether it could not be read, or a statement of it is parked."""
+        return bool(self.refused) or any(each.state == "parked" for each in self.statements)
+
+
+@dataclass(frozen=True)
+class CustodianDay:
+    """What a day brought: the files that came, and the runs gone through."""
+
+    files: tuple[File, ...]
+    collected: CollectedDay
+
+
+async def play_day(
+    engine: AsyncEngine, custodian: Custodian, desk: Desk, *, on: date, now: datetime, actor: str
+) -> CustodianDay:
+    """Fetch and take what the custodian has ready, then collect; each file and each run by itself.
+
+    What is asked again by it waits to be sent. Killed anywhere and run again it goes on: a file is new until it was
+    taken. One that cannot be read is put aside like the others, and kept. Raises NotTaken when the custodian cannot be
+    reached.
+    """
+    files = [await _take(engine, custodian, desk, path, actor, on) for path in await fetch_new(custodian, desk)]
+    collected = await collect_day(engine, custodian, desk, on=on, now=now, actor=actor)
+    return CustodianDay(tuple(files), collected)
+
+
+async def _take(engine: AsyncEngine, custodian: Custodian, desk: Desk, path: Path, actor: str, on: date) -> File:
+    try:
+        statements = await take(
+            engine, custodian, path, files=desk.files, actor=actor, on=on, environment=desk.environment
+        )
+        file = File(path.name, tuple(statements))
+    except InvalidInput as error:
+        file = File(path.name, refused=str(error))
+    set_aside(path)
+    return file
