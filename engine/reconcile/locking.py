@@ -7,22 +7,20 @@ it. From then on the database refuses what would be posted in it (trigger `journ
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from datetime import date, timedelta
-from typing import Any, NamedTuple
+from typing import Any
 
-from sqlalchemy import func, or_, select, update
+from sqlalchemy import or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from engine.custodian.aging import is_business_day
 from engine.custodian.break_rows import UNRESOLVED
 from engine.custodian.registered import Custodian, custodian_of_plan
 from engine.decisions import Decision, Kind, propose
 from engine.errors import FentanError, InvalidInput
-from engine.ledger.accounts import Account, account_id, plan_shard
 from engine.money import grouped
+from engine.reconcile.proof import proof_of
 from engine.roster.plan import Plan, lock_roster
-from engine.store.tables import IN_THE_BOOKS, PLAN_STRIDE, breaks, journals, plans, shards, share_runs, statements
+from engine.store.tables import IN_THE_BOOKS, breaks, plans, shards, share_runs, statements
 
 _DAY = timedelta(days=1)
 
@@ -31,15 +29,6 @@ class NotProved(FentanError):
     """The period cannot be locked: it is not proved yet."""
 
     invariant = "I11"
-
-
-class Covered(NamedTuple):
-    """A taken statement that books: its days, and the balances it opens and closes with, where it says them."""
-
-    from_on: date
-    to_on: date
-    opening_minor: int | None
-    closing_minor: int | None
 
 
 async def first_open_day(connection: AsyncConnection, plan_id: int, on: date) -> date:
@@ -80,8 +69,7 @@ async def _check(connection: AsyncConnection, plan_id: int, through: date) -> No
     missing = [
         *await _runs_open(connection, plan_id, through),
         *await _parked(connection, custodian, through),
-        *await _days_missing(connection, custodian, locked, through),
-        *await _difference(connection, custodian, through),
+        *await _unproved(connection, custodian, locked, through),
     ]
     if missing:
         raise NotProved("\n".join([f"the books cannot be locked through {through}:", *missing]))
@@ -118,72 +106,17 @@ async def _parked(connection: AsyncConnection, custodian: Custodian, through: da
     ]
 
 
-async def _days_missing(
-    connection: AsyncConnection, custodian: Custodian, locked: date | None, through: date
-) -> list[str]:
-    """Business days of the period that no statement speaks of."""
-    found = await connection.execute(
-        select(*(statements.c[name] for name in Covered._fields))
-        .where(statements.c.custodian_id == custodian.custodian_id, statements.c.books, statements.c.state == "taken")
-        .where(statements.c.from_on.is_not(None), statements.c.to_on.is_not(None))
-        .order_by(statements.c.from_on, statements.c.to_on)
-    )
-    taken = [Covered(*row) for row in found]
-    if not taken:
-        return [f"no statement of {custodian.code} was taken: `fentan statement import FILE`"]
-    days = custodian.profile.business_days
-    calendar = {} if days is None else {"holidays": days.holidays, "worked": days.worked}
-    gaps = [day for day in uncovered(taken, locked, through) if is_business_day(day, **calendar)]
-    shown = ", ".join(map(str, gaps[:5])) + (f" and {len(gaps) - 5} more" if len(gaps) > 5 else "")
-    return [f"no statement of {custodian.code} speaks of {shown}: `fentan statement import FILE`"] if gaps else []
-
-
-def uncovered(taken: Sequence[Covered], locked: date | None, through: date) -> Iterator[date]:
-    """The days up to `through` that no statement speaks of, from the first one's or those after the lock.
-
-    Between a statement and one that opens with what it closed with nothing happened: those days are spoken of. `taken`
-    is in the order of its days.
-    """
-    day = taken[0].from_on if locked is None else locked + _DAY
-    closing: int | None = None
-    for each in taken:
-        chained = closing is not None and each.opening_minor == closing
-        while day < min(each.from_on, through + _DAY) and not chained:
-            yield day
-            day += _DAY
-        day = max(day, each.to_on + _DAY)
-        closing = each.closing_minor
-    while day <= through:
-        yield day
-        day += _DAY
-
-
-async def _difference(connection: AsyncConnection, custodian: Custodian, through: date) -> list[str]:
-    """What the books say the custodian holds at the end of a day, against what its last statement by then does."""
-    closing = await connection.scalar(
-        select(statements.c.closing_minor)
-        .where(statements.c.custodian_id == custodian.custodian_id, statements.c.books, statements.c.state == "taken")
-        .where(statements.c.to_on <= through, statements.c.closing_minor.is_not(None))
-        .order_by(statements.c.to_on.desc(), statements.c.statement_id.desc())
-        .limit(1)
-    )
-    if closing is None:
-        return []
-    book = 0
-    for plan_id in custodian.plans:
-        book += await _cash(connection, plan_id, through)
-    if book == closing:
-        return []
-    code, both = custodian.code, f"{grouped(book)} in the books and {grouped(closing)} on its statement"
-    return [f"{code} holds {both} on {through}: `fentan reconcile proof {code} {through}` shows where they differ"]
-
-
-async def _cash(connection: AsyncConnection, plan_id: int, through: date) -> int:
-    cash, first = account_id(plan_id, Account.CUSTODIAN_CASH), plan_shard(plan_id)
-    line = func.unnest(journals.c.accounts, journals.c.amounts).table_valued("account", "amount")
-    total = await connection.scalar(
-        select(func.coalesce(func.sum(line.c.amount), 0))
-        .select_from(journals.join(line, line.c.account == cash))
-        .where(journals.c.shard_id.between(first, first + PLAN_STRIDE - 1), journals.c.effective_on <= through)
-    )
-    return int(total or 0)
+async def _unproved(connection: AsyncConnection, custodian: Custodian, locked: date | None, through: date) -> list[str]:
+    """Business days after the last lock that no statement speaks of, and what the proof of the last day leaves open."""
+    proof, code = await proof_of(connection, custodian, through), custodian.code
+    if proof.coverage.first_on is None:
+        return [f"no statement of {code} speaks of {through} or a day before: `fentan statement import FILE`"]
+    said = []
+    gaps = [day for day in proof.coverage.missing if locked is None or day > locked]
+    if gaps:
+        shown = ", ".join(map(str, gaps[:5])) + (f" and {len(gaps) - 5} more" if len(gaps) > 5 else "")
+        said.append(f"no statement of {code} speaks of {shown}: `fentan statement import FILE`")
+    if proof.difference:
+        left = grouped(proof.difference)
+        said.append(f"{left} of {code} is not explained: `fentan reconcile proof {code} {through}` shows where")
+    return said

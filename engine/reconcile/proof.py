@@ -17,11 +17,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from engine.custodian.aging import is_business_day
 from engine.custodian.breaks import Code
+from engine.custodian.coverage import Covered, uncovered
 from engine.custodian.registered import Custodian
 from engine.custodian.verdicts import NotConserved, Outcome, Sum
 from engine.money import to_major
 from engine.reconcile import proof_rows
-from engine.reconcile.locking import Covered, uncovered
 from engine.reconcile.proof_rows import Taken
 
 _DAY = timedelta(days=1)
@@ -230,7 +230,7 @@ class Account:
             return Coverage(None, None, (), parked)
         days = self.custodian.profile.business_days
         calendar = {} if days is None else {"holidays": days.holidays, "worked": days.worked}
-        missing = tuple(day for day in uncovered(spoken, None, on) if is_business_day(day, **calendar))
+        missing = tuple(day for day in uncovered(spoken, on) if is_business_day(day, **calendar))
         last = min(max(each.to_on for each in spoken), on)
         return Coverage(spoken[0].from_on, last, missing, parked)
 

@@ -163,7 +163,7 @@ class InTransit(NamedTuple):
 # Settled runs have none, unless something that came back since was asked for again.
 _OPEN = text(
     "SELECT run_id, attempt, min(debit_batches.sent_on) FROM attempts JOIN debit_batches USING (run_id, kind, attempt)"
-    " JOIN share_runs USING (run_id) WHERE kind = 'D' AND attempts.custodian_id = :custodian"
+    " JOIN share_runs USING (run_id) WHERE attempts.kind = 'D' AND attempts.custodian_id = :custodian"
     " AND (state = 'collecting' OR (state = 'settled' AND created_at > CAST(moments ->> 'settled' AS timestamptz)))"
     " GROUP BY run_id, attempt HAVING min(debit_batches.sent_on) IS NOT NULL ORDER BY run_id, attempt"
 )

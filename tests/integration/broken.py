@@ -8,6 +8,7 @@ from datetime import date
 from pathlib import Path
 
 import numpy as np
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from engine.custodian.actions import Action
@@ -174,8 +175,8 @@ async def sent(engine: AsyncEngine, folder: Path, *shards: Columns, aid_minor: i
 
 async def totals(connection: AsyncConnection) -> Mapping[Account, int]:
     """Debit less credit of every account of all plans, by what was posted."""
-    rows = await connection.exec_driver_sql(
-        "SELECT account_id % 10000, sum(amount) FROM journal_lines GROUP BY 1 HAVING sum(amount) <> 0"
+    rows = await connection.execute(
+        text("SELECT account_id % 10000, sum(amount) FROM journal_lines GROUP BY 1 HAVING sum(amount) <> 0")
     )
     return {Account(code): int(total) for code, total in rows}
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from time import monotonic
+from typing import Any
 
 import numpy as np
 import pytest
@@ -47,7 +48,7 @@ async def events_of(connection: AsyncConnection) -> list[str]:
 # What the instruction was told before, the break's code, what came more than was asked (None: no line), the action;
 # what was posted beyond the line itself, for c charged; where the instruction stands then.
 BEFORE_LINE = {"sent": State.SENT, "disputed": State.DISPUTED, "rejected": State.REJECTED, "booked": State.BOOKED}
-TABLE = {
+TABLE: dict[str, tuple[str, Code, tuple[int, int] | None, Action, dict[Account, Any], State]] = {
     "missing, asked again": ("sent", Code.MISSING_AT_BANK, None, Action.ASK_AGAIN, {}, State.RETURNED),
     "missing, given up": (
         "sent", Code.MISSING_AT_BANK, None, Action.WRITE_OFF, {OWED: -1, LOST: 1}, State.WRITTEN_OFF,
