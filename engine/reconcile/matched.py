@@ -117,7 +117,9 @@ class Matched:
         return [each for _, each in sorted(self.loader.runs.items()) if each is not None]
 
     async def _load(self, lines: Lines) -> None:
-        """Whatever the lines name and is not there yet."""
+        """Whatever the lines name and is not there yet; what they refuse is refused."""
+        if self._rejects:
+            await reject(lines, self.loader, self._hold, lambda rows: self._source_numbers(lines, rows))
         for (kind, run), rows in _by_run(lines):
             await self._know_plan(kind, run)
             undecided = rows[lines.verdict[rows] == 0]
@@ -131,8 +133,6 @@ class Matched:
                         await self._load_whole(each, run)
             elif len(undecided) and (loaded := await self.loader.run(kind, run)) is not None:
                 await self._hold(loaded, loaded.missing(lines.target.seat[undecided]))
-        if self._rejects:
-            await reject(lines, self.loader, self._hold, lambda rows: self._source_numbers(lines, rows))
 
     async def _load_whole(self, kind: Kind, run: int) -> None:
         loaded = await self.loader.run(kind, run)

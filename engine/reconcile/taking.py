@@ -11,6 +11,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 from types import MappingProxyType
 
 import pyarrow as pa
@@ -124,15 +125,15 @@ def keep(path: Path, folder: Path) -> tuple[Path, FileName]:
     if not path.is_file():
         raise InvalidInput(f"{path}: there is no such file")
     folder.mkdir(parents=True, exist_ok=True)
-    digest, part = hashlib.sha256(), folder / f".{os.getpid()}.part"
-    with path.open("rb") as source, part.open("wb") as copy:
+    digest = hashlib.sha256()
+    with path.open("rb") as source, NamedTemporaryFile(dir=folder, suffix=".part", delete=False) as copy:
         while block := source.read(_BLOCK_BYTES):
             digest.update(block)
             copy.write(block)
         copy.flush()
         os.fsync(copy.fileno())
     kept = folder / digest.hexdigest()
-    part.replace(kept)
+    Path(copy.name).replace(kept)
     entries = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(entries)

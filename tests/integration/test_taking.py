@@ -1,0 +1,403 @@
+"""Statements are taken once, whole, in the order of their days whichever way they come, or parked (I9)."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from engine.custodian.reference import LENGTH, Reference
+from engine.custodian.statement_rows import statement_of
+from engine.errors import InvalidInput
+from engine.reconcile import settling, taking
+from engine.reconcile.taking import is_account, take
+from tests.integration.custody import BOOKED_ON, RUN, TODAY, Custody, Line, custody, debit, statement
+
+DAYS = (
+    [Line(300, debit(0)), Line(200, debit(1))],
+    [Line(-310, debit(0), "return", reason="AM04", original=300, charges=10), Line(100, debit(2))],
+    [Line(100, debit(2)), Line(-2, "", "charge"), Line(40, "X-9", "other")],
+    [Line(299, debit(3)), Line(-200, debit(1), "return", reason="MD06", original=200)],
+)
+"""What a custodian says on four days."""
+
+
+def days(run: int = RUN) -> list[str]:
+    """A statement for each day, each opening with what the one before closed with."""
+    found, opening = [], 0
+    for number, of_day in enumerate(DAYS):
+        dated = [replace(line, on=BOOKED_ON + timedelta(days=number)) for line in of_day]
+        named = [replace(line, reference=line.reference and of_run(line.reference, run)) for line in dated]
+        found.append(statement(named, opening))
+        opening += sum(line.amount for line in of_day)
+    return found
+
+
+def of_run(reference: str, run: int) -> str:
+    """The reference with another run in it; what is none stays."""
+    return reference if len(reference) < LENGTH else str(replace(Reference.read(reference), run=run))
+
+
+async def four(engine: AsyncEngine, folder: Path, run: int = RUN, **changed: Any) -> Custody:
+    """Four seats that were asked for what a run charged."""
+    world = await custody(engine, folder, run=run, **changed)
+    await world.owing([300, 200, 100, 300])
+    await world.asked({1: [0, 1, 2, 3]})
+    return world
+
+
+async def end(world: Custody) -> list[Any]:
+    """Everything that must be the same whichever way the statements came."""
+    events = (
+        "SELECT state, reason, positions FROM instruction_events WHERE source LIKE 'statement%'"
+        " AND shard_id / 1000000 = :plan ORDER BY 1, 2"
+    )
+    open_ = (
+        "SELECT code, amount_minor, suspense_minor, opened_on, state FROM breaks"
+        " WHERE ordinal IS NOT NULL AND custodian_id = :custodian ORDER BY 1"
+    )
+    taken = "SELECT from_on, opening_minor, state FROM statements WHERE custodian_id = :custodian ORDER BY 1"
+    rows = [await world.rows(query) for query in (events, open_, taken)]
+    return [await world.states(), await world.books(), *rows]
+
+
+async def test_a_statement_is_taken_and_again_changes_nothing(engine: AsyncEngine, tmp_path: Path) -> None:
+    world = await four(engine, tmp_path)
+    (first,) = await world.takes(days()[0])
+    before = await end(world)
+    (again,) = await world.takes(days()[0], name="the-same.csv")
+    assert (first.state, again.state, again.statement_id) == ("taken", "repeated", first.statement_id)
+    assert await end(world) == before
+    acts = "SELECT act FROM audit_log WHERE act LIKE '%statement%' ORDER BY audit_id"
+    assert [act for (act,) in await world.world.rows(acts)] == ["import statement file", "repeat statement file"]
+    async with world.engine.connect() as connection:
+        known = await statement_of(connection, first.statement_id or 0)
+    assert (known.file, known.lines, known.credits_minor, known.debits_minor) == ("statement.csv", 2, 500, 0)
+    assert (known.from_on, known.to_on, known.opening_minor, known.closing_minor) == (BOOKED_ON, BOOKED_ON, 0, 500)
+    kept = world.folder / "generic-csv" / "statements" / known.sha256.hex()
+    assert kept.read_text("utf-8") == days()[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "amount", "place"),
+    [
+        (statement([Line(5)], closing=6), "BALANCE_BREAK", 1, "closing balance"),
+        (statement([Line(5)], 7), "STATEMENT_GAP", 0, "opening balance"),
+        (statement([Line(5)]).replace("0.05,", "0.055,"), "BALANCE_BREAK", 5, "line 3"),
+        (statement([Line(5)]).replace("#entries,1", "#entries,7"), "BALANCE_BREAK", 0, "line 4"),
+        (statement([Line(5)]).partition("#entries")[0], "STATEMENT_GAP", 0, "end of the file"),
+    ],
+)
+async def test_I9_what_does_not_prove_itself_is_parked_and_posts_nothing(
+    engine: AsyncEngine, tmp_path: Path, text: str, code: str, amount: int, place: str
+) -> None:
+    world = await four(engine, tmp_path)
+    before = await world.books()
+    (parked,) = await world.takes(text)
+    assert (parked.state, parked.problems[0].place) == ("parked", place)
+    assert await world.breaks() == [(code, amount, 0)]
+    assert await world.lines() == []
+    assert await world.books() == before
+    (again,) = await world.takes(text)
+    assert (again.state, again.statement_id) == ("parked", parked.statement_id)
+    assert await world.breaks() == [(code, amount, 0)]
+
+
+async def test_I9_the_database_takes_no_statement_twice_and_none_that_does_not_tie(
+    engine: AsyncEngine, tmp_path: Path
+) -> None:
+    world = await four(engine, tmp_path)
+    await world.takes(statement([Line(5)], closing=6))
+    with pytest.raises(IntegrityError, match="statements_ties_check"):
+        await world.world.sql("UPDATE statements SET state = 'taken', taken_at = now()")
+    with pytest.raises(IntegrityError, match="statements_file_key"):
+        await world.world.sql(
+            "INSERT INTO statements (custodian_id, sha256, number, file, message, identity, books, lines,"
+            " credits_minor, debits_minor, state, imported_by) SELECT custodian_id, sha256, number, file, message,"
+            " identity, books, lines, credits_minor, debits_minor, state, imported_by FROM statements"
+        )
+
+
+RUNS = itertools.count(100)
+
+
+@settings(max_examples=5, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(order=st.permutations(range(4)), repeats=st.lists(st.integers(0, 3), max_size=2))
+async def test_the_order_of_days_changes_nothing(
+    engine: AsyncEngine, tmp_path: Path, order: list[int], repeats: list[int]
+) -> None:
+    found = []
+    for chosen in ([0, 1, 2, 3], [*order, *repeats]):
+        run = next(RUNS)
+        world = await four(engine, tmp_path, run)
+        for number in chosen:
+            await world.takes(days(run)[number], name=f"day-{number}.csv")
+        found.append(await end(world))
+        assert [row[-1] for row in found[-1][-1]] == ["taken"] * 4
+    assert found[0] == found[1]
+
+
+async def test_what_came_too_early_is_taken_when_its_turn_comes(engine: AsyncEngine, tmp_path: Path) -> None:
+    world = await four(engine, tmp_path)
+    for number in (3, 2, 1):
+        (parked,) = await world.takes(days()[number])
+        assert parked.state == "parked"
+    assert [code for code, *_ in await world.breaks()] == ["STATEMENT_GAP"] * 3
+    taken = await world.takes(days()[0])
+    assert [each.statement_id for each in taken] == [4, 3, 2, 1]
+    assert {each.state for each in taken} == {"taken"}
+    assert {code for code, *_ in await world.breaks()}.isdisjoint({"STATEMENT_GAP"})
+    assert await world.world.rows("SELECT DISTINCT event, actor FROM break_events") == [("clear", "fay")]
+
+
+async def test_days_that_overlap_are_parked_and_book_nothing_twice(engine: AsyncEngine, tmp_path: Path) -> None:
+    world = await four(engine, tmp_path)
+    first, second = days()[:2]
+    await world.takes(first)
+    await world.takes(second)
+    before = await world.books()
+    both = statement([*DAYS[0], *(replace(line, on=date(2019, 7, 16)) for line in DAYS[1])])
+    (parked,) = await world.takes(both)
+    assert (parked.state, [str(each.code) for each in parked.problems]) == ("parked", ["STATEMENT_GAP"])
+    assert await world.books() == before
+
+
+async def test_a_statement_in_other_bytes_is_a_duplicate(engine: AsyncEngine, tmp_path: Path) -> None:
+    world = await four(engine, tmp_path)
+    await world.takes(days()[0])
+    before = await world.books()
+    (again,) = await world.takes(statement(DAYS[0], note="sent again"))
+    assert (again.state, [str(each.code) for each in again.problems]) == ("parked", ["DUPLICATE_FILE"])
+    assert await world.breaks() == [("DUPLICATE_FILE", 0, 0)]
+    assert await world.books() == before
+
+
+async def test_an_account_that_held_money_begins_with_it_only_when_told(engine: AsyncEngine, tmp_path: Path) -> None:
+    world = await four(engine, tmp_path)
+    text = statement([Line(300, debit(0))], 1_000)
+    (parked,) = await world.takes(text)
+    (taken,) = await world.takes(text, begins=True)
+    assert (parked.state, taken.state) == ("parked", "taken")
+
+
+async def test_what_cannot_be_read_leaves_only_a_note(engine: AsyncEngine, tmp_path: Path) -> None:
+    world = await four(engine, tmp_path)
+    before = await end(world)
+    with pytest.raises(InvalidInput, match=r"noise\.csv: line 1"):
+        await world.takes("nothing that anybody knows\n", name="noise.csv")
+    assert await end(world) == before
+    acts = await world.world.rows("SELECT act, subject FROM audit_log ORDER BY audit_id DESC LIMIT 1")
+    assert acts == [("refuse statement file", "custodian:generic-csv")]
+    with pytest.raises(InvalidInput, match="no such file"):
+        await take(engine, world.custodian, tmp_path / "absent.csv", files=tmp_path, actor="fay", on=TODAY)
+
+
+@pytest.mark.parametrize("cut", ["begin", "settle", "_settle_shard", "append", "clear_missing", "finish", "record"])
+async def test_killed_anywhere_and_run_again_it_is_the_same(
+    engine: AsyncEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cut: str
+) -> None:
+    found, deaths = [], 0
+    for killed in (False, True):
+        run = next(RUNS)
+        world = await four(engine, tmp_path, run)
+        for number in (1, 0, 2):
+            if killed:
+                with monkeypatch.context() as patched:
+                    owner = next(each for each in (taking, settling) if hasattr(each, cut))
+                    patched.setattr(owner, cut, dies_after(getattr(owner, cut)))
+                    try:
+                        await world.takes(days(run)[number], name=f"day-{number}.csv")
+                    except Killed:
+                        deaths += 1
+            await world.takes(days(run)[number], name=f"day-{number}.csv")
+        found.append(await end(world))
+    assert found[0] == found[1]
+    assert deaths > 0
+
+
+class Killed(Exception):
+    """The process is gone."""
+
+
+def dies_after(step: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+    async def dying(*given: Any, **named: Any) -> Any:
+        await step(*given, **named)
+        raise Killed
+
+    return dying
+
+
+async def test_two_at_once_take_it_once(engine: AsyncEngine, tmp_path: Path) -> None:
+    world = await four(engine, tmp_path)
+    (tmp_path / "day.csv").write_text(days()[0], "utf-8")
+    both = [
+        take(engine, world.custodian, tmp_path / "day.csv", files=tmp_path, actor="fay", on=TODAY) for _ in range(2)
+    ]
+    taken = await asyncio.gather(*both)
+    assert sorted(each.state for (each,) in taken) == ["repeated", "taken"]
+    assert await world.world.value("SELECT count(*) FROM statements") == 1
+
+
+CAMT = """<?xml version="1.0" encoding="UTF-8"?>
+<Document xmlns="urn:iso:std:iso:20022:tech:xsd:camt.053.001.08"><BkToCstmrStmt><GrpHdr><MsgId>M</MsgId></GrpHdr>{}
+</BkToCstmrStmt></Document>"""
+STATEMENT = """<Stmt><Id>S{number}</Id><ElctrncSeqNb>{number}</ElctrncSeqNb>
+<Acct><Id><Othr><Id>{account}</Id></Othr></Id><Ccy>CNY</Ccy></Acct>
+<Bal><Tp><CdOrPrtry><Cd>OPBD</Cd></CdOrPrtry></Tp><Amt Ccy="CNY">{opening}</Amt><CdtDbtInd>CRDT</CdtDbtInd></Bal>
+<Bal><Tp><CdOrPrtry><Cd>CLBD</Cd></CdOrPrtry></Tp><Amt Ccy="CNY">{closing}</Amt><CdtDbtInd>CRDT</CdtDbtInd></Bal>
+<Ntry><Amt Ccy="CNY">3.00</Amt><CdtDbtInd>CRDT</CdtDbtInd><Sts><Cd>BOOK</Cd></Sts><BookgDt><Dt>2019-07-1{number}</Dt>
+</BookgDt><NtryDtls><TxDtls><Refs><EndToEndId>{reference}</EndToEndId></Refs></TxDtls></NtryDtls></Ntry></Stmt>"""
+
+
+def camt(*numbers: int, account: str = "6222000011") -> str:
+    stated = [
+        STATEMENT.format(
+            number=number, account=account, opening=f"{3 * number - 3}.00", closing=f"{3 * number}.00",
+            reference=debit(number - 1),
+        )
+        for number in numbers
+    ]  # fmt: skip
+    return CAMT.format("".join(stated))
+
+
+async def camt_world(engine: AsyncEngine, folder: Path, books_from: str = "camt.053") -> Custody:
+    world = await custody(engine, folder, books_from=books_from)
+    await world.owing([300, 300, 300])
+    await world.asked({1: [0, 1, 2]}, sent_on=date(2019, 7, 1))
+    return world
+
+
+async def test_a_file_of_several_statements_is_taken_whole_whatever_their_order(
+    engine: AsyncEngine, tmp_path: Path
+) -> None:
+    world = await camt_world(engine, tmp_path)
+    taken = await world.takes(camt(3, 1), name="month.xml")
+    assert [(each.number, each.state) for each in taken] == [(1, "parked"), (2, "taken")]
+    taken = await world.takes(camt(2), name="rest.xml")
+    assert [(each.number, each.state) for each in taken] == [(1, "taken"), (1, "taken")]
+    assert await world.states() == ["booked", "booked", "booked", "none"]
+    again = await world.takes(camt(3, 1), name="month.xml")
+    assert [each.state for each in again] == ["repeated", "repeated"]
+
+
+async def test_a_torn_file_is_refused_whole(engine: AsyncEngine, tmp_path: Path) -> None:
+    world = await camt_world(engine, tmp_path)
+    torn = camt(1, 2)
+    with pytest.raises(InvalidInput, match=r"torn\.xml"):
+        await world.takes(torn[: torn.rindex("</Ntry>")], name="torn.xml")
+    assert await world.world.value("SELECT count(*) FROM statements") == 0
+    assert await world.states() == ["sent", "sent", "sent", "none"]
+
+
+async def test_only_one_message_books_and_the_others_inform(engine: AsyncEngine, tmp_path: Path) -> None:
+    world = await camt_world(engine, tmp_path, books_from="csv")
+    before = await world.books()
+    (told,) = await world.takes(camt(1), name="informs.xml")
+    assert (told.state, told.books, told.problems) == ("taken", False, ())
+    assert [(what.outcome.name, total.amount_minor) for what, total in told.tally] == [("IGNORED", 300)]
+    assert await world.books() == before
+    assert await world.states() == ["sent", "sent", "sent", "none"]
+    await world.takes_lines(Line(300, debit(0)))
+    assert await world.states() == ["booked", "sent", "sent", "none"]
+
+
+@pytest.mark.parametrize(("number", "state"), [("6222000011", "taken"), ("6222000099", "parked"), (None, "taken")])
+async def test_a_statement_is_of_the_account_that_the_environment_names(
+    engine: AsyncEngine, tmp_path: Path, number: str | None, state: str
+) -> None:
+    world = await camt_world(engine, tmp_path)
+    environment = {} if number is None else {"CUSTODIAN_GENERIC_ACCOUNT": number}
+    (found,) = await world.takes(camt(1), name="one.xml", environment=environment)
+    assert found.state == state
+    stored = await world.world.rows(
+        "SELECT statements::text FROM statements UNION ALL SELECT audit_log::text FROM audit_log"
+    )
+    assert not [row for (row,) in stored if "6222" in row]
+
+
+@pytest.mark.parametrize(
+    ("stated", "number", "same"),
+    [
+        ("NL47 INGB 9999", "NL47INGB9999", True),
+        ("NL47INGB9999EUR", "NL47INGB9999", True),
+        ("6222****1234", "6222000011111234", True),
+        ("6222****1235", "6222000011111234", False),
+        ("NL47INGB9998", "NL47INGB9999", False),
+        ("-", "NL47INGB9999", False),
+    ],
+)
+def test_an_account_is_known_however_it_is_written(stated: str, number: str, same: bool) -> None:
+    assert is_account(stated, number) is same
+
+
+PAIN = """<?xml version="1.0" encoding="UTF-8"?>
+<Document xmlns="urn:iso:std:iso:20022:tech:xsd:pain.002.001.10"><CstmrPmtStsRpt>
+<GrpHdr><MsgId>R1</MsgId><CreDtTm>2019-07-15T08:00:00Z</CreDtTm></GrpHdr>
+<OrgnlGrpInfAndSts><OrgnlMsgId>{message}</OrgnlMsgId><OrgnlMsgNmId>pain.008.001.08</OrgnlMsgNmId>{group}
+</OrgnlGrpInfAndSts>{payment}</CstmrPmtStsRpt></Document>"""
+REFUSED = "<StsRsnInf><Rsn><Cd>AC04</Cd></Rsn></StsRsnInf>"
+
+
+@pytest.mark.parametrize(
+    ("group", "status", "states"),
+    [
+        ("<GrpSts>ACCP</GrpSts>", "RJCT", ["rejected", "sent", "sent"]),
+        ("", "ACCP", ["sent", "sent", "sent"]),
+        (f"<GrpSts>RJCT</GrpSts>{REFUSED}", None, ["rejected", "rejected", "rejected"]),
+    ],
+)
+async def test_what_a_status_report_refuses_is_rejected(
+    engine: AsyncEngine, tmp_path: Path, group: str, status: str | None, states: list[str]
+) -> None:
+    world = await custody(engine, tmp_path, 3)
+    await world.owing([300, 300, 300])
+    reference = await world.asked({1: [0, 1, 2]})
+    payment = f"""<OrgnlPmtInfAndSts><OrgnlPmtInfId>{reference}</OrgnlPmtInfId><TxInfAndSts>
+    <OrgnlEndToEndId>{debit(0)}</OrgnlEndToEndId><TxSts>{status}</TxSts>{REFUSED}</TxInfAndSts></OrgnlPmtInfAndSts>"""
+    text = PAIN.format(message=reference, group=group, payment=payment if status else "")
+    (told,) = await world.takes(text, name="report.xml")
+    assert (told.state, told.books) == ("taken", False)
+    assert await world.states() == states
+    refused = [("AC04",)] if "rejected" in states else []
+    assert await world.rows("SELECT reason FROM instruction_events WHERE state = 3") == refused
+
+
+async def test_a_report_that_refuses_what_was_booked_is_a_break(engine: AsyncEngine, tmp_path: Path) -> None:
+    world = await custody(engine, tmp_path, 1)
+    await world.owing([300])
+    reference = await world.asked({1: [0]})
+    await world.takes_lines(Line(300, debit(0)))
+    await world.takes(PAIN.format(message=reference, group=f"<GrpSts>RJCT</GrpSts>{REFUSED}", payment=""))
+    assert await world.breaks() == [("STATUS_CONFLICT", 0, 0)]
+    assert await world.states() == ["booked"]
+
+
+async def test_I10_every_line_of_every_statement_is_counted_once(engine: AsyncEngine, tmp_path: Path) -> None:
+    world = await four(engine, tmp_path)
+    for text in days():
+        await world.takes(text)
+    wrong = (
+        "SELECT statement_id FROM statements, LATERAL (SELECT sum((each->>'count')::bigint) AS lines,"
+        " sum((each->>'amount_minor')::bigint) AS net FROM jsonb_array_elements(tally) AS each) AS told"
+        " WHERE state = 'taken' AND (told.lines, told.net) IS DISTINCT FROM (statements.lines::numeric,"
+        " (credits_minor - debits_minor)::numeric)"
+    )
+    assert await world.rows(wrong) == []
+    suspense = await world.rows(
+        "SELECT (SELECT coalesce(sum(suspense_minor), 0) FROM breaks) + (SELECT coalesce(sum(amount_minor), 0)"
+        " FROM statement_lines WHERE outcome = 'pending') + (SELECT sum(amount) FROM journal_lines"
+        " WHERE account_id % 10000 = 2611)"
+    )
+    assert suspense == [(0,)]
+    await world.world.sql("UPDATE statements SET tally = '[]' WHERE statement_id = 2")
+    assert await world.rows(wrong) == [(2,)]
