@@ -14,7 +14,7 @@ import signal
 import socket
 import time
 from contextlib import suppress
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import structlog
@@ -26,13 +26,15 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from engine import __version__
+from engine.custodian.desk import Desk
+from engine.reconcile.sending import due_custodians
 from engine.runs.conductor import WorkRules, drop_expired, due_runs
 from engine.runs.shards import fail_abandoned
 from engine.settings import Settings
 from engine.store.database import engine_on
-from engine.store.doorbell import QUEUE, WORK, deserialize, doorbell, redis_settings, serialize
+from engine.store.doorbell import QUEUE, SEND, WORK, deserialize, doorbell, redis_settings, serialize
 from engine.store.tables import workers
-from workers.jobs import Bench, work_on_run
+from workers.jobs import Bench, send_to_custodian, work_on_run
 
 HEARTBEAT_SECONDS = 2.0
 FORGOTTEN = timedelta(hours=1)
@@ -64,7 +66,7 @@ async def run_worker(database_url: str, redis_url: str, settings: Settings, teth
     async with engine_on(database_url, pool_size=settings.shards_in_hand + 3) as engine:
         log.info("worker started", worker=name)
         async with doorbell(redis_url) as bell:
-            bench = Bench(engine, bell, rules)
+            bench = Bench(engine, bell, rules, Desk.of(settings, os.environ))
             tasks = [
                 asyncio.create_task(_answer(redis_url, bench, stop)),
                 asyncio.create_task(_sweep(bench, settings.sweep_seconds, stop)),
@@ -80,7 +82,8 @@ async def _answer(redis_url: str, bench: Bench, stop: asyncio.Event) -> None:
     """Answer the doorbell; begin again when Redis was away."""
     while not stop.is_set():
         worker = Worker(
-            functions=[func(work_on_run, name=WORK)],  # type: ignore[arg-type]  # arq knows only (ctx, *args, **kwargs)
+            # arq knows only (ctx, *args, **kwargs).
+            functions=[func(work_on_run, name=WORK), func(send_to_custodian, name=SEND)],  # type: ignore[arg-type]
             queue_name=QUEUE,
             redis_settings=redis_settings(redis_url),
             ctx={"bench": bench},
@@ -129,10 +132,12 @@ async def _sweep(bench: Bench, sweep_seconds: float, stop: asyncio.Event) -> Non
             async with bench.engine.begin() as connection:
                 if abandoned := await fail_abandoned(connection, max_attempts=bench.rules.max_attempts):
                     log.error("shards abandoned", shards=abandoned)
-                due = await due_runs(connection)
+                due, to_send = await due_runs(connection), await due_custodians(connection, now=datetime.now(UTC))
             tick = int(time.time() / sweep_seconds)
             for run_id, _ in due:
                 await bench.bell.ring(run_id, f"sweep:{tick}")
+            for custodian_id in to_send:
+                await bench.bell.ring_to_send(custodian_id, f"sweep:{tick}")
         except Exception as error:  # noqa: BLE001 - a server that starts or stops raises the driver's own
             log.warning("sweep failed", error=type(error).__name__)
         with suppress(TimeoutError):

@@ -73,6 +73,11 @@ async def custodian_of(connection: AsyncConnection, code: str) -> Custodian:
     return _custodian(row)
 
 
+async def custodian_by_id(connection: AsyncConnection, custodian_id: int) -> Custodian:
+    """The custodian of this id, which is one."""
+    return _custodian((await connection.execute(_REGISTERED.where(custodians.c.custodian_id == custodian_id))).one())
+
+
 async def custodian_of_plan(connection: AsyncConnection, plan_id: int) -> Custodian:
     """Who holds the plan's money. Raises InvalidInput while nobody does."""
     of_plan = select(plans.c.custodian_id).where(plans.c.plan_id == plan_id).scalar_subquery()

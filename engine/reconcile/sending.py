@@ -25,7 +25,7 @@ from engine.custodian.desk import Desk
 from engine.custodian.events import LETTERS
 from engine.custodian.instructions import State
 from engine.custodian.reference import Kind
-from engine.custodian.registered import Custodian
+from engine.custodian.registered import Custodian, custodian_by_id
 from engine.custodian.transports import NotTaken, Transport, transport_of
 from engine.errors import InvalidInput
 from engine.store.audit import record
@@ -107,6 +107,21 @@ async def send_all(engine: AsyncEngine, custodian: Custodian, desk: Desk, *, now
         total = sent.after(total)
         if not sent.files or sent.failed:
             return total
+
+
+async def due_custodians(connection: AsyncConnection, *, now: datetime) -> list[int]:
+    """The custodians for whom files wait that may be tried now."""
+    due = or_(_FILES.due_at.is_(None), _FILES.due_at <= now)
+    waiting = select(attempts.c.custodian_id).distinct().select_from(debit_batches.join(attempts))
+    return list(await connection.scalars(waiting.where(_WAITS, due).order_by(attempts.c.custodian_id)))
+
+
+async def send_some(engine: AsyncEngine, custodian_id: int, desk: Desk, *, now: datetime) -> bool:
+    """`send_due` of a few files, in a transaction; whether more may leave now."""
+    async with engine.begin() as connection:
+        custodian = await custodian_by_id(connection, custodian_id)
+        sent = await send_due(connection, custodian, desk, now=now, limit=_FILES_AT_ONCE)
+    return sent.files == _FILES_AT_ONCE and not sent.failed
 
 
 async def withdraw(connection: AsyncConnection, custodian: Custodian, *, now: datetime, actor: str) -> int:

@@ -1,9 +1,9 @@
-"""The doorbell: a narrow port in front of arq. A ring carries a run's id and nothing that cannot be lost (I2, I8)."""
+"""The doorbell: a narrow port in front of arq. A ring carries an id and nothing that cannot be lost (I2, I8)."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -14,7 +14,10 @@ from engine.errors import FentanError
 
 QUEUE = "fentan:work"
 WORK = "work_on_run"
-"""The one job there is: look at this run and do what is due."""
+"""Look at this run and do what is due."""
+
+SEND = "send_to_custodian"
+"""Look at the files that wait for this custodian and send what may leave."""
 
 
 class DoorbellUnreachable(FentanError, ConnectionError):
@@ -35,16 +38,24 @@ def deserialize(job: bytes) -> dict[str, Any]:
 
 
 class Doorbell:
-    """Rings for runs. A ring that is lost costs seconds: the sweeper rings again."""
+    """Rings for runs and custodians. A ring that is lost costs seconds: the sweeper rings again."""
 
     def __init__(self, redis: ArqRedis) -> None:
         self._redis = redis
 
     async def ring(self, run_id: int, occasion: str, times: int = 1) -> bool:
         """Announce a run to `times` workers; rings of one occasion count once. False when Redis does not answer."""
+        jobs = [f"run:{run_id}:{occasion}:{number}" for number in range(times)]
+        return await self._enqueue(WORK, run_id, jobs)
+
+    async def ring_to_send(self, custodian_id: int, occasion: str) -> bool:
+        """`ring`, to one worker, for the files that wait for a custodian."""
+        return await self._enqueue(SEND, custodian_id, [f"custodian:{custodian_id}:{occasion}"])
+
+    async def _enqueue(self, function: str, what: int, jobs: Sequence[str]) -> bool:
         try:
-            for number in range(times):
-                await self._redis.enqueue_job(WORK, run_id, _job_id=f"run:{run_id}:{occasion}:{number}")
+            for job in jobs:
+                await self._redis.enqueue_job(function, what, _job_id=job)
         except (RedisError, OSError):
             return False
         return True

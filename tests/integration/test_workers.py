@@ -7,20 +7,26 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
 from arq.connections import ArqRedis
 from arq.constants import abort_jobs_ss, in_progress_key_prefix
 from arq.jobs import Job
+from pydantic import SecretStr
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from engine.custodian.desk import Desk
+from engine.reconcile.sending import due_custodians
 from engine.runs.run import Run
 from engine.runs.states import RunState
 from engine.store.doorbell import QUEUE, WORK, Doorbell, deserialize, doorbell, redis_settings, serialize
 from engine.store.embedded import Embedded
+from tests.integration.held import desk_in, instructed, profile_of, sealed
 from tests.integration.worlds import ONE, World, alike, build, rules_of_preset, until
-from workers.jobs import Bench, work_on_run
+from workers.jobs import Bench, send_to_custodian, work_on_run
 from workers.supervisor import _answer, _beat, _sweep, peak_mib
 
 pytestmark = [
@@ -30,6 +36,7 @@ pytestmark = [
 ]
 
 SWEEP_SECONDS = 0.05
+DESK = Desk(Path("never made"), SecretStr("a key of the tests"), {})
 
 
 @pytest.fixture
@@ -54,7 +61,7 @@ async def world(engine: AsyncEngine) -> World:
 
 
 def bench(world: World, bell: Doorbell, worker: str = "one") -> Bench:
-    return Bench(world.engine, bell, replace(ONE, worker=worker))
+    return Bench(world.engine, bell, replace(ONE, worker=worker), DESK)
 
 
 @asynccontextmanager
@@ -140,7 +147,7 @@ async def test_who_finds_more_than_they_can_hold_calls_another(
     world: World, bell: Doorbell, redis: ArqRedis, shards_in_hand: int, calls: int
 ) -> None:
     run = await world.planned()
-    one = Bench(world.engine, bell, replace(ONE, shards_in_hand=shards_in_hand))
+    one = Bench(world.engine, bell, replace(ONE, shards_in_hand=shards_in_hand), DESK)
     await work_on_run({"bench": one}, run.run_id)
     assert await redis.zrange(QUEUE, 0, -1) == [b"run:1:one:0:0"][:calls]
 
@@ -149,7 +156,7 @@ async def test_a_slice_that_ends_with_more_due_rings_for_the_next(
     world: World, bell: Doorbell, redis: ArqRedis
 ) -> None:
     run = await world.planned()
-    short = Bench(world.engine, bell, replace(ONE, slice_seconds=1e-9, shards_in_hand=3))
+    short = Bench(world.engine, bell, replace(ONE, slice_seconds=1e-9, shards_in_hand=3), DESK)
     await work_on_run({"bench": short}, run.run_id)
     assert await redis.zrange(QUEUE, 0, -1) == [b"run:1:one:0:0"]
 
@@ -333,3 +340,44 @@ async def test_more_jobs_than_arq_reads_at_a_time_starve_nobody(
     async with answering(embedded, bench(world, bell)):
         await bell.ring(run.run_id, "planned")
         await is_in(world, run, RunState.PREVIEWED)
+
+
+# Files that wait for a custodian.
+
+
+async def test_a_worker_sends_what_waits(
+    engine: AsyncEngine, bell: Doorbell, embedded: Embedded, tmp_path: Path
+) -> None:
+    world, run, custodian = await sealed(engine, alike(50), profile=profile_of(limits={"max_items_per_file": 1}))
+    desk, now = desk_in(tmp_path), datetime.now(UTC)
+    await instructed(world, run, desk, on=now.date(), now=now)
+    one = replace(bench(world, bell), desk=desk)
+    stop = asyncio.Event()
+    sweeping = asyncio.create_task(_sweep(one, SWEEP_SECONDS, stop))
+
+    async def all_sent() -> bool:
+        return bool(await world.value("SELECT bool_and(sent_at IS NOT NULL) FROM debit_batches"))
+
+    try:
+        async with answering(embedded, one):
+            await until(all_sent, "sending")
+    finally:
+        stop.set()
+        await sweeping
+    assert len(list(desk.folder(custodian.code, "out").glob("*.csv"))) == 50
+    assert await world.value("SELECT max(tries) FROM debit_batches") == 1
+    async with engine.connect() as connection:
+        assert await due_custodians(connection, now=datetime.now(UTC)) == []
+
+
+async def test_a_custodian_that_cannot_be_reached_ends_no_worker(
+    engine: AsyncEngine, bell: Doorbell, redis: ArqRedis, tmp_path: Path
+) -> None:
+    world, run, custodian = await sealed(
+        engine, alike(2), profile=profile_of("mock-bank", debits=profile_of().debits, currency="CNY")
+    )
+    desk, now = desk_in(tmp_path), datetime.now(UTC)
+    await instructed(world, run, desk, on=now.date(), now=now)
+    await send_to_custodian({"bench": replace(bench(world, bell), desk=desk)}, custodian.custodian_id)
+    assert await redis.zcard(QUEUE) == 0
+    assert await world.value("SELECT tries FROM debit_batches") == 0
