@@ -1,22 +1,36 @@
-"""`fentan statement`: what a custodian's statement holds, and whether it proves itself."""
+"""`fentan statement`: what a custodian's statement holds, whether it proves itself, and what became of its lines."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import os
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from engine.cli.options import As
 from engine.errors import InvalidInput
 
 if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
     from engine.custodian.gates import Tally
     from engine.custodian.readers import Described
+    from engine.custodian.registered import Custodian
     from engine.custodian.statement import Footing
+    from engine.custodian.statement_rows import ImportedStatement, OpenLine
+    from engine.custodian.verdicts import Named, Sum
+    from engine.reconcile.taking import Taken
+    from engine.settings import Settings
 
 app = typer.Typer(no_args_is_help=True, help="Statements of custodians: checked before anything is posted from them.")
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+OfCustodian = Annotated[
+    str | None, typer.Option("--custodian", metavar="CODE", help="Whose they are. [default: the only one there is]")
+]
 
 
 @app.callback()
@@ -31,7 +45,7 @@ def check(
         str | None,
         typer.Option(metavar="CODE", help="Who sent it: one of config/custodians, or a .toml file. [default: any]"),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Read a statement file without a database: what it holds, whether it adds up, and every problem's place."""
     if not file.is_file():
@@ -45,6 +59,227 @@ def check(
         typer.echo(json.dumps(checked, ensure_ascii=False, indent=2))
     if any(each["problems"] for each in checked):
         raise typer.Exit(1)
+
+
+@app.command("import")
+def import_(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE…", help="Statement files, in any order of their days.")],
+    actor: As,
+    custodian: OfCustodian = None,
+    begins: Annotated[
+        bool, typer.Option("--begin", help="The first statement of an account that held money before.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Take statements: match every line and post it, or park the statement and say why; each file is taken once."""
+    from datetime import datetime
+    from zoneinfo import ZoneInfo
+
+    from engine.cli.shell import in_database
+    from engine.reconcile.taking import take
+
+    async def taken(engine: AsyncEngine, settings: Settings) -> list[Taken]:
+        async with engine.connect() as connection:
+            known = await _custodian(connection, custodian)
+        on = datetime.now(ZoneInfo(known.profile.time_zone)).date()
+        kept = settings.data_dir / "custodian"
+        found: list[Taken] = []
+        for file in files:
+            news = await take(
+                engine, known, file, files=kept, actor=actor, on=on, environment=os.environ, begins=begins
+            )
+            again = {each.statement_id for each in news}
+            found = [*(each for each in found if each.statement_id not in again), *news]
+        return found
+
+    statements = in_database(taken)
+    if as_json:
+        typer.echo(json.dumps([_taken_json(each) for each in statements], ensure_ascii=False, indent=2))
+    else:
+        for each in statements:
+            _print_taken(each)
+    if any(each.state == "parked" for each in statements):
+        raise typer.Exit(1)
+
+
+@app.command("list")
+def list_(
+    custodian: OfCustodian = None,
+    parked: Annotated[bool, typer.Option("--parked", help="Only those that are parked.")] = False,
+    limit: Annotated[int, typer.Option("--limit", min=1, max=10_000, help="How many, the newest.")] = 50,
+    as_json: AsJson = False,
+) -> None:
+    """The statements that came, newest first: their days, whether they are taken, and what became of their lines."""
+    from engine.cli.shell import in_database
+    from engine.custodian.statement_rows import list_statements
+
+    async def listed(engine: AsyncEngine, _: Settings) -> list[ImportedStatement]:
+        async with engine.connect() as connection:
+            state = "parked" if parked else None
+            return await list_statements(connection, custodian=custodian, state=state, limit=limit)
+
+    statements = in_database(listed)
+    if as_json:
+        typer.echo(json.dumps([_imported_json(each) for each in statements], ensure_ascii=False, indent=2))
+        return
+    for each in statements:
+        typer.echo(_headline(each))
+        for problem in each.problems:
+            typer.echo(f"  {problem}")
+
+
+@app.command()
+def show(
+    statement_id: Annotated[int, typer.Argument(metavar="ID", min=1, max=2**63 - 1, help="The statement's number.")],
+    line: Annotated[
+        int | None, typer.Option("--line", metavar="N", min=1, max=2**63 - 1, help="Print this line as it came.")
+    ] = None,
+    after: Annotated[int, typer.Option("--after", metavar="N", min=0, help="Lines after this one.")] = 0,
+    limit: Annotated[int, typer.Option("--limit", min=1, max=100_000, help="How many lines.")] = 50,
+    as_json: AsJson = False,
+) -> None:
+    """One statement: whether it is taken and why not, its lines by what became of them, those that did not match."""
+    from engine.cli.shell import in_database
+    from engine.custodian.raw_text import raw_text
+    from engine.custodian.statement_rows import open_lines, place_of, statement_of
+
+    async def found(engine: AsyncEngine, settings: Settings) -> tuple[ImportedStatement, list[OpenLine], str]:
+        async with engine.connect() as connection:
+            known = await statement_of(connection, statement_id)
+            if line is None:
+                return known, await open_lines(connection, statement_id, after=after, limit=limit), ""
+            place = await place_of(connection, statement_id, line)
+        kept = settings.data_dir / "custodian" / known.custodian / "statements" / known.sha256.hex()
+        if not kept.is_file():
+            raise InvalidInput(f"the file of statement {statement_id} is no more among the kept ones")
+        return known, [], raw_text(kept, known.number, place)
+
+    known, lines, raw = in_database(found)
+    if line is not None:
+        typer.echo(raw)
+    elif as_json:
+        told = _imported_json(known) | {"open_lines": [_line_json(each) for each in lines]}
+        typer.echo(json.dumps(told, ensure_ascii=False, indent=2))
+    else:
+        _print_imported(known, lines)
+
+
+async def _custodian(connection: AsyncConnection, code: str | None) -> Custodian:
+    from engine.custodian.registered import custodian_of, list_custodians
+
+    if code is not None:
+        return await custodian_of(connection, code)
+    known = await list_custodians(connection)
+    if len(known) != 1:
+        there_are = ", ".join(each.code for each in known) or "none, `fentan custodian register` makes one known"
+        raise InvalidInput(f"give --custodian CODE; there are: {there_are}")
+    return known[0]
+
+
+def _tally(tally: Iterable[tuple[Named, Sum]]) -> list[dict[str, Any]]:
+    from engine.money import to_major
+
+    return [
+        {
+            "outcome": what.outcome.name.lower(),
+            "code": what.code,
+            "why": what.why and what.why.name.lower(),
+            "count": total.count,
+            "amount": to_major(total.amount_minor),
+        }
+        for what, total in tally
+    ]
+
+
+def _taken_json(taken: Taken) -> dict[str, Any]:
+    return {
+        "statement": taken.statement_id,
+        "number": taken.number,
+        "state": taken.state,
+        "books": taken.books,
+        "lines": taken.lines,
+        "tally": _tally(taken.tally),
+        "problems": [problem._asdict() for problem in taken.problems],
+    }
+
+
+def _print_taken(taken: Taken) -> None:
+    informs = "" if taken.books else ", which only informs"
+    became = {"taken": "taken", "parked": "PARKED, nothing is posted", "repeated": "came before, nothing changed"}
+    typer.echo(f"statement {taken.statement_id}{informs}: {taken.lines:,} lines · {became[taken.state]}")
+    _print_tally(taken.tally)
+    for problem in taken.problems:
+        typer.echo(f"  {problem}")
+
+
+def _print_tally(tally: Iterable[tuple[Named, Sum]]) -> None:
+    for each in _tally(tally):
+        why = each["code"] or (each["why"] or "").replace("_", " ")
+        typer.echo(f"  {each['outcome']}{' ' + why if why else ''}: {each['count']:,} lines, {each['amount']}")
+
+
+def _imported_json(known: ImportedStatement) -> dict[str, Any]:
+    from engine.money import to_major
+
+    def balance(minor: int | None) -> str | None:
+        return None if minor is None else to_major(minor)
+
+    return {
+        "statement": known.statement_id,
+        "custodian": known.custodian,
+        "file": known.file,
+        "sha256": known.sha256.hex(),
+        "number": known.number,
+        "message": known.message,
+        "from": known.from_on and known.from_on.isoformat(),
+        "to": known.to_on and known.to_on.isoformat(),
+        "books": known.books,
+        "state": known.state,
+        "lines": known.lines,
+        "credits": to_major(known.credits_minor),
+        "debits": to_major(known.debits_minor),
+        "opening": balance(known.opening_minor),
+        "closing": balance(known.closing_minor),
+        "tally": _tally(known.tally),
+        "problems": [problem._asdict() for problem in known.problems],
+    }
+
+
+def _line_json(line: OpenLine) -> dict[str, Any]:
+    from engine.money import to_major
+
+    told = line._asdict() | {"amount": to_major(line.amount_minor)}
+    del told["amount_minor"]
+    return told | {"booked_on": line.booked_on and line.booked_on.isoformat()}
+
+
+def _headline(known: ImportedStatement) -> str:
+    days = "no day" if known.from_on is None else f"{known.from_on} to {known.to_on}"
+    informs = "" if known.books else ", only informs"
+    return (
+        f"{known.statement_id} · {known.custodian} · {known.message}{informs} · {days} · {known.lines:,} lines"
+        f" · {'taken' if known.is_taken else 'PARKED'}"
+    )
+
+
+def _print_imported(known: ImportedStatement, lines: list[OpenLine]) -> None:
+    from engine.money import to_major
+
+    told = _imported_json(known)
+    typer.echo(_headline(known))
+    typer.echo(f"  file {known.file}, statement {known.number} of it, SHA-256 {told['sha256']}")
+    typer.echo(f"  opening {told['opening'] or '-'} · credits {told['credits']} · debits {told['debits']}")
+    typer.echo(f"  closing {told['closing'] or '-'}")
+    _print_tally(known.tally)
+    for problem in known.problems:
+        typer.echo(f"  {problem}")
+    for line in lines:
+        decided = f", decided by statement {line.decided_by}" if line.decided_by else ""
+        said = " · ".join(word for word in (line.kind, line.reference, line.reason) if word)
+        became = f"{line.outcome} {line.code or ''}".strip() + decided
+        typer.echo(
+            f"  {line.ordinal} ({line.place}) {line.booked_on or '-'} {to_major(line.amount_minor)}: {said}: {became}"
+        )
 
 
 def _described(profile: str | None) -> list[Described]:

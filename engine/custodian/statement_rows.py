@@ -267,6 +267,49 @@ async def add_lines(
     await copy_in(connection, statement_lines, ["statement_id", *LINE_COLUMNS, "outcome", "code", "stage"], rows)
 
 
+class OpenLine(NamedTuple):
+    """A line that did not match by itself. `decided_by`: the later statement that decided it."""
+
+    ordinal: int
+    place: str
+    booked_on: date | None
+    amount_minor: int
+    reference: str | None
+    kind: str
+    reason: str | None
+    outcome: str
+    code: str | None
+    decided_by: int | None
+
+
+async def open_lines(
+    connection: AsyncConnection, statement_id: int, *, after: int = 0, limit: int = 50
+) -> list[OpenLine]:
+    """A page of the lines of a statement that did not match by themselves, of those after an ordinal."""
+    found = await connection.execute(
+        select(*(statement_lines.c[name] for name in OpenLine._fields))
+        .where(statement_lines.c.statement_id == statement_id, statement_lines.c.ordinal > after)
+        .order_by(statement_lines.c.ordinal)
+        .limit(limit)
+    )
+    return [OpenLine(*row) for row in found]
+
+
+async def place_of(connection: AsyncConnection, statement_id: int, ordinal: int) -> str:
+    """Where in its file a line stands. Raises InvalidInput for one that matched: of those only sums are kept."""
+    found: str | None = await connection.scalar(
+        select(statement_lines.c.place).where(
+            statement_lines.c.statement_id == statement_id, statement_lines.c.ordinal == ordinal
+        )
+    )
+    if found is None:
+        raise InvalidInput(
+            f"statement {statement_id} has no line {ordinal} that did not match; "
+            f"`fentan statement show {statement_id}` lists those it has"
+        )
+    return found
+
+
 async def pending_lines(
     connection: AsyncConnection, custodian_id: int
 ) -> AsyncIterator[tuple[list[tuple[int, int]], pa.RecordBatch]]:
