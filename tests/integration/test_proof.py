@@ -17,8 +17,8 @@ from engine.ledger.journals import Journal, post
 from engine.plans.rules import BusinessDays, Roll
 from engine.reconcile.proof import Waiting, reconciled, strips
 from tests.integration.held import ACTOR, profile_of
-from tests.integration.reconciling import BOOKED, DEBIT, Asked, Line, asked
-from tests.integration.worlds import alike, build
+from tests.integration.reconciling import BOOKED, Asked, Line, asked
+from tests.integration.worlds import DEBIT, alike, build
 
 pytestmark = pytest.mark.integration
 
