@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import date, timedelta
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import select
+from sqlalchemy import Boolean, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from engine.errors import InvalidInput
@@ -19,7 +20,8 @@ from engine.plans import NEVER, PlanRules, day_number
 from engine.plans.calendar import next_debit_day
 from engine.roster.changes import Kind, current_columns, record_by_rule
 from engine.roster.plan import rules_of
-from engine.store.tables import share_runs
+from engine.store.arrays import copy_out
+from engine.store.tables import posting_segments, share_runs
 
 
 @dataclass(frozen=True)
@@ -115,6 +117,29 @@ async def owed_by(connection: AsyncConnection, shard: Shard, cause: str) -> Amou
     """int64[n] minor units: what each seat still owes for `cause` (`run:7`, `levy:entry`), by the keys of journals."""
     where = f"starts_with(journals.idempotency_key, '{cause}:')"
     return await amounts_under(connection, shard, Account.CONTRIBUTIONS_RECEIVABLE, where)
+
+
+class Debts(NamedTuple):
+    """What each seat of a shard was charged, and what it still owes: int64[n] minor units."""
+
+    charged: Amounts
+    owed: Amounts
+
+
+async def debts_by(connection: AsyncConnection, shard: Shard, run: str) -> Debts:
+    """What seats were charged and still owe for a run (`run:7`), read once for both."""
+    rows = await copy_out(
+        connection,
+        f"SELECT idempotency_key = '{run}:charge', packed(segment.positions), packed(segment.amounts)"  # noqa: S608
+        " FROM posting_segments AS segment JOIN journals USING (shard_id, seq)"
+        f" WHERE segment.shard_id = $1 AND segment.account_id = $2 AND starts_with(idempotency_key, '{run}:')",
+        [shard.shard_id, shard.account(Account.CONTRIBUTIONS_RECEIVABLE)],
+        [Boolean(), posting_segments.c.positions.type, posting_segments.c.amounts.type],
+    )
+    charged, later = np.zeros(shard.seats, np.int64), np.zeros(shard.seats, np.int64)
+    for is_charge, positions, amounts in rows:
+        (charged if is_charge else later)[:] += Segment(0, amounts, positions).dense(shard.seats)
+    return Debts(charged, charged + later)
 
 
 async def _settle(

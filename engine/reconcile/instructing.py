@@ -25,10 +25,9 @@ from engine.custodian.profile import Pain008Debits
 from engine.custodian.reference import ATTEMPT_MAX, Kind, encode
 from engine.custodian.registered import Custodian, custodian_of_plan
 from engine.custodian.schedule import reachable_day
-from engine.custodian.standing import charged_by
 from engine.custodian.tokens import UNSIGNED, Tokens
 from engine.errors import InvalidInput
-from engine.members.collection import owed_by
+from engine.members.collection import Debts, debts_by
 from engine.members.shards import Shard, shards_of
 from engine.plans.days import day_number
 from engine.reconcile.payers import tokens_of_payers
@@ -161,11 +160,10 @@ async def _parts(
     """What is asked of each shard's seats."""
     last_asked = await _last_asked(connection, run, batch.attempt)
     for shard in await _shards(connection, run, chosen):
-        owed = await _owed(connection, run, shard, chosen)
+        charged, owed = await _debts(connection, run, shard, chosen)
         debits = await instructions_of(connection, run, shard.shard_id, owed)
         if not len(debits):
             continue
-        charged = await charged_by(connection, shard.shard_id, run.run_id, shard.seats)
         tokens = await tokens_of_payers(connection, custodian.profile, run.plan_id, debits.payer_seat, desk)
         if not isinstance(custodian.profile.debits, Pain008Debits):
             yield _part(shard, charged, debits, tokens, batch, "RCUR")
@@ -213,19 +211,20 @@ def _signed(tokens: Tokens) -> NDArray[np.int32]:
     return np.full(len(tokens), UNSIGNED, np.int32) if tokens.signed_on is None else tokens.signed_on
 
 
-async def _owed(connection: AsyncConnection, run: Run, shard: Shard, chosen: _Chosen) -> NDArray[np.int64]:
-    """int64[seats] minor units above 0 of those who are asked, 0 of the others."""
-    owed = np.maximum(await owed_by(connection, shard, run.name), 0)
+async def _debts(connection: AsyncConnection, run: Run, shard: Shard, chosen: _Chosen) -> Debts:
+    """What seats were charged, and what those who are asked owe: 0 for all others."""
+    charged, owed = await debts_by(connection, shard, run.name)
+    np.maximum(owed, 0, out=owed)
     if chosen is not None:
         asked = np.zeros(shard.seats, np.bool_)
         asked[chosen[shard.shard_id]] = True
         owed[~asked] = 0
-    return owed
+    return Debts(charged, owed)
 
 
 async def _is_owed(connection: AsyncConnection, run: Run, chosen: _Chosen = None) -> bool:
     for shard in await _shards(connection, run, chosen):
-        if (await _owed(connection, run, shard, chosen)).any():
+        if (await _debts(connection, run, shard, chosen)).owed.any():
             return True
     return False
 
