@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from engine.cli import money_out
+from engine.cli import money_out, proofs
 from engine.cli.break_tables import dossier_as_json, print_dossier, print_queue, queue_as_json
 from engine.cli.options import As, actor_name
 from engine.cli.shell import in_database
@@ -44,6 +44,9 @@ app = typer.Typer(
 app.command()(money_out.pay)
 app.command()(money_out.refund)
 app.command()(money_out.close)
+app.command()(proofs.show)
+app.command()(proofs.proof)
+app.command()(proofs.custody)
 console = Console(markup=False, highlight=False)
 
 

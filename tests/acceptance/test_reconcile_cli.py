@@ -1,0 +1,123 @@
+"""`fentan reconcile show`, `proof`, `custody` and `export` as finance uses them: a run was asked for and answered."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+from typer.testing import CliRunner, Result
+
+from engine.cli import reconcile
+from engine.errors import FentanError
+from engine.store.database import engine_on
+from tests.integration.reconciling import BOOKED, Line, asked
+
+pytestmark = pytest.mark.acceptance
+
+Fentan = Callable[..., Result]
+
+
+@pytest.fixture
+def fentan(database_url: str) -> Fentan:
+    commands = typer.Typer()
+    commands.add_typer(reconcile.app, name="reconcile")
+
+    def run(*arguments: str, columns: int = 80) -> Result:
+        environment = {"FENTAN_DATABASE_URL": database_url, "COLUMNS": str(columns)}
+        return CliRunner(env=environment).invoke(commands, ["reconcile", *arguments])
+
+    return run
+
+
+@pytest.fixture
+async def answered(database_url: str, tmp_path: Path) -> None:
+    """Four debits of 0.10: one came, one came back with charges, one came short, one is under way; and 5.00 more."""
+    async with engine_on(database_url) as engine:
+        world = await asked(engine, tmp_path)
+        await world.takes(
+            Line(10, world.reference(0)),
+            Line(10, world.reference(1)),
+            Line(-12, world.reference(1), "return", reason="AM04", original=10, charges=2),
+            Line(9, world.reference(2)),
+            Line(500, "", "other"),
+        )
+
+
+def said(done: Result, code: int = 0) -> str:
+    assert (done.exit_code, done.stderr) == (code, ""), done.exception
+    return done.stdout.strip()
+
+
+def told(done: Result) -> Any:
+    return json.loads(said(done))
+
+
+def test_show_tells_where_the_debits_are_and_what_is_to_be_done(fentan: Fentan, answered: None) -> None:
+    found = told(fentan("show", "1", "--json"))
+    assert (found["run"], found["plan"], found["state"]) == (1, "xianghubao", "collecting")
+    funnel = found["funnel"]
+    assert {
+        name: tuple(funnel[name].values()) for name in ("assessed", "settled", "in_flight", "returned", "sent")
+    } == {
+        "assessed": (4, "0.40"),
+        "settled": (1, "0.10"),
+        "in_flight": (2, "0.20"),
+        "returned": (1, "0.10"),
+        "sent": (4, "0.40"),
+    }
+    assert funnel["by_reason"] == {"AM04": {"count": 1, "amount": "0.10"}}
+    assert found["breaks"] == {"AMOUNT_MISMATCH": {"count": 1, "unresolved": 1, "amount": "0.09"}}
+    assert any("not all through" in sentence for sentence in found["missing"])
+    shown = said(fentan("show", "1"))
+    assert "run 1 of xianghubao: collecting, debited on 2019-07-14" in shown
+    assert "written off" in shown
+    assert "to be done before it can be closed:" in shown
+
+
+def test_proof_shows_the_strip_of_an_account_and_day(fentan: Fentan, answered: None) -> None:
+    found = told(fentan("proof", "generic-csv", str(BOOKED), "--json"))
+    keys = ("account", "date", "opening", "credits", "debits", "closing", "book", "in_transit", "entered_by_hand")
+    assert [found[key] for key in keys] == [
+        "generic-csv", "2019-07-15", "0.00", "5.29", "0.12", "5.17", "5.17", "0.10", "0.00",
+    ]  # fmt: skip
+    assert found["difference"] == "0.00"
+    assert found["breaks"]["MISSING_IN_LEDGER"] == {"count": 1, "amount": "5.00", "suspense": "5.00"}
+    assert found["coverage"] == {"first": "2019-07-15", "last": "2019-07-15", "missing": [], "parked": 0}
+    assert said(fentan("proof", "generic-csv", str(BOOKED))).endswith("difference 0.00")
+
+
+@pytest.mark.parametrize("columns", [40, 60, 200])
+def test_numbers_stand_whole_on_a_narrow_screen(fentan: Fentan, answered: None, columns: int) -> None:
+    shown = said(fentan("proof", "generic-csv", str(BOOKED), columns=columns))
+    assert "5.29" in shown
+    assert "-0.12" in shown
+    assert max(map(len, shown.splitlines())) <= columns
+
+
+def test_custody_reports_a_quarter(fentan: Fentan, answered: None) -> None:
+    found = told(fentan("custody", "xianghubao", "2019Q3", "--json"))
+    assert found["inflow"] == {"shares collected": "0.10", "unknown receipts": "5.09"}
+    assert found["outflow"] == {"bank charges": "0.02"}
+    assert (found["opening"], found["closing"], found["book"], found["difference"]) == ("0.00", "5.17", "5.17", "0.00")
+    shown = said(fentan("custody", "xianghubao", "2019-Q3"))
+    assert "unknown receipts" in shown
+    assert shown.endswith("difference 0.00")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("show", "99"), "there is no run 99"),
+        (("proof", "nobody", "2019-07-15"), "no custodian nobody is registered"),
+        (("custody", "xianghubao", "summer"), "write it like 2019Q3"),
+        (("custody", "nothing", "2019Q3"), "nothing"),
+    ],
+)
+def test_what_cannot_be_shown_says_why(fentan: Fentan, answered: None, arguments: tuple[str, ...], words: str) -> None:
+    done = fentan(*arguments)
+    assert isinstance(done.exception, FentanError)
+    assert words in str(done.exception)
