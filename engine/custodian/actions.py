@@ -142,7 +142,8 @@ def effect_of(action: Action, stand: Stand) -> Effect:
         case Action.ACCEPT | Action.MATCH:
             _carry_out(effect, stand, stand.moved_minor > 0)
             _take_back(effect, stand, stand.moved_minor < 0)
-            effect.become(State.RETURNED, (stand.moved_minor == 0) & stand.is_in(State.DISPUTED))
+            nothing_left = (stand.moved_minor == 0) & stand.is_in(State.DISPUTED)
+            effect.become(State.RETURNED, nothing_left & ((stand.owed_minor > 0) | (stand.kind is not Kind.DEBIT)))
         case Action.GIVE_BACK:
             effect.post(Account.SUSPENSE, Account.REFUNDS_PAYABLE, stand.suspense_minor)
             effect.become(State.RETURNED, stand.is_in(State.DISPUTED) & stand.of_debt & (stand.owed_minor > 0))
@@ -229,6 +230,9 @@ def bars(action: Action, stand: Stand) -> Iterator[tuple[Flags, str]]:
         case Action.ASK_AGAIN | Action.WRITE_OFF:
             came = silent & stand.is_last & stand.is_in(*_BOOKED)
             yield came, "its line came since; refuse the decision, and the break is cleared"
+            again = stand.of_debt & (stand.suspense_minor < 0) & (stand.owed_minor < 0)
+            if action is Action.WRITE_OFF:
+                yield again, "it was booked once more since it was taken back; ask again instead, which posts just that"
             if action is Action.WRITE_OFF and not debit:
                 yield silent, "what was not paid out is still owed to who was to have it; ask again instead"
         case Action.ACCEPT | Action.MATCH:
