@@ -5,19 +5,25 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import threading
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
 import asyncssh
+import pyarrow as pa
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
+from mockbank.server import Config, make_server  # type: ignore[import-untyped]
 from pydantic import SecretStr, ValidationError
 
+from engine.custodian.debit_files import SCHEMA, Batch, write
 from engine.custodian.desk import Desk
-from engine.custodian.profile import Profile, load, parse
+from engine.custodian.profile import AccountNumbers, Profile, load, parse
+from engine.custodian.reference import Kind, Reference
 from engine.custodian.registered import Custodian
 from engine.custodian.routes import FolderRoute, HttpRoute, SftpRoute
 from engine.custodian.transports import NotTaken, fetch_new, set_aside, transport_of
@@ -194,6 +200,47 @@ async def test_a_bank_that_does_not_answer_is_said_without_its_address(tmp_path:
 async def test_what_the_environment_lacks_is_named(tmp_path: Path, environment: dict[str, str], words: str) -> None:
     with pytest.raises(InvalidInput, match=words):
         await put(desk_in(tmp_path, **environment), reached(HTTP))
+
+
+@contextmanager
+def mock_bank() -> Iterator[str]:
+    """A bank that nobody here wrote; its address."""
+    server = make_server(Config(port=0, quiet=True, clock="2026-09-30T09:00", timezone="Europe/Amsterdam"))
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+async def test_mock_bank_takes_a_file_once_and_its_answers_are_fetched(tmp_path: Path) -> None:
+    profile = load("mock-bank")
+    columns = {
+        "reference": [str(Reference(Kind.DEBIT, 14, 1, 7))],
+        "account": ["NL41MOCK0000000001"],
+        "amount_minor": [123],
+        "mandate_id": ["M-7"],
+        "signed_on": [date(2025, 1, 31)],
+    }
+    debits = pa.record_batch([pa.array(columns[name], SCHEMA.field(name).type) for name in SCHEMA.names], schema=SCHEMA)
+    batch = Batch(14, 1, date(2026, 10, 1), datetime(2026, 9, 30, 8, tzinfo=UTC))
+    with mock_bank() as url:
+        desk = desk_in(tmp_path, CUSTODIAN_MOCK_BANK_URL=url)
+        folder = desk.folder(profile.code, "debits")
+        (known,) = write(folder, profile, AccountNumbers("NL41MOCK0000000001", "NL41ZZZ000000000001"), batch, [debits])
+        for _ in range(2):
+            async with transport_of(profile, desk) as transport:
+                await transport.put(folder / known.file)
+        for _ in range(2):
+            came = [path.name for path in await fetch_new(held_by(profile), desk)]
+            assert came == ["pain.002.001.10-1.xml", "pain.002.001.10-2.xml"]
+    first, second = ((desk.folder(profile.code, "in") / name).read_text("utf-8") for name in came)
+    assert known.reference in first
+    assert "DUPL" not in first
+    assert "DUPL" in second  # it tells of the second put too, and of no debit
 
 
 @asynccontextmanager
