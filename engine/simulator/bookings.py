@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -114,6 +114,17 @@ def come_back(orders: Orders, faults: Faults, dice: Dice, reasons: Mapping[Fault
                     days_later,
                     Lines(references, back - charges, "return", reason=reason, charges_minor=charges, fault=fault),
                 )
+
+
+def never_booked(
+    orders: Orders, faults: Faults, reasons: Mapping[Fault, str], refused: Iterable[Fault]
+) -> Iterator[Booked]:
+    """Debits that were refused before they were booked."""
+    for fault in refused:
+        rows = np.flatnonzero(faults == OF_DEBITS.index(fault))
+        if len(rows):
+            back = Lines(at(orders.references, rows), -orders.amounts[rows], "return", reason=reasons[fault])
+            yield Booked(None, replace(back, fault=fault))
 
 
 def strangers(faults: Faults, dice: Dice) -> Iterator[Booked]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
@@ -24,6 +24,7 @@ from engine.simulator.faults import OF_DEBITS, Fault, Rates, chances
 from engine.simulator.lines import Lines, WaitingFile, waiting_in
 from engine.simulator.orders import orders_in
 from engine.simulator.pipe import ahead
+from engine.simulator.results import NOT_PAID, ResultFile
 from engine.simulator.statements import CamtForm, CsvForm, Form, StatementFile
 from engine.simulator.top_ups import TopUps
 from engine.simulator.truth import Truth, gather
@@ -52,9 +53,10 @@ class Custodian:
     def __init__(
         self, profile: Profile, *, seed: int, rates: Rates, account: str, formats: Sequence[str] = ("csv",)
     ) -> None:
-        if profile.booking is BookingMode.NET_PER_FILE:
+        if profile.booking is BookingMode.NET_PER_FILE and profile.layouts.daikou is None:
             raise InvalidInput(
-                f"{profile.code}: the simulated custodian books per_debit or gross_per_batch, not {profile.booking}"
+                f"{profile.code}: books net per file, and has no layouts.daikou by which the simulated custodian could"
+                " say which debits were not paid"
             )
         if seed < 0:
             raise InvalidInput(f"seed {seed}: give 0 or more")
@@ -127,7 +129,8 @@ class Custodian:
             for form in (self._form(name, on, sequence) for name in self._formats)
         ]
         with Truth(diary.truth_of(sequence), on) as noted:
-            booked = self._of_day(received, manifests, [diary.folder / name for name in before])
+            results = {each.reference: diary.folder / f"{on}-{sequence:04}-{each.reference}.txt" for each in manifests}
+            booked = self._of_day(received, manifests, [diary.folder / name for name in before], results)
             later = self._write(
                 booked, files, noted, lambda days: diary.folder / self._waiting_name(on, days, sequence)
             )
@@ -140,7 +143,7 @@ class Custodian:
             "through": on,
             "taken": (*says.taken, *(manifest.reference for manifest in manifests)),
             "waiting": (*(name for name in says.waiting if name not in before), *(path.name for path in later)),
-            "staged": tuple(path.name for path in staged),
+            "staged": tuple(path.name for path in (*results.values(), *staged) if path.exists()),
         }
         played.statements += diary.write(says.model_copy(update=changes))
 
@@ -174,35 +177,50 @@ class Custodian:
             return CamtForm(self.profile, on, self._account, sequence)
         raise InvalidInput(f"the simulated custodian writes {' and '.join(FORMATS)}, not {name}")
 
-    def _of_day(self, received: Path, manifests: Iterable[Manifest], waiting: Iterable[Path]) -> Iterator[Booked]:
+    def _of_day(
+        self, received: Path, manifests: Iterable[Manifest], waiting: Iterable[Path], results: Mapping[str, Path]
+    ) -> Iterator[Booked]:
         """What its files bring, then what waited for it."""
         for manifest in manifests:
-            for booked in self._of_file(received, manifest):
+            for booked in self._of_file(received, manifest, results[manifest.reference]):
                 yield from self._charged(booked)
         for path in waiting:
             for lines in waiting_in(path):
                 yield Booked(0, lines)
 
-    def _of_file(self, received: Path, manifest: Manifest) -> Iterator[Booked]:
-        rng = chances(self._seed, manifest.reference)
-        gross = self.profile.booking is BookingMode.GROSS_PER_BATCH
+    def _of_file(self, received: Path, manifest: Manifest, result: Path) -> Iterator[Booked]:
+        rng, reference = chances(self._seed, manifest.reference), manifest.reference
         chance, dice = rng.random(manifest.count), rng.integers(2**32, size=manifest.count, dtype=np.uint32)
-        start, pays_out = 0, False
-        for orders in orders_in(received, manifest, self.profile):
-            rows, pays_out = slice(start, start + len(orders.amounts)), orders.pays_out
-            start = rows.stop
-            among = OF_PAYOUTS if pays_out else tuple(f for f in OF_DEBITS if not (gross and f in OF_BOOKINGS))
-            faults = self._rates.befall(chance[rows], among)
-            if gross:
-                yield from bookings.come_back(orders, faults, dice[rows], self._reasons)
+        as_one = self.profile.booking is not BookingMode.PER_DEBIT
+        start, pays_out, count, amount_minor = 0, False, 0, 0
+        with ExitStack() as opened:
+            told: ResultFile | None = None
+            for orders in orders_in(received, manifest, self.profile):
+                rows, pays_out = slice(start, start + len(orders.amounts)), orders.pays_out
+                start = rows.stop
+                among = OF_PAYOUTS if pays_out else tuple(f for f in OF_DEBITS if not (as_one and f in OF_BOOKINGS))
+                faults = self._rates.befall(chance[rows], among)
+                if not as_one:
+                    yield from bookings.book(orders, faults, dice[rows], reference, self._reasons)
+                    continue
+                paid = np.ones(len(faults), np.bool_)
+                if self.profile.booking is BookingMode.NET_PER_FILE and not pays_out:
+                    if told is None:
+                        told = opened.enter_context(self._result_file(result, manifest))
+                    told.write(orders, faults)
+                    paid = ~np.isin(faults, [OF_DEBITS.index(fault) for fault in NOT_PAID])
+                    yield from bookings.never_booked(orders, faults, self._reasons, NOT_PAID)
+                count += int(np.count_nonzero(paid))
+                amount_minor += int(orders.amounts[paid].sum())
+                yield from bookings.come_back(orders.chosen(paid), faults[paid], dice[rows][paid], self._reasons)
                 yield from bookings.strangers(faults, dice[rows])
-            else:
-                yield from bookings.book(orders, faults, dice[rows], manifest.reference, self._reasons)
-        if gross:
+        if count and as_one:
             fault = self._rates.befall(rng.random(1), () if pays_out else OF_BOOKINGS)
-            yield from bookings.book_batch(
-                manifest.reference, manifest.count, manifest.amount_minor, fault, dice[:1], pays_out=pays_out
-            )
+            yield from bookings.book_batch(reference, count, amount_minor, fault, dice[:1], pays_out=pays_out)
+
+    def _result_file(self, path: Path, manifest: Manifest) -> ResultFile:
+        assert self.profile.layouts.daikou is not None
+        return ResultFile(path, self.profile.layouts.daikou, manifest, self._reasons)
 
     def _charged(self, booked: Booked) -> Iterator[Booked]:
         """The same, with charges as lines of their own where the statement has no field for them."""

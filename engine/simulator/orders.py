@@ -30,6 +30,12 @@ class Orders(NamedTuple):
     amounts: NDArray[np.int64]
     pays_out: bool
 
+    def chosen(self, rows: NDArray[np.bool_]) -> Orders:
+        """Those where bool[n] is set."""
+        if rows.all():
+            return self
+        return Orders(self.references.filter(pa.array(rows)), self.amounts[rows], self.pays_out)
+
 
 def orders_in(folder: Path, manifest: Manifest, profile: Profile) -> Iterator[Orders]:
     """The orders of one file, in its order; all of them collect, or all pay out.

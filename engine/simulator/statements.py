@@ -168,6 +168,8 @@ class CsvForm:
                 return self._money(before.closing_minor + np.cumsum(amounts))
             case "bank_reference":
                 return ids(self._on, before.count + 1, len(lines))
+            case "reference" if lines.kind == "batch" and "batch_reference" not in layout.fields:
+                return self._text(lines.batch_reference or "")
             case "reference":
                 return lines.references.fill_null(_EMPTY) if lines.references.null_count else lines.references
             case _:

@@ -29,6 +29,7 @@ from engine.custodian.breaks import Code
 from engine.custodian.desk import Desk
 from engine.custodian.events import read_events
 from engine.custodian.instructions import State
+from engine.custodian.profile import Profile
 from engine.custodian.reference import Kind, decode
 from engine.custodian.registered import Custodian
 from engine.custodian.transports import fetch_new
@@ -93,6 +94,7 @@ class Custody:
     def simulate(self, until: date, rates: str = "truncated_file=0.3") -> None:
         """The custodian's days up to this one, in its own process."""
         command = [sys.executable, "-m", "engine.cli.main", "simulate", "custodian", "--seed", "7", "--rates", rates]
+        command += ["--profile", self.custodian.code]
         folders = {"--in": "out", "--out": "in"}
         for option, name in folders.items():
             command += [option, str(self.desk.folder(self.custodian.code, name))]
@@ -116,9 +118,9 @@ class Custody:
                 await carry_out(connection, decision.decision_id, actor=APPROVER)
 
 
-async def custody(engine: AsyncEngine, folder: Path, *seats: int) -> Custody:
+async def custody(engine: AsyncEngine, folder: Path, *seats: int, profile: Profile | None = None) -> Custody:
     """Debits of these seats by shard, in files of 7,000, sent."""
-    profile = profile_of(limits={"max_items_per_file": 7_000})
+    profile = profile or profile_of(limits={"max_items_per_file": 7_000})
     world, run, custodian = await sealed(engine, *map(alike, seats), profile=profile, aid_minor=300_000_00)
     found = Custody(world, run, custodian, desk_in(folder))
     await instructed(world, run, found.desk)
@@ -220,6 +222,28 @@ async def _the_same_again_changes_nothing(found: Custody) -> None:
             ):
                 assert taken.state == "repeated"
     assert await books_of(found.world.engine) == before
+
+
+async def test_a_custodian_that_books_files_net_is_told_and_taken_like_any_other(
+    engine: AsyncEngine, tmp_path: Path
+) -> None:
+    bank = profile_of("daikou-bank", limits={"max_items_per_file": 150})
+    debits = bank.debits.model_copy(update={"account_pattern": None})
+    found = await custody(engine, tmp_path, 400, profile=bank.model_copy(update={"debits": debits}))
+    for number in range(1, 4):
+        found.simulate(day(number), "all=0,insufficient_funds=0.1,closed_account=0.05")
+        done = await found.day(day(number))
+        assert not any(file.needs_a_person for file in done.files)
+        (run,) = done.collected.runs
+        assert (run.missing, run.state) == (0, RunState.COLLECTING)
+    truth = planted(found.truth)
+    async with engine.connect() as connection:
+        funnel = await funnel_of(connection, found.run.run_id)
+        (proof,) = await strips(connection, found.custodian, day(3), day(3))
+    assert funnel.returned.count == len(truth[Fault.CLOSED_ACCOUNT]) > 10
+    assert funnel.settled.count + funnel.returned.count + funnel.in_flight.count == 400
+    assert (proof.difference, await found.world.value("SELECT count(*) FROM breaks")) == (0, 0)
+    assert run.asked is not None, "the funds may be there tomorrow"
 
 
 TABLES = {

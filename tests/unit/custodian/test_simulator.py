@@ -29,7 +29,7 @@ from engine.custodian.gates import Tally, problems
 from engine.custodian.instructions import Instructions, State
 from engine.custodian.matching import Matcher
 from engine.custodian.profile import AccountNumbers, BookingMode, Profile, parse
-from engine.custodian.reference import Kind, encode
+from engine.custodian.reference import Kind, decode, encode
 from engine.custodian.statement import SCHEMA, Footing
 from engine.custodian.verdicts import Outcome, named
 from engine.errors import InvalidInput
@@ -465,7 +465,8 @@ def test_every_line_reads_back_as_it_was_booked(tmp_path: Path, name: str, form:
             "booked_on": MONDAY,
             "amount_minor": int(lines.amounts[row]),
             "kind": lines.kind,
-            "reference": lines.references[row].as_py(),
+            "reference": lines.references[row].as_py()
+            or (None if "batch_reference" in held else lines.batch_reference),
             **({"charges_minor": lines.charges_minor} if "charges" in held else {}),
             **({"count": lines.count} if "count" in held else {}),
             **({"batch_reference": lines.batch_reference} if "batch_reference" in held else {}),
@@ -545,6 +546,38 @@ def test_a_batch_is_booked_as_one_where_the_profile_says_so(tmp_path: Path) -> N
     assert all(one["amount"] != other["amount"] for one, other in zip(wrong, batches, strict=True))
 
 
+def test_a_file_is_booked_net_of_what_was_not_paid_and_its_results_say_which(tmp_path: Path) -> None:
+    profile = profile_of("daikou-bank")
+    send(tmp_path / "in", 300, profile=profile, items=100)
+    played = play(tmp_path, "all=0,insufficient_funds=0.1,closed_account=0.1,late_return=0.05", profile=profile)
+    results, statements = played.statements[:3], played.statements[3:]
+    assert [path.name[:18] for path in results] == ["2019-01-21-0001-B0"] * 3
+    amounts, state = amounts_of(np.arange(300)), np.full(300, State.SENT, np.uint8)
+    for path in results:
+        *batches, footing = readers.read(path, [(profile.layouts, profile.currency)])
+        assert isinstance(footing, Footing)
+        assert not problems(footing, Tally())
+        for row in (row for batch in batches if isinstance(batch, pa.RecordBatch) for row in batch.to_pylist()):
+            seat = int(decode(pa.array([row["reference"]])).seat[0])
+            if row["kind"] == "return":
+                assert (row["amount_minor"], row["reason"] in ("0001", "78")) == (0, True)
+                state[seat] = State.REJECTED
+    refused = played.planted[Fault.INSUFFICIENT_FUNDS] + played.planted[Fault.CLOSED_ACCOUNT]
+    assert np.count_nonzero(state == State.REJECTED) == refused > 20
+    batch = (1 + np.arange(300) // 100).astype(np.int32)
+    asked = Instructions(Kind.DEBIT, RUN, amounts, state, np.ones(300, np.uint8), batch=batch)
+    matcher = Matcher([asked], booking=BookingMode.NET_PER_FILE)
+    for path in statements:
+        for part in readers.read(path, [(profile.layouts, profile.currency)]):
+            if isinstance(part, pa.RecordBatch):
+                matcher.take(part)
+    matcher.finish()
+    assert matcher.tally.of(Outcome.MATCHED).count == played.lines == 3 + played.planted[Fault.LATE_RETURN]
+    found = Counter(matcher.instructions[Kind.DEBIT, RUN].state.tolist())
+    late = played.planted[Fault.LATE_RETURN]
+    assert found == {State.BOOKED: 300 - refused - late, State.REJECTED: refused, State.RETURNED: late}
+
+
 def test_camt_tells_the_same_as_csv(tmp_path: Path) -> None:
     send(tmp_path / "in", 300)
     played = play(tmp_path, "return_with_charges=0.2,not_ours=0.1,truncated_file=0", formats=list(FORMATS))
@@ -609,7 +642,7 @@ def test_rates_that_cannot_be_are_refused(rates: str, message: str) -> None:
 
 @pytest.mark.parametrize(
     ("profile", "message"),
-    [("daikou-bank", "not net_per_file"), ("mock-bank", "no layouts.csv"), ("unionpay", "not net_per_file")],
+    [("mock-bank", "no layouts.csv"), ("unionpay", "books net per file, and has no layouts.daikou")],
 )
 def test_what_it_does_not_play_is_said(tmp_path: Path, profile: str, message: str) -> None:
     send(tmp_path / "in", 10)
