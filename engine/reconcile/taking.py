@@ -250,7 +250,7 @@ async def _take_next(
         taking = _Taking(connection, custodian, file, actor, on, environment, begins=False)
         kept = folder_of(files, custodian) / parked.sha256.hex()
         if not kept.is_file():
-            raise InvalidInput(f"the file of statement {parked.statement_id} is no more among the kept ones: {kept}")
+            return None
         taken = [each async for each in _each_of(taking, kept, {parked.number: parked}, only=parked.number)]
         detail = {"statements": {str(each.statement_id): each.state for each in taken}}
         await record(connection, actor, "take parked statement", f"custodian:{custodian.code}", detail)

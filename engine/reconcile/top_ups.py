@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from datetime import date
 
 import numpy as np
@@ -109,14 +110,10 @@ class TopUps:
             if not len(positions):
                 continue
             shard = await shard_of(self._connection, plan_shard(plan_id) + first // SHARD_SEATS + 1)
-            journal = deposit_journal(shard, Account.CUSTODIAN_CASH, there[positions], positions, key=key, on=on)
+            paid = deposit_journal(shard, Account.CUSTODIAN_CASH, there[positions], positions, key=key, on=on)
+            journal = replace(paid, kind="settlement")
             if len(positions) * BULK > shard.seats:
                 await post_in_bulk(self._connection, shard, journal, Account.MEMBER_DEPOSITS)
             else:
                 await post(self._connection, journal)
         return int(paid_in.sum())
-
-
-def by_plan(keys: Mapping[int, Depositors]) -> dict[int, int]:
-    """How many seats of each plan may be named, as Matcher wants it."""
-    return {plan_id: each.seats for plan_id, each in keys.items()}
