@@ -203,10 +203,10 @@ def _ask_again(effect: Effect, stand: Stand) -> None:
 
     What was booked once more since it was taken back stays booked; what was asked again already goes on.
     """
-    taken = stand.suspense_minor != 0
+    taken = stand.moved_minor < 0
     _take_back(effect, stand, taken)
     effect.become(State.NONE, taken & ~stand.is_in(State.DISPUTED))
-    waits = ~taken & stand.is_last & stand.is_in(State.SENT, State.REOPENED, State.RETURNED)
+    waits = (stand.moved_minor == 0) & stand.is_last & stand.is_in(State.SENT, State.REOPENED, State.RETURNED)
     if stand.kind is not Kind.DEBIT:
         effect.post(Account.PAYOUTS_IN_TRANSIT, stand.owed_to, np.where(waits, stand.asked_minor, 0))
     effect.become(State.RETURNED, waits)
@@ -230,10 +230,12 @@ def bars(action: Action, stand: Stand) -> Iterator[tuple[Flags, str]]:
         case Action.ASK_AGAIN | Action.WRITE_OFF:
             came = silent & stand.is_last & stand.is_in(*_BOOKED)
             yield came, "its line came since; refuse the decision, and the break is cleared"
-            again = stand.of_debt & (stand.suspense_minor < 0) & (stand.owed_minor < 0)
-            if action is Action.WRITE_OFF:
+            if action is Action.ASK_AGAIN:
+                yield moved > 0, "it was carried out; accept that, or give the money back"
+            elif debit:
+                again = stand.of_debt & (moved < 0) & (stand.owed_minor < 0)
                 yield again, "it was booked once more since it was taken back; ask again instead, which posts just that"
-            if action is Action.WRITE_OFF and not debit:
+            else:
                 yield silent, "what was not paid out is still owed to who was to have it; ask again instead"
         case Action.ACCEPT | Action.MATCH:
             yield moved.astype(np.bool_) & ~stand.is_last, "it was asked for again since; give the money back instead"

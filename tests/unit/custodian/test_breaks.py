@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.custodian.aging import AGES, Age, age_of, business_days, is_business_day
+from engine.custodian.aging import AGES, Age, age_of, business_days, is_business_day, since_of
 from engine.custodian.breaks import (
     CODES,
     MEANING,
@@ -119,3 +119,13 @@ def test_what_is_not_in_the_table_is_refused() -> None:
     with pytest.raises(BreakRefused, match="it is final"):
         after(State.RESOLVED, Event.ASSIGN)
     assert {state for state in State if not possible(state)} == {State.RESOLVED, State.WRITTEN_OFF}
+
+
+@given(st.integers(0, 40), DAYS, st.sets(DAYS, max_size=30), st.sets(DAYS, max_size=30))
+def test_the_earliest_day_of_an_age_is_the_last_that_is_not_older(
+    days: int, until: date, holidays: set[date], worked: set[date]
+) -> None:
+    calendar = {"holidays": holidays, "worked": worked}
+    since = since_of(days, until, **calendar)
+    assert business_days(since, until, **calendar) <= days
+    assert business_days(since - timedelta(days=1), until, **calendar) > days
