@@ -10,6 +10,9 @@ from pydantic import SecretStr
 
 from engine.settings import Settings
 
+_SHARED = ("out", "in")
+"""Folders that others read and write; the rest hold accounts, and are their owner's alone."""
+
 
 @dataclass(frozen=True)
 class Desk:
@@ -30,5 +33,5 @@ class Desk:
     def folder(self, code: str, name: str) -> Path:
         """One folder of a custodian, made if it is not there: debits, out, in, statements."""
         folder = self.files / code / name
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o777 if name in _SHARED else 0o700, parents=True, exist_ok=True)
         return folder

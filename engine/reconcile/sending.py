@@ -78,12 +78,12 @@ async def send_due(
     sends to the same custodian. Raises InvalidInput where the environment lacks what the custodian's transport needs.
     """
     turn = select(custodians.c.custodian_id).where(custodians.c.custodian_id == custodian.custodian_id)
-    if await connection.scalar(turn.with_for_update(key_share=True, skip_locked=True)) is None:
-        return Sent()
+    is_ours = await connection.scalar(turn.with_for_update(key_share=True, skip_locked=True)) is not None
     missed = await _missed_days(connection, custodian, now)
-    await _say_missed(connection, custodian, missed)
+    if is_ours:
+        await _say_missed(connection, custodian, missed)
     sent = Sent()
-    if due := await _due(connection, custodian, missed, now=now, limit=limit):
+    if is_ours and (due := await _due(connection, custodian, missed, now=now, limit=limit)):
         row = due[0]
         try:
             async with transport_of(custodian.profile, desk) as transport:
