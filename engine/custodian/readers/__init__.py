@@ -46,25 +46,30 @@ def read(path: Path, described: Sequence[Described] = ()) -> Iterator[Part]:
 
 
 def recognised(path: Path, described: Sequence[Described] = ()) -> Recognised:
-    """What a file is, and its statements: for each its lines as batches of SCHEMA, then its Footing.
+    """What a file, plain or packed, is, and its statements; see `recognised_in`."""
+    return recognised_in(blocks(path), path.name, described)
 
-    What is in it the file itself tells; `described` says how text files are laid out, best first. Nothing is known to
+
+def recognised_in(source: Iterator[bytes], name: str, described: Sequence[Described] = ()) -> Recognised:
+    """What bytes, cut anywhere, are, and their statements: for each its lines as batches of SCHEMA, then its Footing.
+
+    What it is the file itself tells; `described` says how text files are laid out, best first. Nothing is known to
     be whole before its footing has come and `gates.problems` finds nothing. Raises InvalidInput, with the place, for
     what cannot be read at all.
     """
-    source = blocks(path)
-    start = b""
+    first, start = list[bytes](), b""
     for block in source:
+        first.append(block)
         start += block
         if len(start) >= _START_BYTES:
             break
-    whole = chain([start], source)
+    whole = chain(first, source)
     bare = start.removeprefix(b"\xef\xbb\xbf").lstrip()
     if bare.startswith(b"<") or start[:2] in {b"\xff\xfe", b"\xfe\xff"} or b"\0" in start[:4]:
-        return _xml(whole, start, path.name)
+        return _xml(whole, start, name)
     if _SWIFT.search(start[:4096]):
-        return "mt940", mt940.read(whole, path.name)
-    return _text(whole, start, path.name, described)
+        return "mt940", mt940.read(whole, name)
+    return _text(whole, start, name, described)
 
 
 def _xml(whole: Iterable[bytes], start: bytes, name: str) -> Recognised:

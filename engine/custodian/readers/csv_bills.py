@@ -23,6 +23,7 @@ from engine.errors import InvalidInput
 MESSAGE = "csv"
 
 _HEAD_BYTES_MAX = 1 << 20
+_HEAD_LINES_MAX = 200
 
 _TEXT = pa.string()
 
@@ -93,7 +94,7 @@ class _Head:
 def _head(source: ByteStream, bills: Bills) -> _Head | None:
     at, number = 0, 0
     lines: list[tuple[int, bytes]] = []
-    while at < _HEAD_BYTES_MAX and (raw := source.peek_line(at)) is not None:
+    while at < _HEAD_BYTES_MAX and number < _HEAD_LINES_MAX and (raw := source.peek_line(at)) is not None:
         at += len(raw)
         number += 1
         for layout, currency in bills:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import codecs
 import io
 from collections.abc import Callable, Collection, Iterable, Iterator
+from itertools import chain
 
 import numpy as np
 import pyarrow as pa
@@ -26,8 +28,9 @@ class ByteStream(io.RawIOBase):
     """Blocks as a file, of which whole lines may be taken first."""
 
     def __init__(self, blocks: Iterable[bytes]) -> None:
-        self._blocks = iter(blocks)
+        self._blocks: Iterator[bytes] = (block for block in blocks if block)
         self._rest = b""
+        self.mended = False
 
     def readable(self) -> bool:
         """It is."""
@@ -43,6 +46,23 @@ class ByteStream(io.RawIOBase):
             if len(self._rest) - start > _LINE_BYTES_MAX and b"\n" not in self._rest[start:]:
                 return self._rest[start:]
         return self._rest[start : end + 1]
+
+    def mend(self) -> None:
+        """Have what is no UTF-8 read as U+FFFD from here on; `mended` tells whether there was any."""
+        self._blocks, self._rest = self._mended(chain([self._rest], self._blocks)), b""
+
+    def _mended(self, blocks: Iterator[bytes]) -> Iterator[bytes]:
+        rest = b""
+        for block in chain(blocks, [None]):
+            data = rest + (block or b"")
+            try:
+                used = codecs.utf_8_decode(data, "strict", block is None)[1]
+                yield data[:used]
+            except UnicodeDecodeError:
+                text, used = codecs.utf_8_decode(data, "replace", block is None)
+                self.mended = True
+                yield text.encode()
+            rest = data[used:]
 
     def skip(self, count: int) -> None:
         """Leave out bytes that were peeked at."""
@@ -86,6 +106,8 @@ def row_batches(
 
     if source.peek_line(0) is None:
         return
+    if encoding.startswith("utf-8"):
+        source.mend()  # pyarrow cannot tell `note` of a row that is no UTF-8
     names, wanted = [str(number) for number in range(width)], sorted(kept)
     reader = pyarrow.csv.open_csv(
         source,
@@ -119,6 +141,8 @@ def row_batches(
             _decoded(batch[wanted.index(number)], late) if number in kept else pa.nulls(batch.num_rows, _TEXT)
             for number in range(width)
         ]
+        if source.mended and any(pc.any(pc.match_substring(column, "\ufffd")).as_py() for column in columns):
+            raise pa.ArrowInvalid("bytes of a field that is needed are none of its characters")
         yield pa.RecordBatch.from_arrays(columns, names), rows
 
 

@@ -18,7 +18,10 @@ PIECE_BYTES = 256 << 10
 """How much is parsed at a time: its tree stays in a core's cache."""
 
 PIECE_BYTES_MAX = 64 << 20
-"""A record longer than this, or a head before the first one, is refused: it would be held in memory whole."""
+"""A record longer than this is refused: it would be held in memory whole."""
+
+HEAD_BYTES_MAX = 8 << 20
+"""So is more than this before the first record."""
 
 _ENCODINGS = {"UTF-8", "US-ASCII", "ISO-8859-1", "ISO-8859-15", "WINDOWS-1252", "GBK", "GB2312", "GB18030"}
 """In each of them the bytes of "<" and ">" are never part of another character, so bytes can be cut at tags."""
@@ -47,24 +50,25 @@ def pieces(
     the line, for what is not well-formed or holds what no statement needs.
     """
     cutter = _Cutter(record, templates, name)
-    rest = b""
+    rest, enough = b"", piece_bytes
     for block in blocks:
         rest += block
         at = 0
-        while len(rest) - at >= piece_bytes:
-            piece = rest[at : at + piece_bytes]
+        while len(rest) - at >= enough:
+            piece = rest[at : at + enough]
             end = cutter.last_end(piece)
             if not end:
-                piece = rest[at:]
-                end = cutter.last_end(piece)
-            if not end:
-                break
+                # Twice as much each time, so that a record without end is not looked through again and again.
+                enough *= 2
+                continue
             yield cutter.parsed(piece[:end], whole=False)
             at += end
+            enough = piece_bytes
         rest = rest[at:]
-        if len(rest) > PIECE_BYTES_MAX:
+        most = PIECE_BYTES_MAX if cutter.record_end else HEAD_BYTES_MAX
+        if len(rest) > most:
             raise InvalidInput(
-                f"{name}: line {cutter.line}: more than {PIECE_BYTES_MAX >> 20} MiB without the end of a <{record}>; "
+                f"{name}: line {cutter.line}: more than {most >> 20} MiB without the end of a <{record}>; "
                 "ask for entries with fewer details"
             )
     yield cutter.parsed(rest, whole=True)
@@ -81,6 +85,7 @@ class _Cutter:
         self.parser: etree.XMLParser | None = None
         self.head: etree.XMLPullParser | None = None
         self.fed = 0
+        self.record_close = b""
         self.record_end: re.Pattern[bytes] | None = None
         self.depth = 0
         self.opened = b""
@@ -94,11 +99,11 @@ class _Cutter:
         # Single bytes are found ten times as fast, and nearly always there are none.
         if (b"!" in rest and b"<!" in rest) or (b"?" in rest and b"<?" in rest):
             return self._careful_end(rest)
-        found = rest.rfind(b"</")
+        found = rest.rfind(self.record_close)
         while found >= 0:
             if match := self.record_end.match(rest, found):
                 return match.end()
-            found = rest.rfind(b"</", 0, found)
+            found = rest.rfind(self.record_close, 0, found)
         return 0
 
     def parsed(self, piece: bytes, *, whole: bool) -> Piece:
@@ -156,7 +161,8 @@ class _Cutter:
         for _, element in self.head.read_events():
             if etree.QName(element).localname == self.record:
                 around = list(element.iterancestors())
-                self.record_end = re.compile(b"</" + re.escape(_tag(element)) + rb"\s*>")
+                self.record_close = b"</" + _tag(element)
+                self.record_end = re.compile(re.escape(self.record_close) + rb"\s*>")
                 self.closing = b"".join(b"</" + _tag(each) + b">" for each in around)
                 self.depth = len(around)
                 self.head = None

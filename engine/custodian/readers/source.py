@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import lzma
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -20,27 +21,39 @@ RATIO_MAX = 500
 """Unpacked to packed bytes; statements reach some 50, and what is packed tighter is no statement."""
 
 
+_DAMAGED = (
+    *(zipfile.BadZipFile, gzip.BadGzipFile, zlib.error, lzma.LZMAError, EOFError),
+    *(RuntimeError, NotImplementedError, OSError, ValueError),
+)
+"""What the readers of packages raise over bytes that are none."""
+
+
 def blocks(path: Path) -> Iterator[bytes]:
     """The file's bytes, unpacked. Raises InvalidInput beyond a limit, or where a package is damaged."""
     with path.open("rb") as file:
         start = file.read(4)
-    packed = path.stat().st_size
-    try:
-        if start[:2] == b"\x1f\x8b":
-            with gzip.open(path) as unpacked:
-                yield from _within(unpacked, path.name, packed * RATIO_MAX)
-        elif start == b"PK\x03\x04":
-            with zipfile.ZipFile(path) as archive:
-                members = [each for each in archive.infolist() if not each.is_dir()]
-                if len(members) != 1:
-                    raise InvalidInput(f"{path.name}: holds {len(members)} files; unpack it and give one at a time")
-                with archive.open(members[0]) as unpacked:
-                    yield from _within(unpacked, path.name, packed * RATIO_MAX)
-        else:
-            with path.open("rb") as plain:
-                yield from _within(plain, path.name, FILE_BYTES_MAX)
-    except (zipfile.BadZipFile, gzip.BadGzipFile, zlib.error, EOFError, RuntimeError, NotImplementedError) as error:
-        raise InvalidInput(f"{path.name}: is packed, and damaged or locked: {error}") from None
+    if start[:2] == b"\x1f\x8b" or start == b"PK\x03\x04":
+        try:
+            yield from _unpacked(path, is_zip=start[:2] == b"PK")
+        except _DAMAGED as error:
+            raise InvalidInput(f"{path.name}: is packed, and damaged or locked: {error}") from None
+    else:
+        with path.open("rb") as plain:
+            yield from _within(plain, path.name, FILE_BYTES_MAX)
+
+
+def _unpacked(path: Path, *, is_zip: bool) -> Iterator[bytes]:
+    most = path.stat().st_size * RATIO_MAX
+    if not is_zip:
+        with gzip.open(path) as unpacked:
+            yield from _within(unpacked, path.name, most)
+        return
+    with zipfile.ZipFile(path) as archive:
+        members = [each for each in archive.infolist() if not each.is_dir()]
+        if len(members) != 1:
+            raise InvalidInput(f"{path.name}: holds {len(members)} files; unpack it and give one at a time")
+        with archive.open(members[0]) as unpacked:
+            yield from _within(unpacked, path.name, most)
 
 
 def _within(file: IO[bytes] | gzip.GzipFile, name: str, most: int) -> Iterator[bytes]:

@@ -4,13 +4,13 @@ import gzip
 import json
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.custodian import gates
@@ -405,6 +405,7 @@ READERS: list[Reader] = [
 SOUND = [SWIFT.encode(), ALIPAY_BILL.encode("gbk"), DAIKOU_FILE.encode("gbk"), FIXED_FILE]
 
 
+@settings(deadline=timedelta(seconds=20))
 @given(st.binary(max_size=200), st.data())
 def test_random_bytes_are_read_or_refused(noise: bytes, data: st.DataObject) -> None:
     for reader, sound in zip(READERS, SOUND, strict=True):

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import timedelta
 
 import pyarrow as pa
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from engine.custodian.readers import camt, status
@@ -15,6 +16,9 @@ from engine.custodian.statement import SCHEMA, Footing, Part
 from engine.errors import InvalidInput
 
 WHOLE = 1 << 30
+
+PATIENT = settings(deadline=timedelta(seconds=20))
+"""On a busy machine."""
 
 ENTRY = (
     "<Ntry><Amt Ccy='EUR'>{amount}</Amt><CdtDbtInd>{sign}</CdtDbtInd><BookgDt><Dt>2026-03-02</Dt></BookgDt>"
@@ -99,6 +103,7 @@ entries = st.builds(
 )  # fmt: skip
 
 
+@PATIENT
 @given(
     st.lists(entries | st.sampled_from(ODD), max_size=30), st.sampled_from(["", "\n", "\n  "]), st.integers(200, 2500)
 )
@@ -109,6 +114,7 @@ def test_a_record_of_a_known_shape_is_read_as_xml_would_be(bodies: list[str], be
         assert read(data, piece_bytes) == read(data, WHOLE)
 
 
+@PATIENT
 @given(st.lists(entries | st.sampled_from(ODD + NESTED), max_size=30), st.integers(200, 2500))
 def test_records_where_none_should_be_are_read_so_or_refused(bodies: list[str], piece_bytes: int) -> None:
     data = document("".join(bodies))
