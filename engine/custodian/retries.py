@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import date, datetime, timedelta
 from enum import IntEnum
 from typing import NamedTuple
@@ -100,18 +100,41 @@ def overdue(
 
     A file's days count from when it left or, where that is later, from the day it asks for.
     """
+    late = [file for file in files if file.sent_on is not None and _is_over(file, profile, on)]
+    return _in_files(state == State.SENT, attempt, batch, late)
+
+
+def may_come_back(
+    state: NDArray[np.uint8],
+    attempt: NDArray[np.uint8],
+    batch: NDArray[np.int32],
+    files: Iterable[AskedFile],
+    profile: Profile,
+    on: date,
+) -> NDArray[np.int32]:
+    """int32[k] rising: the instructions BOOKED so lately that they may still come back as most do that come back.
+
+    The days are those after which their absence from every statement would be a break.
+    """
+    lately = [file for file in files if not _is_over(file, profile, on)]
+    return _in_files(state == State.BOOKED, attempt, batch, lately)
+
+
+def _is_over(file: AskedFile, profile: Profile, on: date) -> bool:
+    since = max(file.sent_on or file.debit_on, file.debit_on)
     business = profile.business_days
     calendar = {} if business is None else {"holidays": business.holidays, "worked": business.worked}
-    late = []
-    for file in files:
-        since = file.sent_on and max(file.sent_on, file.debit_on)
-        if since and since < on and business_days(since, on, **calendar) > profile.in_transit_days:
-            late.append((file.attempt << _ATTEMPT_BITS) + file.number)
-    found = np.flatnonzero(state == State.SENT)
-    if not late or not len(found):
-        return np.empty(0, np.int32)
+    return since < on and business_days(since, on, **calendar) > profile.in_transit_days
+
+
+def _in_files(
+    chosen: NDArray[np.bool_], attempt: NDArray[np.uint8], batch: NDArray[np.int32], files: Collection[AskedFile]
+) -> NDArray[np.int32]:
+    """int32[k] rising: of those chosen, which were last asked for in one of the files."""
+    found = np.flatnonzero(chosen) if files else np.empty(0, np.int64)
     keys = (attempt[found].astype(np.int64) << _ATTEMPT_BITS) + batch[found]
-    return found[np.isin(keys, late)].astype(np.int32)
+    wanted = [(file.attempt << _ATTEMPT_BITS) + file.number for file in files]
+    return found[np.isin(keys, wanted)].astype(np.int32)
 
 
 def retry_day(

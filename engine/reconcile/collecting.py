@@ -18,7 +18,7 @@ from engine.custodian.events import LETTERS, Event, append, read_events
 from engine.custodian.instructions import State
 from engine.custodian.reference import Kind
 from engine.custodian.registered import Custodian
-from engine.custodian.retries import AskedFile, Step, decided_in, may_retry_of, overdue, retry_day, steps
+from engine.custodian.retries import AskedFile, Step, decided_in, may_come_back, may_retry_of, overdue, retry_day, steps
 from engine.custodian.standing import SentBatch, Standing, charged_by, fold, read_standing, sent_batches
 from engine.custodian.statement_rows import lock_custodian
 from engine.ledger.accounts import plan_shard
@@ -58,13 +58,16 @@ class CollectedDay:
 
 @dataclass
 class _Found:
-    """What one pass over a run's debits found. `ask`, `give_up`: int32[k] rising, places by shard."""
+    """What one pass over a run's debits found. `ask`, `give_up`: int32[k] rising, places by shard.
+
+    `waiting`: how many came back and wait for the leaving day; `is_open`: some are under way, or may yet come back.
+    """
 
     ask: dict[int, NDArray[np.int32]] = field(default_factory=dict)
     give_up: dict[int, NDArray[np.int32]] = field(default_factory=dict)
     missing: list[Opening] = field(default_factory=list)
     waiting: int = 0
-    under_way: int = 0
+    is_open: bool = False
 
 
 async def collect_day(
@@ -74,8 +77,9 @@ async def collect_day(
 
     What was sent and stands on no statement in the days the custodian has for it becomes a break, once; one that was
     found since is cleared. What came back is asked for again where its reason and the plan's rule allow it, as one
-    attempt for a day. From the leaving day on who has not paid leaves, and the debt is written off. A run with nothing
-    left under way is settled. Killed anywhere and run again it is the same; and so is the same day twice.
+    attempt for a day. From the leaving day on who has not paid leaves, and the debt is written off. A run is settled
+    once nothing is under way and the days are over in which most of what comes back does. Killed anywhere and run again
+    it is the same; and so is the same day twice.
     """
     async with engine.connect() as connection:
         run_ids = await _runs(connection, custodian)
@@ -121,7 +125,7 @@ class _Day:
         asked = await self._ask(run, found.ask, ends_on)
         missing = await self._open(run, [*found.missing, *await self._missing_payouts(run)])
         state = run.state
-        if not found.under_way and asked is None:
+        if not found.is_open and asked is None:
             to_ask_again = found.waiting + sum(map(len, found.ask.values()))
             state = await settle_if_done(connection, run_id, on=self.on, actor=self.actor, to_ask_again=to_ask_again)
         return CollectedRun(run_id, missing, asked, unpaid, state)
@@ -143,7 +147,7 @@ class _Day:
                 if len(at):
                     into[shard.shard_id] = at
             found.waiting += int(np.count_nonzero(step == Step.WAIT))
-            found.under_way += len(standing.where(*UNDER_WAY))
+            found.is_open |= bool(standing.where(*UNDER_WAY).size or self._fresh(standing, files).size)
             found.missing += self._missing(run, Kind.DEBIT, standing, files, shard.first_seat)
         return found
 
@@ -164,6 +168,11 @@ class _Day:
         if step.any():
             step[await owed_by(self.connection, shard, run.name) <= 0] = Step.NONE
         return standing, step
+
+    def _fresh(self, standing: Standing, files: list[AskedFile]) -> NDArray[np.int32]:
+        """The debits that may still come back as most do."""
+        where = (standing.state, standing.attempt, standing.batch)
+        return may_come_back(*where, files, self.custodian.profile, self.on)
 
     async def _moved_since(self, run: Run) -> bool:
         """Whether any debit of a settled run came back, or was decided on by a person."""

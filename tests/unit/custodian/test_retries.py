@@ -13,7 +13,16 @@ from engine.custodian.events import Event
 from engine.custodian.instructions import State
 from engine.custodian.profile import load
 from engine.custodian.reference import ATTEMPT_MAX
-from engine.custodian.retries import AskedFile, Step, decided_in, may_retry_of, overdue, retry_day, steps
+from engine.custodian.retries import (
+    AskedFile,
+    Step,
+    decided_in,
+    may_come_back,
+    may_retry_of,
+    overdue,
+    retry_day,
+    steps,
+)
 
 PROFILE = load("generic-csv")
 SUNDAY = date(2019, 7, 14)
@@ -134,3 +143,12 @@ def test_a_day_that_cannot_be_reached_any_more_is_none() -> None:
         for days in (1, 2)
     ]
     assert found == [None, monday + timedelta(days=1)]
+
+
+@pytest.mark.parametrize(("days", "fresh"), [(0, [0]), (3, [0]), (4, [])])
+def test_what_is_booked_may_come_back_for_some_days(days: int, fresh: list[int]) -> None:
+    state = np.array([State.BOOKED, State.SENT, State.RETURNED, State.BOOKED], np.uint8)
+    attempt, batch = np.array([2, 2, 2, 1], np.uint8), np.array([7, 7, 7, 7], np.int32)
+    files = [AskedFile(2, 7, SUNDAY, SUNDAY)]
+    found = may_come_back(state, attempt, batch, files, PROFILE, SUNDAY + timedelta(days=days))
+    assert found.tolist() == fresh
