@@ -49,7 +49,7 @@ def check(
 ) -> None:
     """Read a statement file without a database: what it holds, whether it adds up, and every problem's place."""
     if not file.is_file():
-        raise InvalidInput(f"{file}: there is no such file")
+        raise InvalidInput(f"{file}: {'is a folder; give one file' if file.is_dir() else 'there is no such file'}")
     checked = []
     for footing, tally in _statements(file, _described(profile)):
         checked.append(_told(footing, tally))

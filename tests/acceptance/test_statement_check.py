@@ -1,7 +1,7 @@
 """`fentan statement check` on the published samples in ../shared, each as SOURCES.md there states it.
 
 The samples are not part of the repository: where they are absent these tests are skipped, unless
-FENTAN_SAMPLES_REQUIRED=1 says that they must be there. What SOURCES.md does not state was worked out with mt-940, a
+SAMPLES_REQUIRED=1 says that they must be there. What SOURCES.md does not state was worked out with mt-940, a
 reader that nobody here wrote, which is asked again here; where the file itself is wrong, by hand.
 """
 
@@ -19,6 +19,10 @@ from typing import Any, NamedTuple
 
 import mt940
 import pytest
+import typer
+from typer.testing import CliRunner
+
+from engine.cli import statements
 
 ROOT = Path(__file__).parents[2]
 SAMPLES = ROOT.parent / "shared" / "samples" / "bank"
@@ -26,7 +30,7 @@ KEYS = ["account", "currency", "entries", "credits", "debits", "opening", "closi
 
 pytestmark = [pytest.mark.acceptance]
 needs_samples = pytest.mark.skipif(
-    not SAMPLES.is_dir() and os.environ.get("FENTAN_SAMPLES_REQUIRED") != "1",
+    not SAMPLES.is_dir() and os.environ.get("SAMPLES_REQUIRED") != "1",
     reason="the published samples of ../shared are not here",
 )
 
@@ -140,9 +144,17 @@ def fentan(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
 
 
 def check(path: Path, *options: str) -> list[dict[str, Any]]:
-    done = fentan("statement", "check", path, "--json", *options)
+    """In this process: each would wait for its imports otherwise. A file with any problem is told, with exit code 1."""
+    commands = typer.Typer()
+    commands.add_typer(statements.app, name="statement")
+    done = CliRunner().invoke(commands, ["statement", "check", str(path), "--json", *options])
+    assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
     found: list[dict[str, Any]] = json.loads(done.stdout)
-    assert done.returncode == any(each["problems"] for each in found), done.stderr
+    assert done.exit_code == any(each["problems"] for each in found)
+    for each in found:
+        assert list(each) == KEYS
+        assert all(list(problem) == ["code", "place", "message"] for problem in each["problems"])
+        assert all(all(problem.values()) for problem in each["problems"])
     return found
 
 
@@ -157,8 +169,6 @@ def test_every_sample_is_in_a_table() -> None:
 @pytest.mark.parametrize("name", EXPECTED)
 def test_a_sample_is_what_its_source_states(name: str) -> None:
     found = check(SAMPLES / name)
-    assert all(list(each) == KEYS for each in found)
-    assert all(problem["place"] for each in found for problem in each["problems"])
     told = [
         Told(each["account"], each["entries"], each["ties"], tuple(problem["code"] for problem in each["problems"]))
         for each in found
@@ -220,6 +230,68 @@ def test_a_bill_without_a_sample(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "does NOT tie out" in done.stdout
     assert "BALANCE_BREAK at closing balance" in done.stdout
+
+
+SWIFT = """:20:A\n:25:NL00BANK{number}\n:28C:{number}/1\n:60F:C260301EUR100,00
+:61:2603020302C10,NDDTD0000110000010AA//B1\n:62F:C260302EUR{closing}\n"""
+PAGES = (
+    "<Document><BkToCstmrStmt>"
+    + "".join(f"<Stmt><Id>{n}</Id><Acct><Id><IBAN>NL0{n}</IBAN></Id><Ccy>EUR</Ccy></Acct></Stmt>" for n in (1, 2))
+    + "</BkToCstmrStmt></Document>"
+)
+DAIKOU = "2|3.00\nD1|622|1.00|CNY|x|0000\nD2|623|2.00|CNY|x|0051\n"
+
+
+def test_several_statements_in_a_file_are_told_one_by_one(tmp_path: Path) -> None:
+    file = tmp_path / "two.sta"
+    file.write_text(SWIFT.format(number=1, closing="110,00") + SWIFT.format(number=2, closing="111,00"))
+    sound, broken = check(file)
+    assert [sound[key] for key in KEYS[:-1]] == ["NL00BANK1", "EUR", 1, "10.00", "0.00", "100.00", "110.00", True]
+    assert sound["problems"] == []
+    assert (broken["account"], broken["ties"]) == ("NL00BANK2", False)
+    ((code, place, message),) = [problem.values() for problem in broken["problems"]]
+    assert (code, place) == ("BALANCE_BREAK", "closing balance")
+    assert "off by 1.00" in message
+    file.write_text(PAGES)
+    assert [(each["account"], each["entries"], each["ties"]) for each in check(file)] == [
+        ("NL01", 0, None),
+        ("NL02", 0, None),
+    ]
+
+
+def test_the_profile_says_how_a_text_is_laid_out(tmp_path: Path) -> None:
+    file = tmp_path / "back.txt"
+    file.write_text(DAIKOU)
+    for options in ((), ("--profile", "daikou-bank"), ("--profile", "config/custodians/daikou-bank.toml")):
+        (found,) = check(file, *options)
+        assert [found[key] for key in KEYS] == [None, "CNY", 2, "1.00", "0.00", None, None, None, []]
+    done = fentan("statement", "check", file, "--profile", "alipay")
+    assert done.returncode == 1
+    assert "no known layout describes it" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (b"", "line 1: is empty"),
+        (b" \n\n", "line 1: is empty"),
+        (bytes(range(256)) * 40, "line 1: is "),
+        (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", "line 1: is neither XML nor MT940"),
+        (b"%PDF-1.7\n%\xe2\xe3\xcf\xd3\n", "line 1: is neither XML nor MT940"),
+        (b"PK\x03\x04 not really", "is packed, and damaged"),
+        (b"<html><body>Session expired</body></html>", "line 1: is XML, but no message of camt.052"),
+        (b"<Document><CstmrDrctDbtInitn/></Document>", "is a pain.008: orders that go out to a custodian"),
+        (None, "is a folder; give one file"),
+    ],
+    ids=["empty", "blank", "bytes", "picture", "pdf", "package", "page", "pain.008", "folder"],
+)
+def test_what_is_no_statement_is_said_to_be_none(tmp_path: Path, data: bytes | None, words: str) -> None:
+    file = tmp_path / "file"
+    file.mkdir() if data is None else file.write_bytes(data)
+    done = fentan("statement", "check", file, "--json")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 @pytest.mark.parametrize(
