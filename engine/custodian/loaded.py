@@ -107,6 +107,11 @@ class Loaded:
         named[self.number_of(seat[seat < len(self)])] = True
         return np.flatnonzero(named & ~self._there).tolist()
 
+    def all_missing(self) -> list[int]:
+        """The numbers of all shards that are not loaded."""
+        first = min(self.numbers, 1)
+        return (np.flatnonzero(~self._there[first:]) + first).tolist()
+
     def put(self, number: int, standing: Standing) -> None:
         """Where a shard's instructions stand; `instructions` may be another object after it."""
         self._there[number] = True

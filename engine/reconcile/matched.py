@@ -137,7 +137,7 @@ class Matched:
     async def _load_whole(self, kind: Kind, run: int) -> None:
         loaded = await self.loader.run(kind, run)
         if loaded is not None:
-            await self._hold(loaded, loaded.missing(np.arange(len(loaded))))
+            await self._hold(loaded, loaded.all_missing())
 
     async def _hold(self, loaded: Loaded, numbers: list[int]) -> None:
         await self.loader.load(loaded, numbers)

@@ -223,8 +223,9 @@ async def _take_one(
     problems = [_without_account(each) for each in await _problems(taking, footing, footed, books=books)]
     if problems:
         await undone.rollback()
-        if before is None:
+        if before is None or before.problems != tuple(problems):
             await finish(connection, statement_id, footing, footed, problems=problems)
+        if before is None:
             await _open_problem(taking, statement_id, footing, footed, problems)
         return Taken(statement_id, number, "parked", books, footed.lines, problems=tuple(problems))
     await settle(connection, matched, footed.net if books else 0, actor=taking.actor, on=taking.on)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import re
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import date, timedelta
@@ -182,6 +183,18 @@ async def test_a_statement_in_other_bytes_is_a_duplicate(engine: AsyncEngine, tm
     assert await world.books() == before
 
 
+async def test_a_day_without_lines_is_taken_and_a_missing_number_is_a_gap(engine: AsyncEngine, tmp_path: Path) -> None:
+    world = await camt_world(engine, tmp_path)
+    await world.takes(camt(1), name="one.xml")
+    empty = re.sub(r"<Ntry>.*?</Ntry>", "", camt(2), flags=re.DOTALL).replace("6.00", "3.00")
+    after = camt(3).replace("6.00", "3.00").replace("9.00", "6.00")
+    (gap,) = await world.takes(after, name="three.xml")
+    assert [each.place for each in gap.problems] == ["sequence number"]
+    taken = await world.takes(empty, name="two.xml")
+    assert [(each.state, each.lines) for each in taken] == [("taken", 0), ("taken", 1)]
+    assert await world.states() == ["booked", "sent", "booked", "none"]
+
+
 async def test_an_account_that_held_money_begins_with_it_only_when_told(engine: AsyncEngine, tmp_path: Path) -> None:
     world = await four(engine, tmp_path)
     text = statement([Line(300, debit(0))], 1_000)
@@ -323,6 +336,19 @@ async def test_a_statement_is_of_the_account_that_the_environment_names(
         "SELECT statements::text FROM statements UNION ALL SELECT audit_log::text FROM audit_log"
     )
     assert not [row for (row,) in stored if "6222" in row]
+
+
+async def test_what_was_parked_for_the_account_too_is_taken_in_its_turn_once_that_is_right(
+    engine: AsyncEngine, tmp_path: Path
+) -> None:
+    world = await camt_world(engine, tmp_path)
+    wrong, right = ({"CUSTODIAN_GENERIC_ACCOUNT": number} for number in ("6222000099", "6222000011"))
+    (parked,) = await world.takes(camt(2), name="two.xml", environment=wrong)
+    assert [str(each.code) for each in parked.problems] == ["ACCOUNT_MISMATCH", "STATEMENT_GAP"]
+    (parked,) = await world.takes(camt(2), name="two.xml", environment=right)
+    assert [str(each.code) for each in parked.problems] == ["STATEMENT_GAP"]
+    taken = await world.takes(camt(1), name="one.xml", environment=right)
+    assert [each.state for each in taken] == ["taken", "taken"]
 
 
 @pytest.mark.parametrize(

@@ -33,8 +33,9 @@ def test_only_the_shards_that_lines_name_are_missing() -> None:
     assert run.missing(np.array([0, 3])) == [1]
     run.put(1, standing([300, 0, 5]))
     assert run.missing(np.array([0, SHARD_SEATS + 1, SEATS, 36**6 - 1])) == [2]
+    assert run.all_missing() == [2]
     run.put(2, standing([1, 2, 3, 4]))
-    assert run.missing(np.arange(SEATS)) == []
+    assert (run.missing(np.arange(SEATS)), run.all_missing()) == ([], [])
     assert run.instructions.amount_minor[[0, 2, SHARD_SEATS + 3]].tolist() == [300, 5, 4]
     assert run.touched() == []
 
