@@ -65,7 +65,7 @@ class _Found:
 
     ask: dict[int, NDArray[np.int32]] = field(default_factory=dict)
     give_up: dict[int, NDArray[np.int32]] = field(default_factory=dict)
-    missing: list[Opening] = field(default_factory=list)
+    missing: int = 0
     waiting: int = 0
     is_open: bool = False
 
@@ -123,7 +123,7 @@ class _Day:
         found = await self._look(run, ends_on)
         unpaid = await self._give_up(run, found.give_up, ends_on)
         asked = await self._ask(run, found.ask, ends_on)
-        missing = await self._open(run, [*found.missing, *await self._missing_payouts(run)])
+        missing = found.missing + await self._missing_payouts(run)
         state = run.state
         if not found.is_open and asked is None:
             to_ask_again = found.waiting + sum(map(len, found.ask.values()))
@@ -148,7 +148,7 @@ class _Day:
                     into[shard.shard_id] = at
             found.waiting += int(np.count_nonzero(step == Step.WAIT))
             found.is_open |= bool(standing.where(*UNDER_WAY).size or self._fresh(standing, files).size)
-            found.missing += self._missing(run, Kind.DEBIT, standing, files, shard.first_seat)
+            found.missing += await self._open_missing(run, Kind.DEBIT, standing, files, shard.first_seat)
         return found
 
     async def _steps(
@@ -235,41 +235,38 @@ class _Day:
             self.connection, run.run_id, ask, self.desk, debit_on=debit_on, now=self.now, actor=self.actor
         )
 
-    async def _missing_payouts(self, run: Run) -> list[Opening]:
+    async def _missing_payouts(self, run: Run) -> int:
         files = await _files(self.connection, run.run_id, Kind.PAYOUT)
         if not files:
-            return []
+            return 0
         batches = await sent_batches(self.connection, run.run_id, Kind.PAYOUT)
         shard_id = plan_shard(run.plan_id)
         standing = await read_standing(self.connection, shard_id, run.run_id, Kind.PAYOUT, batches=batches)
-        return self._missing(run, Kind.PAYOUT, standing, files, 0)
+        return await self._open_missing(run, Kind.PAYOUT, standing, files, 0)
 
-    def _missing(
+    async def _open_missing(
         self, run: Run, kind: Kind, standing: Standing, files: list[AskedFile], first_seat: int
-    ) -> list[Opening]:
-        """A break for each instruction that is overdue."""
-        late = overdue(standing.state, standing.attempt, standing.batch, files, self.custodian.profile, self.on)
-        sign = 1 if kind is Kind.DEBIT else -1
-        each = Opening(Code.MISSING_AT_BANK, run.plan_id, 0, 0, self.on, run_id=run.run_id, kind=kind)
-        return [
-            replace(each, amount_minor=sign * amount, attempt=attempt, seat=first_seat + position)
-            for amount, attempt, position in zip(
-                standing.amount_minor[late].tolist(), standing.attempt[late].tolist(), late.tolist(), strict=True
-            )
-        ]
-
-    async def _open(self, run: Run, openings: list[Opening]) -> int:
-        """Open those breaks that were not opened before; how many."""
-        if not openings:
+    ) -> int:
+        """Open a break for each instruction that is overdue, where none was opened for it before; how many."""
+        where = (standing.state, standing.attempt, standing.batch)
+        late = overdue(*where, files, self.custodian.profile, self.on)
+        if not len(late):
             return 0
-        known = await self.connection.execute(
-            select(breaks.c.kind, breaks.c.attempt, breaks.c.seat).where(
-                breaks.c.run_id == run.run_id, breaks.c.code == Code.MISSING_AT_BANK
-            )
+        of_run = (breaks.c.run_id == run.run_id, breaks.c.kind == LETTERS[kind])
+        these = breaks.c.seat.between(first_seat, first_seat + len(standing) - 1)
+        rows = await self.connection.execute(
+            select(breaks.c.attempt, breaks.c.seat).where(*of_run, these, breaks.c.code == Code.MISSING_AT_BANK)
         )
-        there = {(kind, attempt, seat) for kind, attempt, seat in known}
-        new = [each for each in openings if (chr(each.kind or 0), each.attempt, each.seat) not in there]
-        return await open_breaks(self.connection, self.custodian.custodian_id, new)
+        known = {(attempt, seat) for attempt, seat in rows}
+        each = Opening(Code.MISSING_AT_BANK, run.plan_id, 0, 0, self.on, run_id=run.run_id, kind=kind)
+        sign = 1 if kind is Kind.DEBIT else -1
+        asked = zip((sign * standing.amount_minor[late]).tolist(), standing.attempt[late].tolist(), late, strict=True)
+        openings = [
+            replace(each, amount_minor=amount, attempt=attempt, seat=first_seat + int(position))
+            for amount, attempt, position in asked
+            if (attempt, first_seat + position) not in known
+        ]
+        return await open_breaks(self.connection, self.custodian.custodian_id, openings)
 
 
 _SHARDS = select(run_shards.c.shard_id).where(run_shards.c.run_id == bindparam("of_run"))
