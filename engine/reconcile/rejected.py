@@ -40,7 +40,8 @@ async def reject(lines: Lines, loader: Loader, hold: Hold, numbers: Numbered) ->
     lines.read_also("batch_reference", rows[~lines.target.valid[rows]])
     rows = rows[lines.target.valid[rows]]
     keys = lines.target.kind[rows].astype(np.int64) << 32 | lines.target.run[rows]
-    for key in np.unique(keys).tolist():
+    # A batch after what is said of its debits by name: that has its own reasons.
+    for key in sorted(np.unique(keys).tolist(), key=lambda key: (key >> 32 == Kind.BATCH, key)):
         kind, run, there = Kind(key >> 32), key % (1 << 32), rows[keys == key]
         if kind is Kind.BATCH:
             for row in there.tolist():

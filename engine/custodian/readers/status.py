@@ -1,7 +1,7 @@
 """pain.002 and pacs.004: what became of single debits and payments, before or after they were booked.
 
 Reports contradict themselves (a group accepted over a rejected payment): the lowest level wins, so what is said of a
-whole file or batch is a line only where nothing is said of what is in it (BANK.md).
+whole file or batch is a line only of what nothing more is said of (BANK.md).
 """
 
 from __future__ import annotations
@@ -76,14 +76,29 @@ def read_pain_002(
 
 @dataclass
 class _Payment:
-    """One OrgnlPmtInfAndSts, or the group as a whole: what is said of it, and of how many transactions in it."""
+    """One OrgnlPmtInfAndSts, or the group as a whole: what is said of it, and of how many transactions in it.
+
+    `refused` of the `transactions` that have a status of their own are so.
+    """
 
     element: etree._Element
     transactions: int = 0
+    refused: int = 0
+
+    def silent(self, status: str) -> int | None:
+        """How many transactions nothing is said of but what is said of all; 0 where none, None where nobody knows.
+
+        Where some are refused by name, so are the others only if all is refused: of what is accepted there is no news.
+        """
+        text = text_at(self.element, "OrgnlNbOfTxs")
+        count = int(text) if text.isascii() and text.isdigit() and len(text) < 16 else None
+        if not self.transactions:
+            return count or None
+        agreed = status in _REFUSED and self.refused == self.transactions
+        return max((count or 0) - self.transactions, 0) if agreed else 0
 
     def line(self, report: _Report, place: str, batch: str, status: str, reason: str) -> pa.RecordBatch:
-        """What is said of all of it, as one line."""
-        count = text_at(self.element, "OrgnlNbOfTxs")
+        """What is said of all of it, as one line for those of which nothing else is."""
         table = {
             "reference": pa.nulls(1, pa.string()),
             "bank_reference": pa.nulls(1, pa.string()),
@@ -91,8 +106,7 @@ class _Payment:
             "reason": pa.array([reason or None], pa.string()),
             "amount": pa.nulls(1, pa.string()),
         }
-        known = int(count) if count.isascii() and count.isdigit() and 0 < len(count) < 16 else 1
-        return report.lines(table, place, batch, max(known, 1))
+        return report.lines(table, place, batch, self.silent(status) or 1)
 
 
 @dataclass
@@ -118,17 +132,18 @@ class _Report:
         self.currency = self.currency or next((text for text in found["currency"].to_pylist() if text), "")
         batch = text_at(self.payment.element, "OrgnlPmtInfId")
         self.payment.transactions += length
+        self.payment.refused += pc.sum(pc.is_in(found["status"], pa.array(_REFUSED)), min_count=0).as_py()
         self.transactions += length
         yield self.lines(found, "transaction", batch, 1)
 
     def payment_ended(self) -> Iterator[pa.RecordBatch]:
-        """A line for the payment, where it said nothing of any transaction."""
+        """A line for those of the payment of which it said nothing by name."""
         payment, self.payment = self.payment, None
         if payment is None:
             return
         self.payments += 1
         status, reason = _said(payment.element, "PmtInfSts")
-        if status and not payment.transactions:
+        if status and payment.silent(status) != 0:
             batch = text_at(payment.element, "OrgnlPmtInfId")
             yield payment.line(self, f"payment {self.payments}", batch, status, reason)
 

@@ -403,6 +403,32 @@ def test_the_lowest_level_of_a_status_report_wins() -> None:
     assert lines["original_minor"].to_pylist() == [400, 400, None, 400]
 
 
+@pytest.mark.parametrize(
+    ("own", "state", "count", "rest"),
+    [
+        (["RJCT"], "RJCT", 5, [("payment 1", "P1", "AM04", 4)]),
+        (["RJCT", "RJCT"], "RJCT", 2, []),
+        (["RJCT", "ACCP"], "RJCT", 5, []),
+        (["RJCT"], "PART", 5, []),
+        (["RJCT"], "ACCP", 5, []),
+    ],
+    ids=["others", "all named", "contradiction", "part", "accepted"],
+)
+def test_what_is_refused_with_the_batch_is_told_once(
+    own: list[str], state: str, count: int, rest: list[tuple[str, str, str, int]]
+) -> None:
+    said = f"<PmtInfSts>{state}</PmtInfSts><StsRsnInf><Rsn><Cd>AM04</Cd></Rsn></StsRsnInf>"
+    transactions = "".join(transaction(f"E{n}", each, "AC04") for n, each in enumerate(own))
+    ((footing, lines),) = gathered(
+        status.read_pain_002([report(payment("P1", transactions, said, count))], NAME, "pain.002", piece_bytes=1)
+    )
+    assert footing.entries == len(own)
+    found = [
+        tuple(line[name] for name in ("place", "batch_reference", "reason", "count")) for line in lines.to_pylist()
+    ]
+    assert found[len(own) :] == rest
+
+
 def test_a_refused_file_is_one_line() -> None:
     data = report("", "<OrgnlNbOfTxs>9</OrgnlNbOfTxs><GrpSts>RJCT</GrpSts>")
     ((footing, lines),) = gathered(status.read_pain_002([data], NAME, "pain.002"))
