@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 from rich.console import Console
@@ -13,6 +14,7 @@ from rich.table import Table
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from engine.cli.shell import in_database
+from engine.errors import InvalidInput
 from engine.money import BIGINT_MAX, grouped
 from engine.settings import Settings
 
@@ -82,6 +84,56 @@ def custody(
         _print_json(found.as_json())
     else:
         _print_custody(found)
+
+
+def export(
+    to: Annotated[Path, typer.Option("--to", metavar="FOLDER", help="A new folder, or one with an earlier export.")],
+    run_id: Annotated[
+        int | None, typer.Argument(metavar="[RUN]", min=1, max=BIGINT_MAX, help="The run's number.")
+    ] = None,
+    custodian: Annotated[
+        str | None, typer.Option(metavar="CODE", help="In place of a run: this custodian's account.")
+    ] = None,
+    first: Annotated[
+        datetime | None, typer.Option("--from", metavar="DATE", formats=_DATE, help="From this day,")
+    ] = None,
+    last: Annotated[datetime | None, typer.Option("--through", metavar="DATE", formats=_DATE, help="to this.")] = None,
+    format_: Annotated[
+        str, typer.Option("--format", metavar="csv|xlsx|parquet", help="A table too long for it is Parquet.")
+    ] = "csv",
+    as_json: AsJson = False,
+) -> None:
+    """Hand out a run's reconciliation, or an account's over some days, with a manifest of rows, sums and hashes."""
+    from engine.custodian.registered import custodian_of
+    from engine.reconcile.exports.contents import tables_of_account, tables_of_run
+    from engine.reconcile.exports.folder import Format
+    from engine.reconcile.exports.folder import export as written
+
+    if format_ not in list(Format):
+        raise InvalidInput(f"--format {format_}: give one of {', '.join(Format)}")
+    if (run_id is None) == (custodian is None):
+        raise InvalidInput("say what to export: a RUN, or --custodian CODE --from DATE --through DATE")
+    if custodian is not None and (first is None or last is None or first > last):
+        raise InvalidInput("an account is exported over days: give --from DATE and --through DATE, the later one last")
+
+    async def read(connection: AsyncConnection) -> dict[str, Any]:
+        if run_id is not None:
+            return await written(await tables_of_run(connection, run_id), to, f"run {run_id}", Format(format_))
+        assert custodian is not None
+        assert first is not None
+        assert last is not None
+        found = await custodian_of(connection, custodian)
+        tables = await tables_of_account(connection, found, first.date(), last.date())
+        return await written(tables, to, f"{custodian} from {first.date()} to {last.date()}", Format(format_))
+
+    manifest = _reading(read)
+    if as_json:
+        _print_json(manifest)
+        return
+    table = _table(f"{manifest['of']}: in {to}", "rows")
+    for each in manifest["tables"]:
+        table.add_row(f"{each['table']} ({each['file']})", f"{each['rows']:,}")
+    console.print(table)
 
 
 def _reading(command: Callable[[AsyncConnection], Awaitable[T]]) -> T:

@@ -47,6 +47,7 @@ app.command()(money_out.close)
 app.command()(proofs.show)
 app.command()(proofs.proof)
 app.command()(proofs.custody)
+app.command()(proofs.export)
 console = Console(markup=False, highlight=False)
 
 

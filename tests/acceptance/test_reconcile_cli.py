@@ -121,3 +121,34 @@ def test_what_cannot_be_shown_says_why(fentan: Fentan, answered: None, arguments
     done = fentan(*arguments)
     assert isinstance(done.exception, FentanError)
     assert words in str(done.exception)
+
+
+@pytest.mark.parametrize(
+    "of", [("1",), ("--custodian", "generic-csv", "--from", "2019-07-01", "--through", "2019-07-31")]
+)
+def test_export_writes_a_folder_with_its_manifest(
+    fentan: Fentan, answered: None, tmp_path: Path, of: tuple[str, ...]
+) -> None:
+    folder = tmp_path / "out"
+    manifest = told(fentan("export", *of, "--to", str(folder), "--format", "xlsx", "--json"))
+    assert sorted(path.name for path in folder.iterdir()) == ["manifest.json", "reconciliation.xlsx"]
+    assert json.loads((folder / "manifest.json").read_text("utf-8")) == manifest
+    assert "postings (postings.csv)" in said(fentan("export", *of, "--to", str(folder)))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ((), "say what to export"),
+        (("1", "--custodian", "generic-csv"), "say what to export"),
+        (("--custodian", "generic-csv"), "give --from DATE and --through DATE"),
+        (("1", "--format", "pdf"), "give one of csv, xlsx, parquet"),
+        (("99",), "there is no run 99"),
+    ],
+)
+def test_what_cannot_be_exported_says_why(
+    fentan: Fentan, answered: None, tmp_path: Path, arguments: tuple[str, ...], words: str
+) -> None:
+    done = fentan("export", *arguments, "--to", str(tmp_path / "out"))
+    assert isinstance(done.exception, FentanError)
+    assert words in str(done.exception)
