@@ -12,6 +12,9 @@ from hypothesis import strategies as st
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from engine.custodian.actions import Action
+from engine.custodian.break_rows import Selection
+from engine.custodian.breaks import Code
 from engine.custodian.events import Event, append
 from engine.custodian.instructions import State
 from engine.custodian.reference import Kind
@@ -21,11 +24,13 @@ from engine.errors import InvalidInput
 from engine.ledger.accounts import Account, account_id
 from engine.ledger.journals import Journal, Segment, post
 from engine.members.collection import collect, exit_unpaid
+from engine.reconcile.decided import carry_out
 from engine.reconcile.funnel import PARTS, Debts, FunnelLeaks, funnel_of, parted
+from engine.reconcile.resolving import propose_resolution
 from engine.roster.plan import lock_roster
 from tests.integration.prepaid import opened, prepaid
 from tests.integration.reconciling import BOOKED, Asked, Line, asked
-from tests.integration.worlds import DEBIT, alike, build
+from tests.integration.worlds import APPROVER, DEBIT, PLANNER, alike, build
 
 pytestmark = pytest.mark.integration
 
@@ -153,6 +158,37 @@ async def test_a_correction_after_the_debit_changes_what_was_assessed(
     await world.takes(*(Line(SHARE, world.reference(seat)) for seat in range(4)))
     await posted(world, "correction", Account.SPONSOR_RECEIVABLE, {0: change})
     assert await parts(world) == expected
+
+
+@pytest.mark.parametrize(
+    ("line", "code", "action", "expected"),
+    [
+        # Settled, though a unit of it is a bad debt: what the ledger lost stands beside, by account.
+        ("short", Code.AMOUNT_MISMATCH, Action.ACCEPT, {"settled": (4, 4 * SHARE)}),
+        ("short", Code.AMOUNT_MISMATCH, Action.WRITE_OFF, {"settled": (3, 3 * SHARE), "written_off": (1, SHARE)}),
+        ("reversed", Code.REVERSED, Action.ASK_AGAIN, {"settled": (3, 3 * SHARE), "returned": (1, SHARE)}),
+        ("reversed", Code.REVERSED, Action.WRITE_OFF, {"settled": (3, 3 * SHARE), "written_off": (1, SHARE)}),
+        ("late", Code.RETURNED_AFTER_SETTLEMENT, Action.ASK_AGAIN, {"settled": (3, 3 * SHARE), "returned": (1, SHARE)}),
+    ],
+)
+async def test_I12_holds_after_each_resolution(
+    engine: AsyncEngine, tmp_path: Path, line: str, code: Code, action: Action, expected: dict[str, Any]
+) -> None:
+    world = await asked(engine, tmp_path)
+    first = [Line(SHARE, world.reference(seat)) for seat in range(3)]
+    if line == "short":
+        await world.takes(*first, Line(SHARE - 1, world.reference(3)))
+    else:
+        await world.takes(*first, Line(SHARE, world.reference(3)))
+        await world.world.sql("UPDATE share_runs SET state = 'settled'")
+        kind = "reversal" if line == "reversed" else "return"
+        await world.takes(Line(-SHARE, world.reference(3), kind, original=SHARE), opening=4 * SHARE)
+    async with engine.begin() as connection:
+        chosen = Selection(code=code)
+        decision = await propose_resolution(connection, chosen, action, reason="a test", on=BOOKED, actor=PLANNER)
+    async with engine.begin() as connection:
+        await carry_out(connection, decision.decision_id, actor=APPROVER)
+    assert await parts(world) == {"assessed": (4, 4 * SHARE)} | expected
 
 
 async def test_I12_a_debit_that_is_booked_and_not_posted_leaks(engine: AsyncEngine, tmp_path: Path) -> None:
