@@ -59,7 +59,7 @@ def test_a_camt_statement_is_read_and_matched_fast(tmp_path: Path, more: str) ->
             matcher.take(part)
     matcher.finish()
     rate = tally.lines / (time.process_time() - began)
-    assert matcher.tally.by_verdict[MATCHED].count == tally.lines
+    assert matcher.tally.by_verdict[int(MATCHED)].count == tally.lines
     assert rate >= PER_SECOND, f"{rate:,.0f} entries/s of {path.stat().st_size / tally.lines:.0f} bytes"
 
 

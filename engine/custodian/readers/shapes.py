@@ -30,9 +30,9 @@ _LEARNED_MAX = 32
 _WORTH = 100
 """A shape of fewer than one in so many records is forgotten: looking for it costs more than it saves."""
 
-_WORD = rb"[^<>&\x00- ]{1,4096}"
-_WORDS = _WORD + rb"(?: " + _WORD + rb"){0,255}"
-_ANY = rb"[^<>&\x00- ][^<>&\x00-\x1f]{0,4095}"
+_WORD = rb"[^<>&\x00- ]{1,4096}+"
+_WORDS = _WORD + rb"(?: " + _WORD + rb"){0,255}+"
+_ANY = rb"[^<>&\x00- ][^<>&\x00-\x1f]{0,4095}+"
 _TOKENS = re.compile(rb"(<[^<>]*>)")
 _PLACE = re.compile(rb"\x7f(\d+)\x7f")
 _DECIDES = b"CdtDbtInd>"
