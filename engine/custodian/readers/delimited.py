@@ -106,8 +106,8 @@ def row_batches(
 
     if source.peek_line(0) is None:
         return
-    if encoding.startswith("utf-8"):
-        source.mend()  # pyarrow cannot tell `note` of a row that is no UTF-8
+    if encoding.startswith("utf-8"):  # pyarrow cannot tell `note` of a row that is none
+        source.mend()
     names, wanted = [str(number) for number in range(width)], sorted(kept)
     reader = pyarrow.csv.open_csv(
         source,
@@ -124,12 +124,7 @@ def row_batches(
             invalid_row_handler=note,
             ignore_empty_lines=False,
         ),
-        pyarrow.csv.ConvertOptions(
-            include_columns=[names[number] for number in wanted],
-            column_types=dict.fromkeys(names, _TEXT),
-            strings_can_be_null=True,
-            null_values=[""],
-        ),
+        _as_text([names[number] for number in wanted]),
     )
     row = 1
     for batch in reader:
@@ -141,9 +136,24 @@ def row_batches(
             _decoded(batch[wanted.index(number)], late) if number in kept else pa.nulls(batch.num_rows, _TEXT)
             for number in range(width)
         ]
-        if source.mended and any(pc.any(pc.match_substring(column, "\ufffd")).as_py() for column in columns):
-            raise pa.ArrowInvalid("bytes of a field that is needed are none of its characters")
+        if source.mended:
+            _refuse_mended(columns)
         yield pa.RecordBatch.from_arrays(columns, names), rows
+
+
+def _as_text(names: list[str]) -> pyarrow.csv.ConvertOptions:
+    """Only these columns, as text; what is empty is null."""
+    return pyarrow.csv.ConvertOptions(
+        include_columns=names,
+        column_types=dict.fromkeys(names, _TEXT),
+        strings_can_be_null=True,
+        null_values=[""],
+    )
+
+
+def _refuse_mended(columns: list[pa.Array]) -> None:
+    if any(pc.any(pc.match_substring(column, "\ufffd")).as_py() for column in columns):
+        raise pa.ArrowInvalid("bytes of a field that is needed are none of its characters")
 
 
 def _decoded(column: pa.Array, late: str | None) -> pa.Array:
