@@ -30,7 +30,7 @@ up: $(READY) ## servers, workers and sweeper in the foreground, until Ctrl-C
 
 bench: MEMBERS ?= 20000000
 bench: REPORT ?= .fentan/bench.json
-bench: $(READY) ## ours against row tables on one server, 20,000,000 members unless MEMBERS says otherwise
+bench: $(READY) ## ours against row tables and joins on one server, 20,000,000 members unless MEMBERS says otherwise
 	@$(BIN)/fentan bench --members $(MEMBERS) --report $(REPORT)
 
 # One file stays on one process: its servers and its event loop are made once.

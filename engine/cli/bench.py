@@ -8,6 +8,7 @@ import platform
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -22,6 +23,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from engine.claims import file, pass_due, publish
 from engine.cli import report_file
 from engine.cli.alternatives import ALTERNATIVES, Amounts, Measured, load_sources, measure
+from engine.cli.custodian_bench import bring_accounts, custodian_table, measure_custodian
 from engine.cli.processes import worker_processes
 from engine.cli.quote import load_plan
 from engine.cli.run import follow
@@ -85,6 +87,9 @@ BUDGETS = (
     Budget("ratio_row_ledger", "× row ledger", 10, 30),
     Budget("bytes_per_entry", "bytes per entry", 10, 4, "below"),
     Budget("worker_peak_mib", "memory of a worker, MiB", 400, 200, "below"),
+    Budget("instructions_per_second", "debits asked for/s (CSV)", 2e6, 8e6),
+    Budget("statement_lines_per_second", "statement lines/s, posted (CSV)", 1.5e6, 4e6),
+    Budget("camt_entries_per_second", "camt.053 entries/s, one core", 1e5, 2.5e5),
 )
 
 
@@ -92,6 +97,7 @@ BUDGETS = (
 class Ours:
     """The engine's own run: its phases' seconds, bytes per entry, a worker's peak, and int64[n] charges by seat."""
 
+    run: Run
     seconds: dict[str, float]
     bytes_per_entry: float
     worker_peak_mib: int
@@ -109,17 +115,21 @@ def bench(
     workers: Annotated[int, typer.Option(min=1, max=64, help="Worker processes.")] = 2,
     keep: Annotated[bool, typer.Option("--keep", help="Keep the database fentan_bench.")] = False,
 ) -> None:
-    """Measure a share run against row tables with the same members and amounts, in a database of its own."""
+    """Measure a share run and its custodian's statement beside other ways to do the same, in a database of its own."""
     report_file.prepare(report)
     settings = start()
     with addresses(settings) as found:
-        outcome = asyncio.run(_bench(found, members, workers, keep=keep))
+        settings.data_dir.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(prefix="bench-", dir=settings.data_dir) as folder:
+            outcome = asyncio.run(_bench(found, Path(folder).resolve(), members, workers, keep=keep))
     if report is not None:
         report_file.write(report, outcome)
         console.print(f"report: {report}")
 
 
-async def _bench(found: Addresses, members_count: int, workers_count: int, *, keep: bool) -> dict[str, Any]:
+async def _bench(
+    found: Addresses, folder: Path, members_count: int, workers_count: int, *, keep: bool
+) -> dict[str, Any]:
     here = Addresses(
         make_url(found.database_url).set(database=DATABASE).render_as_string(hide_password=False), found.redis_url
     )
@@ -129,13 +139,15 @@ async def _bench(found: Addresses, members_count: int, workers_count: int, *, ke
         )
         try:
             async with engine_on(here.database_url) as engine:
-                return await _measured(engine, here, members_count, workers_count)
+                return await _measured(engine, here, folder, members_count, workers_count)
         finally:
             if not keep:
                 await _outside_transaction(server, f"DROP DATABASE {DATABASE} WITH (FORCE)")
 
 
-async def _measured(engine: AsyncEngine, here: Addresses, members_count: int, workers_count: int) -> dict[str, Any]:
+async def _measured(
+    engine: AsyncEngine, here: Addresses, folder: Path, members_count: int, workers_count: int
+) -> dict[str, Any]:
     await migrate(engine)
     machine = await _machine(engine, here)
     rules = load_plan("xianghubao")
@@ -144,12 +156,13 @@ async def _measured(engine: AsyncEngine, here: Addresses, members_count: int, wo
     async with engine.begin() as connection:
         await _bring_claims(connection, plan, rules)
     ours = await _run(engine, here, plan, workers_count)
+    custodian = await measure_custodian(engine, here, ours.run, ours.amounts, folder)
     await load_sources(engine, ours.amounts)
     theirs = {}
     for alternative in ALTERNATIVES:
         theirs[alternative.name] = await measure(engine, alternative, ours.amounts)
         console.print(f"{alternative.title}: {theirs[alternative.name].members_per_second:,.0f} members/s")
-    outcome = _report(ours, theirs) | {"machine": machine}
+    outcome = _report(ours, theirs) | custodian | {"machine": machine}
     _print(outcome)
     return outcome
 
@@ -167,6 +180,7 @@ async def _bring_roster(engine: AsyncEngine, rules: PlanRules, members_count: in
             identity = (shard_id, bytes(4 * seats), "", rng.bytes(seats * TAG_BYTES))
             await copy_in(connection, member_columns, ["shard_id", "born_on", "member_refs", "tags"], [identity])
             await write_columns(connection, shard_id, Version(1, 0), _columns(rng, seats, rules))
+            await bring_accounts(connection, shard_id, first_seat, seats)
     await _outside_transaction(engine, "CHECKPOINT")
     return plan
 
@@ -225,7 +239,7 @@ async def _run(engine: AsyncEngine, here: Addresses, plan: Plan, workers_count: 
             text("SELECT pg_total_relation_size('posting_segments') + pg_total_relation_size('journals')")
         )
     entries = int(np.count_nonzero(amounts))
-    return Ours(phase_seconds(sealed.moments), int(stored or 0) / entries, peak_mib, amounts)
+    return Ours(sealed, phase_seconds(sealed.moments), int(stored or 0) / entries, peak_mib, amounts)
 
 
 async def _reach(engine: AsyncEngine, run: Run, state: RunState) -> Run:
@@ -293,6 +307,7 @@ async def _machine(engine: AsyncEngine, here: Addresses) -> dict[str, Any]:
     memory_bytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return {
         "cores": os.cpu_count(),
+        "load": round(os.getloadavg()[0], 1),
         "memory_gib": round(memory_bytes / 2**30, 1),
         "python": platform.python_version(),
         "postgres": postgres,
@@ -356,7 +371,7 @@ def _print(outcome: dict[str, Any]) -> None:
             budget.title, f"{sign} {budget.must:,.10g}", f"{sign} {budget.aim:,.10g}", f"{measured:,.10g}",
             budget.verdict(measured),
         )  # fmt: skip
-    for table in (phases, layouts, budgets):
+    for table in (phases, layouts, custodian_table(outcome), budgets):
         for column in table.columns[1:]:
             column.justify = "right"
         console.print(table)

@@ -38,9 +38,11 @@ def test_the_report_has_every_figure(report: dict[str, Any]) -> None:
         *("members", "members_per_second", "ratio_insert_select", "ratio_insert_select_two_connections"),
         *("ratio_row_ledger", "ratio_row_ledger_half_full_pages", "ratio_copy_rows", "ratio_executemany"),
         *("ratio_orm_add_all", "bytes_per_entry", "worker_peak_mib"),
+        *("instructions_per_second", "statement_lines_per_second", "camt_entries_per_second", "instruct_peak_mib"),
+        *("statement_peak_mib", "ratio_duckdb", "ratio_postgres_join"),
     }
     assert {name for name in figures if not report[name] > 0} == set()
-    assert set(report) - figures == {"total", "phases", "alternatives", "machine"}
+    assert set(report) - figures == {"total", "phases", "alternatives", "custodian", "machine"}
     assert report["members"] == MEMBERS
 
 
@@ -48,7 +50,7 @@ def test_each_phase_and_each_layout_is_timed(report: dict[str, Any]) -> None:
     assert list(report["phases"]) == ["freeze", "measure", "solve", "post", "seal"]
     assert all(set(phase) == {"seconds", "members_per_second"} for phase in report["phases"].values())
     assert list(report["alternatives"]) == [alternative.name for alternative in ALTERNATIVES]
-    assert set(report["machine"]) == {"cores", "memory_gib", "python", "postgres", "valkey", "fsync"}
+    assert set(report["machine"]) == {"cores", "load", "memory_gib", "python", "postgres", "valkey", "fsync"}
     assert report["machine"]["fsync"] == "on"
 
 
@@ -66,3 +68,14 @@ def test_ratios_are_ours_over_theirs(report: dict[str, Any]) -> None:
     for name, posted in report["alternatives"].items():
         expected = report["members_per_second"] / posted["members_per_second"]
         assert report[f"ratio_{name}"] == pytest.approx(expected, rel=0.01)
+
+
+def test_every_debit_was_asked_for_and_taken(report: dict[str, Any]) -> None:
+    custodian = report["custodian"]
+    assert custodian["lines"] == MEMBERS
+    assert 0 < custodian["camt_entries"] <= MEMBERS
+    assert set(custodian["seconds"]) == {"instruct", "send", "check", "import", "camt", "duckdb", "postgres_join"}
+    assert [read["lines"] for read in custodian["read_peak_mib"]] == [MEMBERS // 2, MEMBERS]
+    assert report["ratio_duckdb"] == pytest.approx(
+        custodian["seconds"]["duckdb"] / custodian["seconds"]["import"], rel=0.2
+    )
