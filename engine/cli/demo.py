@@ -1,4 +1,4 @@
-"""`fentan demo`: a whole share run on this machine, from a synthetic roster to a sealed ledger."""
+"""`fentan demo`: a whole share run on this machine, from a synthetic roster to closed books."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from sqlalchemy import func, select, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from engine.cli import report_file
+from engine.cli.collected import Collection, clear, print_books
 from engine.cli.ledger import print_statement, print_trial_balance
 from engine.cli.plan import enter_plan
 from engine.cli.points import day_after, points_of, told
@@ -27,6 +28,7 @@ from engine.cli.shell import Addresses, addresses, start
 from engine.cli.story import Story, bring_claims, claimants, demo_story, plan_story_run, replay_story
 from engine.errors import FentanError, InvalidInput
 from engine.ledger.trial_balance import difference, trial_balance
+from engine.log import configure_log
 from engine.money import grouped, to_major
 from engine.plans.rules import PlanRules
 from engine.roster.plan import Plan
@@ -62,8 +64,9 @@ def demo(
     seed: Annotated[int, typer.Option(help="Of the synthetic roster.")] = 1,
     replay: Annotated[bool, typer.Option(help="The run 相互宝 published on 21 January 2019, with 23,000,000.")] = False,
 ) -> None:
-    """Play a whole share run: roster, claims, notice, plan, preview, approval, posting, seal; then show it."""
+    """Play a whole share run, from roster and claims to the seal, then its debits to closed books; and show it."""
     settings = start()
+    configure_log(settings.log_format, "warning")
     report_file.prepare(report)
     rules = load_plan(plan)
     if replay:
@@ -79,7 +82,7 @@ def demo(
 
 async def _play(found: Addresses, settings: Settings, rules: PlanRules, story: Story, workers: int) -> dict[str, Any]:
     async with engine_on(found.database_url) as engine, _alone(engine):
-        await _begin_empty(engine)
+        await _begin_empty(engine, settings)
         direction = rules.direction.value
         console.print(
             f"[bold]{rules.name}[/bold] ({rules.code}): {story.members:,} members, {direction} on {story.debit_on}"
@@ -93,7 +96,7 @@ async def _play(found: Addresses, settings: Settings, rules: PlanRules, story: S
         async with doorbell(found.redis_url) as bell:
             with worker_processes(workers, found, quiet=True) as processes:
                 run = await _run(engine, bell, plan, story, lambda: any(each.poll() is None for each in processes))
-        return await _show(engine, run, rules, refs[0], roster_seconds)
+        return await _show(engine, found, settings, run, rules, refs[0], roster_seconds)
 
 
 def _published(story: Story, passed: int) -> str:
@@ -113,7 +116,7 @@ async def _alone(engine: AsyncEngine) -> AsyncIterator[None]:
         yield
 
 
-async def _begin_empty(engine: AsyncEngine) -> None:
+async def _begin_empty(engine: AsyncEngine, settings: Settings) -> None:
     """Clear what an earlier demo left; refuse a database that holds anything else. Raises InvalidInput."""
     ours = {*metadata.tables, "alembic_version"}
     async with engine.begin() as connection:
@@ -127,6 +130,7 @@ async def _begin_empty(engine: AsyncEngine) -> None:
                 if (await connection.scalar(select(func.count()).select_from(table)) or 0) > made:
                     raise InvalidInput(f"this database holds {table.name} that no demo made; {ELSEWHERE}")
         if mark == MARK:
+            clear(settings)
             await connection.execute(text("DROP SCHEMA public CASCADE"))
             await connection.execute(text("CREATE SCHEMA public"))
     await migrate(engine)
@@ -168,7 +172,13 @@ async def _run(engine: AsyncEngine, bell: Doorbell, plan: Plan, story: Story, is
 
 
 async def _show(
-    engine: AsyncEngine, run: Run, rules: PlanRules, member_ref: str, roster_seconds: float
+    engine: AsyncEngine,
+    found: Addresses,
+    settings: Settings,
+    run: Run,
+    rules: PlanRules,
+    member_ref: str,
+    roster_seconds: float,
 ) -> dict[str, Any]:
     async with engine.begin() as connection:
         swept = await day_after(connection, run, rules)
@@ -179,15 +189,19 @@ async def _show(
         everyone = await connection.scalar(select(func.count()).select_from(members_table))
     if totals is None or run.root is None:
         raise DemoFailed(f"run {run.run_id} has no totals")
-    seconds = {"roster": roster_seconds} | phase_seconds(run.moments)
-    phases = phase_table(seconds, everyone or 0)
     _print_totals(run, rules, totals)
     for sentence in told(rules, run, points):
         console.print(f"• {sentence}", highlight=False, soft_wrap=True)
     print_trial_balance(console, lines)
     await print_statement(console, engine, run.plan_id, member_ref)
-    console.print(phases_shown(phases))
     console.print(f"sealed root {run.root.hex()}")
+    books = await Collection(engine, found, settings, run, rules, planner=PLANNER, approver=APPROVER).play()
+    print_books(console, books)
+    async with engine.connect() as connection:
+        closed_lines = await trial_balance(connection, run.plan_id)
+    seconds = {"roster": roster_seconds} | phase_seconds(run.moments) | books.seconds
+    phases = phase_table(seconds, everyone or 0)
+    console.print(phases_shown(phases))
     return {
         "plan": run.plan_code,
         "debit_on": run.debit_on.isoformat(),
@@ -196,7 +210,12 @@ async def _show(
         "caps_hit": dict((run.preview or {}).get("caps_hit", {})),
         **points,
         "phases": phases,
-        "trial_balance_difference": to_major(difference(lines)),
+        "debits": books.funnel.as_json(),
+        "reconciliation": books.reconciliation,
+        "faults": {"planted": dict(books.planted), "found": dict(books.found)},
+        "proof": books.proof.as_json(),
+        "state": books.run.state.value,
+        "trial_balance_difference": to_major(difference(closed_lines)),
         "sealed_root": run.root.hex(),
     }
 

@@ -47,9 +47,14 @@ async def play_day(
     taken. One that cannot be read is put aside like the others, and kept. Raises NotTaken when the custodian cannot be
     reached.
     """
-    files = [await _take(engine, custodian, desk, path, actor, on) for path in await fetch_new(custodian, desk)]
+    files = await take_new(engine, custodian, desk, on=on, actor=actor)
     collected = await collect_day(engine, custodian, desk, on=on, now=now, actor=actor)
-    return CustodianDay(tuple(files), collected)
+    return CustodianDay(files, collected)
+
+
+async def take_new(engine: AsyncEngine, custodian: Custodian, desk: Desk, *, on: date, actor: str) -> tuple[File, ...]:
+    """Fetch what the custodian has ready and take it, each file by itself; the first half of `play_day`."""
+    return tuple([await _take(engine, custodian, desk, path, actor, on) for path in await fetch_new(custodian, desk)])
 
 
 async def _take(engine: AsyncEngine, custodian: Custodian, desk: Desk, path: Path, actor: str, on: date) -> File:
