@@ -119,7 +119,8 @@ class Matched:
     async def _load(self, lines: Lines) -> None:
         """Whatever the lines name and is not there yet; what they refuse is refused."""
         if self._rejects:
-            await reject(lines, self.loader, self._hold, lambda rows: self._source_numbers(lines, rows))
+            profile = self.custodian.profile
+            await reject(lines, profile, self.loader, self._hold, lambda rows: self._source_numbers(lines, rows))
         for (kind, run), rows in _by_run(lines):
             await self._know_plan(kind, run)
             undecided = rows[lines.verdict[rows] == 0]

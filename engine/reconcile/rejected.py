@@ -15,6 +15,7 @@ from engine.custodian.instructions import State
 from engine.custodian.lines import Lines
 from engine.custodian.loaded import Loaded, Loader
 from engine.custodian.phases import CONFLICT, first_of
+from engine.custodian.profile import Meaning, Profile
 from engine.custodian.reference import Kind
 from engine.custodian.statement import Kind as LineKind
 from engine.custodian.verdicts import MATCHED, Stage
@@ -29,9 +30,10 @@ Hold = Callable[[Loaded, list[int]], Awaitable[None]]
 Numbered = Callable[[NDArray[np.int64]], NDArray[np.int64] | int]
 
 
-async def reject(lines: Lines, loader: Loader, hold: Hold, numbers: Numbered) -> None:
+async def reject(lines: Lines, profile: Profile, loader: Loader, hold: Hold, numbers: Numbered) -> None:
     """Let what the lines refuse be REJECTED; those that say so are matched, the others stay as they are.
 
+    A file refused as one that the custodian has already was taken the first time: it was put twice, as after a crash.
     `hold` loads shards for matching; `numbers` gives the sources of rows.
     """
     rows = np.flatnonzero(lines.is_kind(LineKind.RETURN) & (lines.amount_minor == 0))
@@ -45,7 +47,8 @@ async def reject(lines: Lines, loader: Loader, hold: Hold, numbers: Numbered) ->
         kind, run, there = Kind(key >> 32), key % (1 << 32), rows[keys == key]
         if kind is Kind.BATCH:
             for row in there.tolist():
-                await _reject_batch(lines, row, loader, hold, numbers)
+                if profile.reason(lines.batch.column("reason")[row].as_py()).means is not Meaning.DUPLICATE:
+                    await _reject_batch(lines, row, loader, hold, numbers)
         elif kind is not Kind.TOP_UP and (loaded := await loader.run(kind, run)) is not None:
             await hold(loaded, loaded.missing(lines.target.seat[there]))
             _reject_rows(lines, there, loaded, numbers)
