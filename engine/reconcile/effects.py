@@ -260,7 +260,7 @@ async def _of_instructions(books: Books, group: Group, action: Action) -> int:
     await books.post(group.plan_id, group.number, key, effect.postings, group.place)
     if standing is None or group.run_id is None:
         return 0
-    return await _move_on(books, group, stand.kind, standing, effect)
+    return await _move_on(books, group, stand.kind, standing, effect, source=books.decision.name)
 
 
 async def _stand(connection: AsyncConnection, shard: Shard, group: Group) -> tuple[Standing | None, Stand]:
@@ -309,7 +309,7 @@ def _refuse_barred(group: Group, action: Action, stand: Stand) -> None:
             raise BreakRefused(f"{group.label(int(barred[0]))}{run}{others}: {why}")
 
 
-async def _move_on(books: Books, group: Group, kind: Kind, standing: Standing, effect: Effect) -> int:
+async def _move_on(books: Books, group: Group, kind: Kind, standing: Standing, effect: Effect, *, source: str) -> int:
     """Write down the states that the effect leads to; how many instructions they are of."""
     assert group.run_id is not None
     attempt = standing.attempt[group.place]
@@ -317,7 +317,7 @@ async def _move_on(books: Books, group: Group, kind: Kind, standing: Standing, e
     for code in np.unique(effect.state[effect.state != State.NONE]).tolist():
         for which in np.unique(attempt[effect.state == code]).tolist():
             at = group.place[(effect.state == code) & (attempt == which)]
-            events.append(Event(which, State(code), books.decision.name, positions=standing.compact(at)))
+            events.append(Event(which, State(code), source, positions=standing.compact(at)))
     await append(books.connection, group.shard_id, group.run_id, kind, events)
     return int(np.count_nonzero(effect.state))
 
@@ -357,7 +357,9 @@ async def _accept_file(books: Books, group: Group, file: int, attempt: int, amou
     async for of_shard, standing, stand in _members_of(books.connection, group, file, attempt):
         effect = effect_of(Action.ACCEPT, stand)
         await books.post(group.plan_id, of_shard.number, key, effect.postings, of_shard.place)
-        moved += await _move_on(books, of_shard, stand.kind, standing, effect)
+        # Several files of a decision may have members on one shard, and a source says a state there once.
+        source = f"{books.decision.name}:file:{file}"
+        moved += await _move_on(books, of_shard, stand.kind, standing, effect, source=source)
         left -= int(stand.suspense_minor.sum())
     if not moved:
         raise BreakRefused(f"file {file} of run {group.run_id}: none of its members waits for it any more")

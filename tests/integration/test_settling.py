@@ -9,13 +9,18 @@ from pathlib import Path
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from engine.custodian.actions import Action
+from engine.custodian.break_rows import Selection
 from engine.custodian.profile import BookingMode
 from engine.custodian.reference import Kind, Reference
 from engine.custodian.verdicts import NotConserved
 from engine.ledger.accounts import Account
 from engine.reconcile import settling
+from engine.reconcile.decided import carry_out
+from tests.integration.broken import propose
 from tests.integration.custody import BOOKED_ON, RUN, Custody, Line, custody, debit, statement
 from tests.integration.prepaid import prepaid
+from tests.integration.worlds import APPROVER
 
 CASH, OWED, SUSPENSE = Account.CUSTODIAN_CASH, Account.CONTRIBUTIONS_RECEIVABLE, Account.SUSPENSE
 CHARGES, CLEARING, INTEREST = Account.BANK_CHARGES, Account.RUN_CLEARING, Account.INTEREST
@@ -230,6 +235,23 @@ async def test_a_batch_is_booked_as_one_line(
     assert await world.states() == states
     assert (await posted(world))[CASH] == cash
     assert await world.breaks() == breaks
+
+
+async def test_lines_for_several_files_are_accepted_by_one_decision(engine: AsyncEngine, tmp_path: Path) -> None:
+    world = await custody(engine, tmp_path, booking=BookingMode.GROSS_PER_BATCH)
+    await world.state_of_run("collecting")
+    await world.owing([100] * 4)
+    first, second = [await world.asked({1: there}, number=n) for n, there in enumerate(([0], [1]), 1)]
+    await world.asked({1: [2, 3]}, number=3)
+    short = [Line(90, kind="batch", batch=reference, count=1) for reference in (first, second)]
+    await world.takes_lines(*short, Line(101, debit(2)), Line(102, debit(3)))
+    async with engine.begin() as connection:
+        decision = await propose(connection, Selection(run_id=world.run), Action.ACCEPT)
+        await carry_out(connection, decision.decision_id, actor=APPROVER)
+    assert await world.states() == ["booked"] * 4
+    assert await world.breaks() == []
+    lost, back = [(await posted(world)).get(account, 0) for account in (Account.BAD_DEBT, REFUNDS)]
+    assert (lost, back) == (20, -3)
 
 
 MONEY_OUT = [(Kind.PAYOUT, AID, 0), (Kind.REFUND, REFUNDS, 1)]
