@@ -8,12 +8,10 @@ from datetime import date, datetime
 from typing import Any, NamedTuple
 
 import pyarrow as pa
-from sqlalchemy import BigInteger, ColumnElement, Row, any_, cast, func, insert, literal, select, text, tuple_, update
-from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy import Row, func, insert, select, text, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from engine.custodian.break_rows import UNRESOLVED
-from engine.custodian.breaks import Code, Event, State
+from engine.custodian.breaks import Code
 from engine.custodian.gates import Tally as Footed
 from engine.custodian.gates import follows
 from engine.custodian.statement import SCHEMA, Declared, Fault, Footing, Problem, Statement
@@ -21,7 +19,7 @@ from engine.custodian.verdicts import Ignored, Named, Outcome, Sum
 from engine.errors import InvalidInput
 from engine.store.arrays import Row as Values
 from engine.store.arrays import copy_in
-from engine.store.tables import break_events, breaks, custodians, statement_lines, statements
+from engine.store.tables import custodians, statement_lines, statements
 
 _PAGE = 50_000
 
@@ -60,6 +58,11 @@ class ImportedStatement:
     def is_taken(self) -> bool:
         """Whether it is in the books, or what it says is known."""
         return self.taken_at is not None
+
+    @property
+    def waits_for_its_turn(self) -> bool:
+        """Whether nothing is wrong with it but that statements before it are missing."""
+        return all(each.code is Fault.STATEMENT_GAP and each.place in _TURN for each in self.problems)
 
     def footing(self) -> Footing:
         """What stands under it; not its account, which is stored nowhere."""
@@ -155,16 +158,18 @@ async def next_parked(
     ).order_by(statements.c.sequence, statements.c.from_on, statements.c.statement_id)
     for row in await connection.execute(chosen):
         parked = _imported(row)
-        waits = all(each.code is Fault.STATEMENT_GAP and each.place in _TURN for each in parked.problems)
-        if waits and not out_of_turn(parked.footing(), last, book_cash_minor=book_cash_minor):
+        if parked.waits_for_its_turn and not out_of_turn(parked.footing(), last, book_cash_minor=book_cash_minor):
             return parked
     return None
 
 
 async def taken_before(connection: AsyncConnection, custodian_id: int, footing: Footing, tally: Footed) -> int | None:
-    """The statement that was taken with the same name, days, balances and sums; None: there is none, or no balance."""
+    """The statement that was taken with the same name, number, days, balances and lines, by their count and sums.
+
+    None: there is none, or it says no balance or holds no line, so that nothing tells it from another.
+    """
     said = footing.statement
-    if said.opening_minor is None or said.closing_minor is None or said.from_on is None:
+    if said.opening_minor is None or said.closing_minor is None or said.from_on is None or not tally.lines:
         return None
     same: int | None = await connection.scalar(
         select(statements.c.statement_id).where(
@@ -172,10 +177,12 @@ async def taken_before(connection: AsyncConnection, custodian_id: int, footing: 
             statements.c.state == "taken",
             statements.c.books,
             statements.c.identity == said.identity,
+            statements.c.sequence.is_not_distinct_from(footing.declared.sequence),
             statements.c.from_on == said.from_on,
             statements.c.to_on == said.to_on,
             statements.c.opening_minor == said.opening_minor,
             statements.c.closing_minor == said.closing_minor,
+            statements.c.lines == tally.lines,
             statements.c.credits_minor == tally.credits,
             statements.c.debits_minor == tally.debits,
         )
@@ -374,57 +381,27 @@ async def decide_lines(connection: AsyncConnection, decided_by: int, decided: Se
         )
 
 
-async def clear_problem(connection: AsyncConnection, statement_id: int, *, actor: str, on: date) -> None:
-    """The breaks about a parked statement are explained, now that it is taken."""
-    await _clear(connection, (breaks.c.statement_id == statement_id) & breaks.c.ordinal.is_(None), actor, on)
+async def copies_of(connection: AsyncConnection, custodian_id: int, statement_id: int, footing: Footing) -> list[int]:
+    """The parked statements that a statement makes good: broken copies of it, as where a file was cut off.
 
-
-async def clear_missing(connection: AsyncConnection, break_ids: Sequence[int], *, actor: str, on: date) -> None:
-    """The breaks of instructions that no statement had shown are explained: one shows them."""
-    if break_ids:
-        await _clear(connection, breaks.c.break_id == any_(cast(list(break_ids), ARRAY(BigInteger))), actor, on)
-
-
-class Missing(NamedTuple):
-    """A break about an instruction that no statement showed."""
-
-    break_id: int
-    attempt: int
-    seat: int
-
-
-async def missing_of(connection: AsyncConnection, run_id: int, kind: str) -> list[Missing]:
-    """What is open about a run's instructions that no statement showed."""
+    They have its name and opening balance, and no day that it has not; what only waits for its turn is none.
+    """
+    said = footing.statement
+    if said.opening_minor is None or said.from_on is None or said.to_on is None:
+        return []
     found = await connection.execute(
-        select(breaks.c.break_id, breaks.c.attempt, breaks.c.seat).where(
-            breaks.c.run_id == run_id,
-            breaks.c.kind == kind,
-            breaks.c.code == Code.MISSING_AT_BANK,
-            breaks.c.state.in_(_CLEARED_FROM),
-        )
+        _IMPORTED.where(
+            statements.c.custodian_id == custodian_id,
+            statements.c.statement_id != statement_id,
+            statements.c.state == "parked",
+            statements.c.books,
+            statements.c.identity == said.identity,
+            statements.c.opening_minor == said.opening_minor,
+            statements.c.from_on >= said.from_on,
+            statements.c.to_on <= said.to_on,
+        ).order_by(statements.c.statement_id)
     )
-    return [Missing(*row) for row in found]
-
-
-_CLEARED_FROM = tuple(state for state in UNRESOLVED if state in (State.OPEN, State.ASSIGNED))
-"""What was proposed is for its approver."""
-
-
-async def _clear(connection: AsyncConnection, which: ColumnElement[bool], actor: str, on: date) -> None:
-    cleared = (
-        update(breaks)
-        .where(which, breaks.c.state.in_(_CLEARED_FROM))
-        .values(state=State.RESOLVED, closed_on=func.greatest(breaks.c.opened_on, on))
-        .returning(breaks.c.break_id)
-        .cte("cleared")
-    )
-    said = (Event.CLEAR.value, actor, "a statement explains it", on)
-    await connection.execute(
-        insert(break_events).from_select(
-            ["break_id", "event", "actor", "reason", "happened_on"],
-            select(cleared.c.break_id, *(literal(value) for value in said)),
-        )
-    )
+    return [each.statement_id for each in map(_imported, found) if not each.waits_for_its_turn]
 
 
 def _stored(tally: Iterable[tuple[Named, Sum]]) -> list[dict[str, object]]:

@@ -75,7 +75,9 @@ async def clear_breaks(
         raise BreakRefused(f"break {on_suspense} has money on suspense; resolve it by a decision of two")
     await connection.execute(select(breaks.c.break_id).where(waits).with_for_update())
     await write_events(connection, waits, Event.CLEAR, on=on, actor=actor, reason=reason)
-    cleared = await connection.execute(update(breaks).where(waits).values(state=State.RESOLVED, closed_on=on))
+    cleared = await connection.execute(
+        update(breaks).where(waits).values(state=State.RESOLVED, closed_on=func.greatest(breaks.c.opened_on, on))
+    )
     held = await connection.scalars(
         select(breaks.c.decision_id).where(where, breaks.c.state == State.PROPOSED).distinct()
     )

@@ -17,16 +17,16 @@ from numpy.typing import NDArray
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from engine.custodian.events import LETTERS, Event, append
+from engine.custodian.events import Event, append
 from engine.custodian.instructions import State
 from engine.custodian.loaded import Loaded, Sources
 from engine.custodian.reference import Kind
-from engine.custodian.statement_rows import clear_missing, missing_of
 from engine.custodian.verdicts import NotConserved
 from engine.ledger.accounts import Account, account_id, plan_shard
 from engine.ledger.journals import Journal, Segment, post
 from engine.members.shards import Amounts, Shard, post_in_bulk
 from engine.plans.days import date_of
+from engine.reconcile.breaks import clear_missing
 from engine.reconcile.matched import Matched
 from engine.reconcile.open_days import OpenDays
 from engine.reconcile.top_ups import BULK
@@ -56,7 +56,8 @@ async def settle(connection: AsyncConnection, matched: Matched, net_minor: int, 
         for number in numbers:
             shard = locked[plan_shard(loaded.plan_id) + number]
             cash += await _settle_shard(connection, matched, loaded, number, shard, open_days)
-        await _clear_missing(connection, loaded, actor=actor, on=on)
+        if numbers:
+            await clear_missing(connection, loaded.run, on=on, actor=actor)
     cash += await matched.top_ups.post(matched.statement_id, open_days)
     cash += await _post_general(connection, matched, open_days)
     if cash != net_minor:
@@ -190,15 +191,3 @@ async def _post_general(connection: AsyncConnection, matched: Matched, open_days
         key, on = f"statement:{matched.statement_id}:{date_of(day)}", await open_days.of(plan_id, day)
         await post(connection, Journal(plan_shard(plan_id), key, "settlement", on, posted))
     return cash
-
-
-async def _clear_missing(connection: AsyncConnection, loaded: Loaded, *, actor: str, on: date) -> None:
-    """What no statement had shown, and this one does."""
-    missing = await missing_of(connection, loaded.run, LETTERS[loaded.kind])
-    state, attempt = loaded.instructions.state, loaded.instructions.attempt
-    shown = [
-        each.break_id
-        for each in missing
-        if attempt[each.seat] == each.attempt and state[each.seat] != loaded.before[each.seat]
-    ]
-    await clear_missing(connection, shown, actor=actor, on=on)

@@ -9,7 +9,8 @@ import re
 from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, replace
-from datetime import date
+from datetime import date, timedelta
+from fnmatch import fnmatchcase
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 from types import MappingProxyType
@@ -30,7 +31,7 @@ from engine.custodian.statement_rows import (
     FileName,
     ImportedStatement,
     begin,
-    clear_problem,
+    copies_of,
     finish,
     last_taken,
     lock_custodian,
@@ -42,13 +43,18 @@ from engine.custodian.statement_rows import (
 from engine.custodian.verdicts import Named, Sum
 from engine.errors import InvalidInput
 from engine.ledger.accounts import Account, account_id, plan_shard
+from engine.reconcile.breaks import clear_breaks
 from engine.reconcile.matched import Matched
 from engine.reconcile.rejected import REJECTING
 from engine.reconcile.settling import settle
 from engine.store.audit import record
+from engine.store.tables import breaks
 from engine.store.views import journal_lines
 
 _BLOCK_BYTES = 1 << 20
+_EARLIEST, _AHEAD = date(1990, 1, 1), timedelta(days=366)
+"""What a statement may speak of: no day before this, none so long after the day it is taken."""
+
 _NO_ENVIRONMENT: Mapping[str, str] = MappingProxyType({})
 
 
@@ -220,7 +226,8 @@ async def _take_one(
         part = await anext(parts)
     await matched.finish()
     footing = replace(part, statement=days.filled(part.statement))
-    problems = [_without_account(each) for each in await _problems(taking, footing, footed, books=books)]
+    problems = [*days.problems(footing.statement, taking.on), *await _problems(taking, footing, footed, books=books)]
+    problems = [_without_account(each) for each in problems]
     if problems:
         await undone.rollback()
         if before is None or before.problems != tuple(problems):
@@ -231,8 +238,8 @@ async def _take_one(
     await settle(connection, matched, footed.net if books else 0, actor=taking.actor, on=taking.on)
     tally = tuple(matched.tally())
     await finish(connection, statement_id, footing, footed, became=tally)
-    if before is not None:
-        await clear_problem(connection, statement_id, actor=taking.actor, on=taking.on)
+    if books or before is not None:
+        await _clear_problems(taking, statement_id, footing)
     await undone.commit()
     return Taken(statement_id, number, "taken", books, footed.lines, tally)
 
@@ -269,7 +276,8 @@ async def _problems(taking: _Taking, footing: Footing, footed: Footed, *, books:
     if last is None and taking.begins:
         return found
     turn = out_of_turn(footing, last, book_cash_minor=await _book_cash(connection, custodian) if last is None else 0)
-    if turn and (same := await taken_before(connection, custodian.custodian_id, footing, footed)) is not None:
+    # One that comes to nothing opens as the statement after it does, and is in turn again.
+    if (same := await taken_before(connection, custodian.custodian_id, footing, footed)) is not None:
         message = f"says what statement {same} said, which was taken from another file"
         turn = (Problem(Fault.DUPLICATE_FILE, "statement", message),)
     return [*found, *turn]
@@ -291,7 +299,7 @@ def is_account(stated: str, number: str) -> bool:
     """Whether a statement's account is this one: as it is, blackened with *, or within what a bank writes around it."""
     plain, own = (re.sub(r"[^0-9A-Z*]", "", text.upper()) for text in (stated, number))
     if "*" in plain:
-        return re.fullmatch(re.sub(r"\\?\*+", ".*", re.escape(plain)), own) is not None
+        return fnmatchcase(own, plain)
     return bool(plain) and (own in plain or plain in own)
 
 
@@ -325,6 +333,13 @@ async def _open_problem(
     await open_breaks(taking.connection, taking.custodian.custodian_id, [opening])
 
 
+async def _clear_problems(taking: _Taking, statement_id: int, footing: Footing) -> None:
+    """The breaks about a statement that was parked before, and about broken copies of it, now that it is taken."""
+    copies = await copies_of(taking.connection, taking.custodian.custodian_id, statement_id, footing)
+    about = breaks.c.statement_id.in_([statement_id, *copies]) & breaks.c.ordinal.is_(None)
+    await clear_breaks(taking.connection, about, on=taking.on, actor=taking.actor, reason="a statement explains it")
+
+
 async def _book_cash(connection: AsyncConnection, custodian: Custodian) -> int:
     """What the books of all its plans say the custodian holds, in minor units."""
     cash = 0
@@ -353,6 +368,13 @@ class _Days:
         if found["min"] is not None:
             self._first = min(self._first or found["min"], found["min"])
             self._last = max(self._last or found["max"], found["max"])
+
+    def problems(self, statement: Statement, on: date) -> Iterator[Problem]:
+        """Days, of the lines or of the statement itself, that can only be a slip: the books would be proved by them."""
+        spoken_of = {statement.from_on, statement.to_on, self._first, self._last}
+        for day in sorted(each for each in spoken_of if each is not None):
+            if not _EARLIEST <= day <= on + _AHEAD:
+                yield Problem(Fault.UNREADABLE, "days", f"speaks of {day}, which on {on} can only be a slip")
 
     def filled(self, statement: Statement) -> Statement:
         """The statement, with the days of its lines where it names none."""

@@ -183,6 +183,30 @@ async def test_a_statement_in_other_bytes_is_a_duplicate(engine: AsyncEngine, tm
     assert await world.books() == before
 
 
+async def test_I9_a_statement_that_comes_to_nothing_is_a_duplicate_too(engine: AsyncEngine, tmp_path: Path) -> None:
+    world = await custody(engine, tmp_path, 1)
+    await world.owing([300])
+    await world.asked({1: [0]})
+    lines = [Line(300, debit(0)), Line(-300, debit(0), "return", original=300)]
+    for note, state in (("", "taken"), ("sent again", "parked")):
+        (told,) = await world.takes(statement(lines, note=note))
+        assert told.state == state
+    assert await world.breaks() == [("DUPLICATE_FILE", 0, 0)]
+
+
+async def test_the_break_of_a_copy_cut_off_is_cleared_by_the_whole_and_by_nothing_else(
+    engine: AsyncEngine, tmp_path: Path
+) -> None:
+    world = await four(engine, tmp_path)
+    await world.takes(days()[2], name="too early.csv")
+    (told,) = await world.takes("\n".join(days()[0].splitlines()[:3]), name="cut.csv")
+    assert told.state == "parked"
+    open_ = "SELECT file FROM breaks JOIN statements USING (statement_id) WHERE breaks.state = 'open' ORDER BY 1"
+    assert await world.rows(open_) == [("cut.csv",), ("too early.csv",)]
+    await world.takes(days()[0], name="whole.csv")
+    assert await world.rows(open_) == [("too early.csv",)]
+
+
 async def test_a_day_without_lines_is_taken_and_a_missing_number_is_a_gap(engine: AsyncEngine, tmp_path: Path) -> None:
     world = await camt_world(engine, tmp_path)
     await world.takes(camt(1), name="one.xml")
@@ -396,6 +420,19 @@ async def test_what_a_status_report_refuses_is_rejected(
     assert await world.states() == states
     refused = [("AC04",)] if "rejected" in states else []
     assert await world.rows("SELECT reason FROM instruction_events WHERE state = 3") == refused
+
+
+async def test_a_file_refused_because_the_custodian_has_it_already_was_taken(
+    engine: AsyncEngine, tmp_path: Path
+) -> None:
+    world = await custody(engine, tmp_path, 1)
+    await world.owing([300])
+    reference = await world.asked({1: [0]})
+    group = "<GrpSts>RJCT</GrpSts><StsRsnInf><Rsn><Cd>AM05</Cd></Rsn></StsRsnInf>"
+    (told,) = await world.takes(PAIN.format(message=reference, group=group, payment=""), name="report.xml")
+    assert (told.state, await world.states(), await world.breaks()) == ("taken", ["sent"], [])
+    await world.takes_lines(Line(300, debit(0)))
+    assert await world.states() == ["booked"]
 
 
 async def test_a_report_that_refuses_what_was_booked_is_a_break(engine: AsyncEngine, tmp_path: Path) -> None:
