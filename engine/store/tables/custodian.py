@@ -103,7 +103,7 @@ debit_batches = Table(
 )
 
 # One state a row, so that a whole shard asked for at once is a row without arrays; what a seat's instruction is now is
-# the last row that names it (docs/adr/0007).
+# the last row that names it (docs/adr/0008).
 instruction_events = Table(
     "instruction_events",
     metadata,
