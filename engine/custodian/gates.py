@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
 from engine.custodian.statement import Fault, Footing, Problem, Statement, Sum
+from engine.custodian.verdicts import exact_sum
 from engine.money import grouped
 
 
@@ -32,11 +31,6 @@ class Tally:
         self.lines += batch.num_rows
         self.credits += exact_sum(amounts[amounts > 0])
         self.debits -= exact_sum(amounts[amounts < 0])
-
-
-def exact_sum(amounts: NDArray[np.int64]) -> int:
-    """Σ of int64[n], exact where an int64 would wrap."""
-    return (int((amounts >> 32).sum()) << 32) + int((amounts & 0xFFFFFFFF).sum())
 
 
 def ties(statement: Statement, tally: Tally) -> bool | None:

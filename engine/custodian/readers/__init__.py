@@ -68,8 +68,18 @@ def recognised_in(source: Iterator[bytes], name: str, described: Sequence[Descri
     if bare.startswith(b"<") or start[:2] in {b"\xff\xfe", b"\xfe\xff"} or b"\0" in start[:4]:
         return _xml(whole, start, name)
     if _SWIFT.search(start[:4096]):
-        return "mt940", mt940.read(whole, name)
-    return _text(whole, start, name, described)
+        return "mt940", mt940.read(_without_zero(whole, name), name)
+    return _text(_without_zero(whole, name), start, name, described)
+
+
+def _without_zero(whole: Iterable[bytes], name: str) -> Iterator[bytes]:
+    """The same bytes. Raises InvalidInput at one that is 0, which no text has and no database keeps."""
+    before = 0
+    for block in whole:
+        if (at := block.find(0)) >= 0:
+            raise InvalidInput(f"{name}: byte {before + at + 1}: is 0, which no text has; fetch the file anew")
+        before += len(block)
+        yield block
 
 
 def _xml(whole: Iterable[bytes], start: bytes, name: str) -> Recognised:

@@ -13,10 +13,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.custodian import gates
+from engine.custodian import gates, profile
 from engine.custodian.layouts import CsvLayout, DaikouLayout, FixedWidthLayout, Layouts
-from engine.custodian.readers import csv_bills, daikou, fixed_width, mt940, read
+from engine.custodian.readers import csv_bills, daikou, fixed_width, mt940, read, recognised_in
 from engine.custodian.statement import SCHEMA, Fault, Footing, Kind, Part
+from engine.custodian.verdicts import exact_sum
 from engine.errors import InvalidInput
 
 NAME = "statement.txt"
@@ -471,5 +472,17 @@ def test_the_next_statement_follows_the_last() -> None:
 
 def test_sums_beyond_an_int64_are_exact() -> None:
     amounts = np.full(10_000, 10**15 - 1)
-    assert gates.exact_sum(amounts) == 10_000 * (10**15 - 1)
-    assert gates.exact_sum(-amounts) == -10_000 * (10**15 - 1)
+    assert exact_sum(amounts) == 10_000 * (10**15 - 1)
+    assert exact_sum(-amounts) == -10_000 * (10**15 - 1)
+
+
+COLUMNS = "booked_on,value_on,amount,reference,batch_reference,bank_reference,kind,reason,original,charges,count\n"
+
+
+@pytest.mark.parametrize("text", [SWIFT, COLUMNS])
+def test_a_byte_that_is_zero_is_refused_with_its_place(text: str) -> None:
+    """No text has one and no database keeps one: found any later it would stop a custodian's whole day."""
+    whole = text.encode() + b"2019-07-14,2019-07-14,0.30,A\0B,,,other,,,0.00,1\n"
+    described = [(profile.load("generic-csv").layouts, "CNY")]
+    with pytest.raises(InvalidInput, match=rf"^day: byte {whole.index(0) + 1}: is 0"):
+        list(recognised_in((whole[at : at + 7] for at in range(0, len(whole), 7)), "day", described)[1])
