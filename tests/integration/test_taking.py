@@ -227,6 +227,17 @@ async def test_an_account_that_held_money_begins_with_it_only_when_told(engine: 
     assert (parked.state, taken.state) == ("parked", "taken")
 
 
+@pytest.mark.parametrize("day", [date(1, 1, 1), date(1989, 12, 31), TODAY + timedelta(days=367), date(9999, 12, 31)])
+async def test_I9_a_day_that_can_only_be_a_slip_parks_the_statement(
+    engine: AsyncEngine, tmp_path: Path, day: date
+) -> None:
+    """Taken, the proof of every later day would have to go through all between."""
+    world = await four(engine, tmp_path)
+    (parked,) = await world.takes(statement([Line(300, debit(0)), Line(-5, on=day)]))
+    assert [(str(each.code), each.place) for each in parked.problems] == [("UNREADABLE", "days")]
+    assert f"{day}" in parked.problems[0].message
+
+
 async def test_what_cannot_be_read_leaves_only_a_note(engine: AsyncEngine, tmp_path: Path) -> None:
     world = await four(engine, tmp_path)
     before = await end(world)
@@ -382,6 +393,7 @@ async def test_what_was_parked_for_the_account_too_is_taken_in_its_turn_once_tha
         ("NL47INGB9999EUR", "NL47INGB9999", True),
         ("6222****1234", "6222000011111234", True),
         ("6222****1235", "6222000011111234", False),
+        ("0*" * 200 + "1", "0" * 34, False),
         ("NL47INGB9998", "NL47INGB9999", False),
         ("-", "NL47INGB9999", False),
     ],
