@@ -200,7 +200,8 @@ class Profile(Part):
     """A custodian. All money is in `currency`, all days are those of `time_zone`.
 
     `books_from`: the one kind of statement that books; all others in `statements` only inform. `in_transit_days`:
-    business days a debit may be under way before its absence is a break. `layouts`: of the statements that are text.
+    business days a debit may be under way before its absence is a break. `known_lines`: what the account's terms have
+    beside what was asked for; a charge or interest that they do not is a break. `layouts`: of statements that are text.
     `reasons`: what its codes mean; a code not there is UNKNOWN_REASON. `payouts`: how it takes files of aid and
     refunds; absent, as it takes debits. `payer_known_by`: its own name of an account, or the plan's reference of the
     member. `transport`: how files reach it, and how it answers.
@@ -219,6 +220,7 @@ class Profile(Part):
     books_from: StatementFormat
     booking: BookingMode
     in_transit_days: Days
+    known_lines: tuple[Literal["charge", "interest"], ...] = ("charge", "interest")
     payer_known_by: Literal["account", "member_ref"] = "account"
     transport: Route = FolderRoute()
     layouts: Layouts = Layouts()

@@ -37,7 +37,7 @@ class Custodian:
 
 
 async def register(connection: AsyncConnection, profile: Profile, *, actor: str) -> Custodian:
-    """Register a custodian, or take its profile as it is now."""
+    """Register a custodian, or take its profile as it is now. Raises InvalidInput for another currency than held."""
     stored = {"code": profile.code, "profile": json.loads(profile.model_dump_json())}
     put = insert(custodians).values(stored)
     custodian_id = await connection.scalar(
@@ -45,6 +45,9 @@ async def register(connection: AsyncConnection, profile: Profile, *, actor: str)
             custodians.c.custodian_id
         )
     )
+    kept_in = await connection.scalar(select(plans.c.currency).where(plans.c.custodian_id == custodian_id).limit(1))
+    if kept_in not in (None, profile.currency):
+        raise InvalidInput(f"{profile.code} holds plans kept in {kept_in}: its currency cannot be {profile.currency}")
     await record(connection, actor, "register custodian", f"custodian:{profile.code}", {"custodian": custodian_id})
     return await custodian_of(connection, profile.code)
 

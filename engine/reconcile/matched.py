@@ -73,10 +73,12 @@ class Matched:
     ) -> None:
         self.statement_id, self.custodian = statement_id, custodian
         self._connection, self._books, self._rejects, self._on = connection, books, rejects, day_number(on)
-        booking = custodian.profile.booking
+        booking, known = custodian.profile.booking, frozenset(map(LineKind, custodian.profile.known_lines))
         self._in_batches = booking is not BookingMode.PER_DEBIT
         self.loader = Loader(connection, custodian.custodian_id, with_batches=self._in_batches)
-        self.matcher = Matcher([], booking=booking, informs_only=not books, batch_booked=self._batch_booked)
+        self.matcher = Matcher(
+            [], booking=booking, known_kinds=known, informs_only=not books, batch_booked=self._batch_booked
+        )
         self.sources = Sources()
         self.general: dict[tuple[int, int], Counter[Account]] = defaultdict(Counter)
         self.top_ups = TopUps(connection, custodian.plans)

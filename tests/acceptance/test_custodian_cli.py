@@ -95,6 +95,9 @@ def test_a_run_is_instructed_sent_and_listed(fentan: Fentan, run: Run, small_fil
     assert "no custodian holds the money of xianghubao yet" in refused(fentan("custodian", "instruct", "1", *ANNA))
     assert "generic-csv is registered" in said(fentan("custodian", "register", small_files, *ANNA))
     assert said(fentan("custodian", "assign", "generic-csv", "xianghubao", *ANNA)).endswith("money of xianghubao")
+    euros = tmp_path / "euros.toml"
+    euros.write_text(Path(small_files).read_text("utf-8").replace('"CNY"', '"EUR"'), "utf-8")
+    assert "holds plans kept in CNY" in refused(fentan("custodian", "register", str(euros), *ANNA))
     assert "xianghubao" not in said(fentan("custodian", "show", "generic-csv"))
     shown = told(fentan("custodian", "show", "generic-csv", "--json"))
     assert (shown["payer_known_by"], shown["transport"], shown["plans"]) == ("member_ref", {"kind": "folder"}, [1])

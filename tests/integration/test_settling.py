@@ -404,3 +404,12 @@ async def test_I10_what_is_posted_on_cash_is_what_the_lines_come_to(
         await world.takes(statement([Line(5, "X", "other")]))
     assert await world.world.value("SELECT count(*) FROM statements") == 0
     assert await posted(world) == {}
+
+
+async def test_a_charge_that_the_terms_do_not_have_is_a_break(engine: AsyncEngine, tmp_path: Path) -> None:
+    world = await custody(engine, tmp_path, 1, known_lines=("interest",))
+    await world.owing([300])
+    await world.asked({1: [0]})
+    await world.takes_lines(Line(-7, "", "charge"), Line(-1, debit(0), "charge"), Line(2, "", "interest"))
+    assert await world.breaks() == [("FEE_UNEXPECTED", -7, -7), ("FEE_UNEXPECTED", -1, -1)]
+    assert await world.states() == ["sent"]
