@@ -201,8 +201,8 @@ async def posted_under(connection: AsyncConnection, shard_id: int, key: str) -> 
     columns = (posting_segments.c.account_id, posting_segments.c.amounts, posting_segments.c.positions)
     segments = await copy_out(
         connection,
-        "SELECT account_id, amounts, positions FROM posting_segments WHERE shard_id = $1 AND seq = $2"
-        " ORDER BY account_id",
+        "SELECT account_id, packed(amounts), packed(positions) FROM posting_segments"
+        " WHERE shard_id = $1 AND seq = $2 ORDER BY account_id",
         [shard_id, row.seq],
         [column.type for column in columns],
     )

@@ -66,11 +66,8 @@ async def settle(connection: AsyncConnection, matched: Matched, net_minor: int, 
 
 async def _lock(connection: AsyncConnection, shard_ids: set[int]) -> dict[int, Shard]:
     """The shards in their order, so that no two wait for each other."""
-    found: dict[int, Shard] = {}
-    for shard_id in sorted(shard_ids):
-        row = (await connection.execute(_SHARDS.where(shards.c.shard_id == shard_id).with_for_update())).one()
-        found[shard_id] = Shard(*row)
-    return found
+    wanted = _SHARDS.where(shards.c.shard_id.in_(shard_ids)).order_by(shards.c.shard_id).with_for_update()
+    return {row.shard_id: Shard(*row) for row in await connection.execute(wanted)}
 
 
 async def _settle_shard(

@@ -6,7 +6,9 @@ import asyncio
 import hashlib
 import os
 import re
+from collections import deque
 from collections.abc import AsyncGenerator, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
@@ -51,7 +53,8 @@ from engine.store.audit import record
 from engine.store.tables import breaks
 from engine.store.views import journal_lines
 
-_BLOCK_BYTES = 1 << 20
+_BLOCK_BYTES = 1 << 18
+_PARTS_AHEAD = 3
 _EARLIEST, _AHEAD = date(1990, 1, 1), timedelta(days=366)
 """What a statement may speak of: no day before this, none so long after the day it is taken."""
 
@@ -115,7 +118,11 @@ async def take(
         async with engine.begin() as connection:
             await lock_custodian(connection, custodian.custodian_id)
             taking = _Taking(connection, custodian, file, actor, on, environment, begins)
-            taken = await _take_file(taking, kept)
+            surely_kept = asyncio.create_task(asyncio.to_thread(_outlive_power_cut, kept))
+            try:
+                taken = await _take_file(taking, kept)
+            finally:
+                await surely_kept
     except InvalidInput as error:
         async with engine.begin() as connection:
             detail = {"sha256": file.sha256.hex()}
@@ -127,7 +134,7 @@ async def take(
 
 
 def keep(path: Path, folder: Path) -> tuple[Path, FileName]:
-    """A copy of the file that outlives a power cut, under the SHA-256 of its bytes. Raises InvalidInput without one."""
+    """A copy of the file under the SHA-256 of its bytes. Raises InvalidInput without one."""
     if not path.is_file():
         raise InvalidInput(f"{path}: there is no such file")
     folder.mkdir(parents=True, exist_ok=True)
@@ -136,16 +143,18 @@ def keep(path: Path, folder: Path) -> tuple[Path, FileName]:
         while block := source.read(_BLOCK_BYTES):
             digest.update(block)
             copy.write(block)
-        copy.flush()
-        os.fsync(copy.fileno())
     kept = folder / digest.hexdigest()
     Path(copy.name).replace(kept)
-    entries = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(entries)
-    finally:
-        os.close(entries)
     return kept, FileName(digest.digest(), path.name)
+
+
+def _outlive_power_cut(kept: Path) -> None:
+    for path in (kept, kept.parent):
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 async def _take_file(taking: _Taking, kept: Path) -> list[Taken]:
@@ -185,16 +194,18 @@ async def _each_of(
 
 
 async def _ahead(parts: Iterator[Part]) -> AsyncGenerator[Part]:
-    """The parts of a file, the next one read while one is worked on."""
-    reading = asyncio.create_task(asyncio.to_thread(next, parts, None))
+    """The parts of a file, some more of them read while one is worked on."""
+    loop, reader = asyncio.get_running_loop(), ThreadPoolExecutor(1)
+    reading = deque(loop.run_in_executor(reader, next, parts, None) for _ in range(_PARTS_AHEAD))
     try:
-        while (part := await reading) is not None:
-            reading = asyncio.create_task(asyncio.to_thread(next, parts, None))
+        while (part := await reading.popleft()) is not None:
+            reading.append(loop.run_in_executor(reader, next, parts, None))
             yield part
     finally:
+        for each in reading:
+            each.cancel()
         # A thread does not stop for being cancelled: the reader is let go only once it is out of it.
-        await asyncio.wait([reading])
-        reading.exception()
+        await asyncio.to_thread(reader.shutdown)
 
 
 async def _take_one(

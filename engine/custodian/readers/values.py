@@ -45,9 +45,11 @@ def amounts(texts: pa.Array, places: Places, problems: Problems, what: str = "am
 
 def plain_amounts(texts: pa.Array) -> pa.Array | None:
     """As `amounts`, where every text is a number that is exact to the minor unit; None where one is not."""
+    # Members share alike: a column holds few different amounts, and each is read once.
+    words = texts.dictionary_encode()
     try:
-        if pc.all(pc.match_substring_regex(texts, _PLAIN), min_count=0).as_py():
-            return _unscaled(texts.cast(_DECIMAL))
+        if pc.all(pc.match_substring_regex(words.dictionary, _PLAIN), min_count=0).as_py():
+            return _unscaled(words.dictionary.cast(_DECIMAL)).take(words.indices)
     except pa.ArrowInvalid:
         pass
     return None
@@ -83,9 +85,10 @@ def day(text: str) -> date | None:
 
 def counts(texts: pa.Array, places: Places, problems: Problems, what: str) -> pa.Array:
     """int64 of a column of whole numbers, null where nothing stands; a problem and null where it is none."""
+    words = texts.dictionary_encode()
     try:
-        if not pc.any(pc.match_substring_regex(texts, "[^0-9]")).as_py():
-            return texts.cast(pa.int64())
+        if not pc.any(pc.match_substring_regex(words.dictionary, "[^0-9]")).as_py():
+            return words.dictionary.cast(pa.int64()).take(words.indices)
     except pa.ArrowInvalid:
         pass
     found = []
