@@ -79,7 +79,8 @@ class Stand:
 
     `suspense_minor` int64[n]: what stands on suspense for each, credits positive; `asked_minor` int64[n]: what its last
     attempt asked for; `owed_minor` int64[n], of debits: what the seat still owes for the run; `state` uint8[n];
-    `is_last` bool[n]: the break is about the last attempt; `of_debt` bool[n]: about the debt, not money beside.
+    `is_last` bool[n]: the break is about the last attempt; `of_debt` bool[n]: about the debt, not money beside;
+    `times` int32[n]: how many of the breaks have money on suspense.
     """
 
     kind: Kind
@@ -89,6 +90,7 @@ class Stand:
     state: NDArray[np.uint8]
     is_last: Flags
     of_debt: Flags
+    times: NDArray[np.int32]
 
     def __len__(self) -> int:
         return len(self.state)
@@ -185,10 +187,10 @@ def _carry_out(effect: Effect, stand: Stand, where: Flags) -> None:
     effect.become(State.BOOKED, where)
 
 
-def _take_back(effect: Effect, stand: Stand, where: Flags) -> None:
-    """What was booked before came back: it is owed again; what it came back with more, or less, are charges."""
+def _take_back(effect: Effect, stand: Stand, where: Flags, times: NDArray[np.int32] | int = 1) -> None:
+    """What was booked came back, so many times: it is owed again; what it came back with more, or less, are charges."""
     moved = np.where(where, np.abs(stand.suspense_minor), 0)
-    asked = np.where(where, stand.asked_minor, 0)
+    asked = np.where(where, times * stand.asked_minor, 0)
     if stand.kind is Kind.DEBIT:
         effect.post(Account.CONTRIBUTIONS_RECEIVABLE, Account.SUSPENSE, np.minimum(moved, asked))
         effect.post(Account.BANK_CHARGES, Account.SUSPENSE, np.maximum(moved - asked, 0))
@@ -204,7 +206,7 @@ def _ask_again(effect: Effect, stand: Stand) -> None:
     What was booked once more since it was taken back stays booked; what was asked again already goes on.
     """
     taken = stand.moved_minor < 0
-    _take_back(effect, stand, taken)
+    _take_back(effect, stand, taken, stand.times)
     effect.become(State.NONE, taken & ~stand.is_in(State.DISPUTED))
     waits = (stand.moved_minor == 0) & stand.is_last & stand.is_in(State.SENT, State.REOPENED, State.RETURNED)
     if stand.kind is not Kind.DEBIT:

@@ -58,7 +58,8 @@ class Group:
     """What breaks of one decision say of one shard and run, by position: int64[n] each, places rising.
 
     `kind`: `Kind`, _CHARGE or _BESIDE; the latter two stand on the plan's own shard, in one place. `suspense_minor`:
-    credits positive; `attempt`: the last one named; `of_debt`: whether a break is about the debt itself.
+    credits positive; `attempt`: the last one named; `of_debt`: whether a break is about the debt itself; `times`: how
+    many breaks have money on suspense.
     """
 
     plan_id: int
@@ -69,6 +70,7 @@ class Group:
     suspense_minor: Amounts
     attempt: NDArray[np.int32]
     of_debt: NDArray[np.int32]
+    times: NDArray[np.int32]
 
     @property
     def shard_id(self) -> int:
@@ -192,19 +194,30 @@ WITH named AS (
     FROM named
 ), summed AS (
     SELECT plan_id, kind, run_id, number, place::int AS place, sum(suspense_minor)::bigint AS suspense,
-        max(attempt) AS attempt, max((code IN ({", ".join(f"'{code}'" for code in sorted(OF_DEBTS))}))::int) AS of_debt
+        max(attempt) AS attempt, max((code IN ({", ".join(f"'{code}'" for code in sorted(OF_DEBTS))}))::int) AS of_debt,
+        (count(*) FILTER (WHERE suspense_minor <> 0))::int AS times
     FROM placed GROUP BY plan_id, kind, run_id, number, place
 )
 SELECT plan_id, kind, run_id, number::int, packed(array_agg(place ORDER BY place)),
     packed(array_agg(suspense ORDER BY place)), packed(array_agg(attempt ORDER BY place)),
-    packed(array_agg(of_debt ORDER BY place))
+    packed(array_agg(of_debt ORDER BY place)), packed(array_agg(times ORDER BY place))
 FROM summed GROUP BY plan_id, kind, run_id, number ORDER BY plan_id, number, run_id, kind
 """  # noqa: S608  # numbers and codes of the program's own
 
 
 async def _groups(connection: AsyncConnection, decision: Decision) -> list[Group]:
     wide, narrow = ARRAY(BigInteger), ARRAY(Integer)
-    kinds: list[TypeEngine[Any]] = [BigInteger(), Integer(), BigInteger(), Integer(), narrow, wide, narrow, narrow]
+    kinds: list[TypeEngine[Any]] = [
+        BigInteger(),
+        Integer(),
+        BigInteger(),
+        Integer(),
+        narrow,
+        wide,
+        narrow,
+        narrow,
+        narrow,
+    ]
     return [Group(*row) for row in await copy_out(connection, _GROUPS, [decision.decision_id], kinds)]
 
 
@@ -241,6 +254,7 @@ async def _aimed(books: Books, groups: Iterable[Group], action: Action, target: 
         np.array([suspense.total()], np.int64),
         np.array([_LAST], np.int32),
         np.ones(1, np.int32),
+        np.ones(1, np.int32),
     )
 
 
@@ -270,7 +284,7 @@ async def _stand(connection: AsyncConnection, shard: Shard, group: Group) -> tup
     of_debt = group.of_debt.astype(np.bool_)
     if kind is Kind.TOP_UP or group.run_id is None:
         state, is_last = np.zeros(n, np.uint8), np.ones(n, np.bool_)
-        return None, Stand(kind, group.suspense_minor, none, none, state, is_last, of_debt)
+        return None, Stand(kind, group.suspense_minor, none, none, state, is_last, of_debt, group.times)
     batches = await sent_batches(connection, group.run_id, kind)
     standing = await read_standing(connection, shard.shard_id, group.run_id, kind, batches=batches)
     standing = _reaching(standing, int(group.place[-1]) + 1)
@@ -280,7 +294,7 @@ async def _stand(connection: AsyncConnection, shard: Shard, group: Group) -> tup
         owed = (await amounts_under(connection, shard, Account.CONTRIBUTIONS_RECEIVABLE, of_run))[group.place]
     is_last = np.isin(group.attempt, [_LAST]) | (group.attempt == standing.attempt[group.place])
     asked, state = standing.amount_minor[group.place], standing.state[group.place]
-    return standing, Stand(kind, group.suspense_minor, asked, owed, state, is_last, of_debt)
+    return standing, Stand(kind, group.suspense_minor, asked, owed, state, is_last, of_debt, group.times)
 
 
 def _reaching(standing: Standing, n: int) -> Standing:
@@ -388,7 +402,7 @@ async def _members_of(
             one = np.ones(len(place), np.int32)
             none = np.zeros(len(place), np.int64)
             number = shard_id % PLAN_STRIDE
-            of_shard = Group(group.plan_id, kind, row.run_id, number, place, none, one * attempt, one)
+            of_shard = Group(group.plan_id, kind, row.run_id, number, place, none, one * attempt, one, one)
             _, stand = await _stand(connection, shard, of_shard)
             paid = stand.owed_minor if kind is Kind.DEBIT else -stand.asked_minor
             yield of_shard, standing, replace(stand, suspense_minor=paid)

@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 from sqlalchemy import func, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from engine.custodian.events import read_events
+from engine.custodian.break_rows import UNRESOLVED
+from engine.custodian.breaks import Code
+from engine.custodian.events import LETTERS, read_events
 from engine.custodian.instructions import State
 from engine.custodian.reference import Kind
 from engine.custodian.standing import SentBatch, Standing, fold, sent_batches
@@ -22,7 +24,7 @@ from engine.ledger.journals import Segment
 from engine.money import grouped, to_major
 from engine.runs.run import Run, load_run
 from engine.store.arrays import copy_out
-from engine.store.tables import IN_THE_BOOKS, PLAN_STRIDE, journals, posting_segments, run_shards
+from engine.store.tables import IN_THE_BOOKS, PLAN_STRIDE, SHARD_SEATS, breaks, journals, posting_segments, run_shards
 
 Amounts = NDArray[np.int64]
 
@@ -119,10 +121,11 @@ async def funnel_of(connection: AsyncConnection, run_id: int) -> Funnel:
     if run.state not in IN_THE_BOOKS:
         raise InvalidInput(f"{run.name} is {run.state}; only a sealed run has debits to follow")
     files = await sent_batches(connection, run_id, Kind.DEBIT)
+    taken_back = await _taken_back(connection, run_id)
     funnel, owed = Funnel(run_id), 0
     for shard_id, seats in await _shards(connection, run_id):
         debts = await debts_of(connection, run_id, shard_id, seats)
-        part = await _shard_part(connection, run, shard_id, debts, files)
+        part = await _shard_part(connection, run, shard_id, debts, files, taken_back)
         funnel, owed = _added(funnel, part), owed + int(debts.owed.sum())
     posted = await _posted(connection, run)
     receivable = posted.pop(Account.CONTRIBUTIONS_RECEIVABLE, 0)
@@ -164,11 +167,20 @@ async def debts_of(connection: AsyncConnection, run_id: int, shard_id: int, seat
 
 
 async def _shard_part(
-    connection: AsyncConnection, run: Run, shard_id: int, debts: Debts, files: Mapping[int, SentBatch]
+    connection: AsyncConnection,
+    run: Run,
+    shard_id: int,
+    debts: Debts,
+    files: Mapping[int, SentBatch],
+    taken_back: Mapping[int, int],
 ) -> Funnel:
     events = await read_events(connection, shard_id, run.run_id, Kind.DEBIT)
     standing = fold(debts.charged, events, files, settled=run.state in ("settled", "closed"))
-    _refuse_leak(run, shard_id, debts, standing)
+    first_seat, on_suspense = (shard_id % PLAN_STRIDE - 1) * SHARD_SEATS, np.zeros(len(standing), np.int64)
+    for seat, amount in taken_back.items():
+        if 0 <= seat - first_seat < len(standing):
+            on_suspense[seat - first_seat] = amount
+    _refuse_leak(run, shard_id, debts, standing, on_suspense)
     return parted(run.run_id, debts, standing)
 
 
@@ -183,7 +195,7 @@ def parted(run_id: int, debts: Debts, standing: Standing) -> Funnel:
     )
     in_flight = is_owing & ~(settled | returned | written_off)
     let_go = np.where(standing.amount_minor > 0, np.minimum(standing.amount_minor, paid), paid)[written_off].sum()
-    taken_back = paid[disputed & (debts.owed == 0)].sum()
+    taken_back = paid[disputed & (debts.owed <= 0)].sum()
     sent = is_owing & ((standing.attempt > 1) | (state > State.ASSESSED))
 
     def counted(seats: NDArray[np.bool_], amount: Any) -> Sum:
@@ -209,16 +221,18 @@ def parted(run_id: int, debts: Debts, standing: Standing) -> Funnel:
     )
 
 
-def _refuse_leak(run: Run, shard_id: int, debts: Debts, standing: Standing) -> None:
+def _refuse_leak(run: Run, shard_id: int, debts: Debts, standing: Standing, taken_back: Amounts) -> None:
     """What a seat owes is what its instruction says, unless people changed it beside the instruction.
 
-    Even then nothing is left of what is settled or written off, but what a correction added.
+    `taken_back` int64[n]: what the custodian took back of its bookings, below 0, which stands on suspense until it is
+    decided, however often it booked the same again. Even then nothing is left of what is settled or written off, but
+    what a correction added.
     """
     expected = np.where(standing.attempt > 0, standing.amount_minor, debts.charged)
     done = np.isin(standing.state, (*SETTLED, State.WRITTEN_OFF))
     expected[done] = 0
-    exempt = (standing.state == State.DISPUTED) & (debts.owed == 0)  # taken back: it stands on suspense
-    exempt |= debts.decided & ~done | (debts.corrected != 0)
+    expected += taken_back
+    exempt = debts.decided & ~done | (debts.corrected != 0)
     leaks = np.flatnonzero((debts.owed != expected) & ~exempt)
     if leaks.size:
         at = int(leaks[0])
@@ -260,6 +274,13 @@ async def _shards(connection: AsyncConnection, run_id: int) -> list[tuple[int, i
     """(shard, seats the run froze), in order."""
     chosen = select(run_shards.c.shard_id, run_shards.c.seats).where(run_shards.c.run_id == run_id)
     return [(row.shard_id, row.seats) for row in await connection.execute(chosen.order_by(run_shards.c.shard_id))]
+
+
+async def _taken_back(connection: AsyncConnection, run_id: int) -> dict[int, int]:
+    """By seat, what stands on suspense, below 0, of bookings that the custodian took back and nobody decided about."""
+    of_debits = (breaks.c.run_id == run_id, breaks.c.kind == LETTERS[Kind.DEBIT], breaks.c.code == Code.REVERSED)
+    sums = select(breaks.c.seat, func.sum(breaks.c.suspense_minor)).where(*of_debits, breaks.c.state.in_(UNRESOLVED))
+    return {seat: int(amount) for seat, amount in await connection.execute(sums.group_by(breaks.c.seat))}
 
 
 async def _waived(connection: AsyncConnection, run_id: int) -> Sum:

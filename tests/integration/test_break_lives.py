@@ -140,8 +140,7 @@ class World:
             text("SELECT DISTINCT seat, code FROM breaks WHERE state NOT IN ('resolved', 'written off')")
         )
         unresolved = [(seat, Code(code)) for seat, code in rows]
-        if Code.REVERSED not in {code for _, code in unresolved}:
-            await funnel_of(self.connection, self.teller.run.run_id)
+        await funnel_of(self.connection, self.teller.run.run_id)
         waits = {seat for seat, code in unresolved if code in OF_DEBTS}
         for seat in set(range(SEATS)) - waits:
             state = State(int(states[seat]))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -114,6 +116,29 @@ async def test_what_settles_comes_back_and_is_written_off(engine: AsyncEngine, t
     found = await parts(world)
     assert (found["written_off"], found.get("returned")) == ((1, SHARE), None)
     assert (await world.funnel()).posted[Account.BAD_DEBT] == SHARE
+
+
+async def test_I12_what_was_taken_back_is_in_flight_until_it_is_booked_once_more_however_often(
+    engine: AsyncEngine, tmp_path: Path
+) -> None:
+    world = await asked(engine, tmp_path)
+    booked = Line(SHARE, world.reference(0))
+    back = Line(-SHARE, world.reference(0), "reversal", original=SHARE)
+    rest = {"assessed": (4, 4 * SHARE), "in_flight": (3, 3 * SHARE), "settled": (1, SHARE)}
+    whole = {"assessed": (4, 4 * SHARE), "in_flight": (4, 4 * SHARE)}
+    opening = 0
+    for days, (line, expected) in enumerate(
+        [(booked, rest), (back, whole), (booked, rest), (back, whole), (booked, rest)]
+    ):
+        await world.takes(replace(line, on=BOOKED + timedelta(days=days)), opening=opening)
+        opening += line.amount
+        assert await parts(world) == expected
+    async with engine.begin() as connection:
+        both = await propose_resolution(
+            connection, Selection(code=Code.REVERSED), Action.ASK_AGAIN, reason="a test", on=BOOKED, actor=PLANNER
+        )
+        await carry_out(connection, both.decision_id, actor=APPROVER)
+    assert await parts(world) == rest
 
 
 async def test_what_the_sponsor_pays_is_waived(engine: AsyncEngine, tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ ROWS = st.lists(
 def stand(kind: Kind, rows: Sequence[Row]) -> Stand:
     suspense, asked, owed, state, last, of_debt = (np.array(column) for column in zip(*rows, strict=True))
     owed = owed if kind is Kind.DEBIT else np.zeros(len(rows), np.int64)
-    return Stand(kind, suspense, asked, owed, state.astype(np.uint8), last, of_debt)
+    return Stand(kind, suspense, asked, owed, state.astype(np.uint8), last, of_debt, np.ones(len(state), np.int32))
 
 
 def one(kind: Kind, suspense: int, asked: int, state: State, owed: int = 0) -> Stand:
