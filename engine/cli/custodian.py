@@ -243,6 +243,8 @@ def day(code: Code, actor: As, on: On = None) -> None:
         console.print(f"{file.name}: {file.refused or _became(file)}", soft_wrap=True)
     for run in done.collected.runs:
         console.print(f"run {run.run_id} is {run.state}: {_brought(run)}", soft_wrap=True)
+    if done.collected.refunds_missing:
+        console.print(f"{done.collected.refunds_missing:,} refunds are missing at the custodian")
     print_sent(code, sent)
     if any(file.needs_a_person for file in done.files):
         raise typer.Exit(1)

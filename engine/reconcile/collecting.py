@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,10 +50,14 @@ class CollectedRun:
 
 @dataclass(frozen=True)
 class CollectedDay:
-    """What a day brought every run of a custodian's plans that is collecting, or has debits that came back later."""
+    """What a day brought every run of a custodian's plans that is collecting, or has debits that came back later.
+
+    `refunds_missing`: how many refunds were found missing, which are of no run.
+    """
 
     on: date
     runs: tuple[CollectedRun, ...]
+    refunds_missing: int = 0
 
 
 @dataclass
@@ -88,7 +92,9 @@ async def collect_day(
         async with engine.begin() as connection:
             day = _Day(connection, custodian, desk, on, now, actor)
             found.append(await day.collect(run_id))
-    return CollectedDay(on, tuple(found))
+    async with engine.begin() as connection:
+        refunds = await _Day(connection, custodian, desk, on, now, actor).refunds_missing()
+    return CollectedDay(on, tuple(found), refunds)
 
 
 async def _runs(connection: AsyncConnection, custodian: Custodian) -> list[int]:
@@ -148,7 +154,9 @@ class _Day:
                     into[shard.shard_id] = at
             found.waiting += int(np.count_nonzero(step == Step.WAIT))
             found.is_open |= bool(standing.where(*UNDER_WAY).size or self._fresh(standing, files).size)
-            found.missing += await self._open_missing(run, Kind.DEBIT, standing, files, shard.first_seat)
+            found.missing += await self._open_missing(
+                *(run.plan_id, run.run_id, Kind.DEBIT), standing, files, shard.first_seat
+            )
         return found
 
     async def _steps(
@@ -242,23 +250,40 @@ class _Day:
         batches = await sent_batches(self.connection, run.run_id, Kind.PAYOUT)
         shard_id = plan_shard(run.plan_id)
         standing = await read_standing(self.connection, shard_id, run.run_id, Kind.PAYOUT, batches=batches)
-        return await self._open_missing(run, Kind.PAYOUT, standing, files, 0)
+        return await self._open_missing(run.plan_id, run.run_id, Kind.PAYOUT, standing, files, 0)
+
+    async def refunds_missing(self) -> int:
+        """Open what is missing of the refunds that were paid lately; of those before it was opened then."""
+        await lock_custodian(self.connection, self.custodian.custodian_id)
+        missing = 0
+        for plan_id, decision_id in await _refunds(self.connection, self.custodian, self.on):
+            files = await _files(self.connection, decision_id, Kind.REFUND)
+            batches = await sent_batches(self.connection, decision_id, Kind.REFUND)
+            asked = set(await self.connection.scalars(_REFUNDED, {"of_decision": decision_id}))
+            for shard in await shards_of(self.connection, plan_id):
+                if shard.shard_id in asked:
+                    standing = await read_standing(
+                        self.connection, shard.shard_id, decision_id, Kind.REFUND, batches=batches
+                    )
+                    there = (standing, files, shard.first_seat)
+                    missing += await self._open_missing(plan_id, decision_id, Kind.REFUND, *there)
+        return missing
 
     async def _open_missing(
-        self, run: Run, kind: Kind, standing: Standing, files: list[AskedFile], first_seat: int
+        self, plan_id: int, run_id: int, kind: Kind, standing: Standing, files: list[AskedFile], first_seat: int
     ) -> int:
         """Open a break for each instruction that is overdue, where none was opened for it before; how many."""
         where = (standing.state, standing.attempt, standing.batch)
         late = overdue(*where, files, self.custodian.profile, self.on)
         if not len(late):
             return 0
-        of_run = (breaks.c.run_id == run.run_id, breaks.c.kind == LETTERS[kind])
+        of_run = (breaks.c.run_id == run_id, breaks.c.kind == LETTERS[kind])
         these = breaks.c.seat.between(first_seat, first_seat + len(standing) - 1)
         rows = await self.connection.execute(
             select(breaks.c.attempt, breaks.c.seat).where(*of_run, these, breaks.c.code == Code.MISSING_AT_BANK)
         )
         known = {(attempt, seat) for attempt, seat in rows}
-        each = Opening(Code.MISSING_AT_BANK, run.plan_id, 0, 0, self.on, run_id=run.run_id, kind=kind)
+        each = Opening(Code.MISSING_AT_BANK, plan_id, 0, 0, self.on, run_id=run_id, kind=kind)
         sign = 1 if kind is Kind.DEBIT else -1
         asked = zip((sign * standing.amount_minor[late]).tolist(), standing.attempt[late].tolist(), late, strict=True)
         openings = [
@@ -267,6 +292,28 @@ class _Day:
             if (attempt, first_seat + position) not in known
         ]
         return await open_breaks(self.connection, self.custodian.custodian_id, openings)
+
+
+_LATELY = timedelta(days=90)
+"""For so long refunds are looked for: whatever is missing is by then, and has its break."""
+
+_REFUNDED = (
+    select(instruction_events.c.shard_id)
+    .distinct()
+    .where(instruction_events.c.run_id == bindparam("of_decision"), instruction_events.c.kind == LETTERS[Kind.REFUND])
+)
+
+
+async def _refunds(connection: AsyncConnection, custodian: Custodian, on: date) -> list[tuple[int, int]]:
+    """(plan, decision) of refunds that were asked for lately."""
+    made = attempts.c
+    lately = (
+        made.custodian_id == custodian.custodian_id,
+        made.kind == LETTERS[Kind.REFUND],
+        made.debit_on > on - _LATELY,
+    )
+    found = await connection.execute(select(made.plan_id, made.run_id).distinct().where(*lately).order_by(made.run_id))
+    return [(plan_id, decision_id) for plan_id, decision_id in found]
 
 
 _SHARDS = select(run_shards.c.shard_id).where(run_shards.c.run_id == bindparam("of_run"))

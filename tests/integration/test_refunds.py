@@ -10,19 +10,25 @@ import pyarrow as pa
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from engine.custodian.actions import Action
+from engine.custodian.break_rows import Selection
+from engine.custodian.breaks import Code
 from engine.custodian.debit_files.manifest import all_in
 from engine.custodian.instructions import State
 from engine.custodian.profile import load
 from engine.custodian.reference import Kind, Reference
+from engine.custodian.registered import custodian_of
 from engine.custodian.standing import read_standing, sent_batches
 from engine.custodian.tokens import Tokens, write_tokens
 from engine.decisions import Decision, DecisionState, FourEyes
 from engine.errors import InvalidInput
 from engine.ledger.accounts import Account, account_id
 from engine.ledger.journals import Journal, Segment, post
+from engine.reconcile.collecting import collect_day
 from engine.reconcile.refunds import propose_refunds
 from engine.runs.corrections import Against, propose_correction
 from tests.integration import money_out
+from tests.integration.broken import resolve
 from tests.integration.money_out import approve, held, later, profile
 from tests.integration.prepaid import known
 from tests.integration.worlds import DEBIT, JULY, PLANNER, World, alike, build, rules_of_preset
@@ -152,6 +158,31 @@ async def test_a_refund_that_came_back_is_owed_again(engine: AsyncEngine, tmp_pa
     assert again.decision_id != decision.decision_id
     assert await states(world, again, 1) == {4: State.ASSESSED}
     assert await world.problems() == []
+
+
+async def test_a_refund_on_no_statement_is_missing_and_paid_again_by_decision(
+    engine: AsyncEngine, tmp_path: Path
+) -> None:
+    world = await owing(engine, {1: 5_00}, {0: 70})
+    decision = await approve(world, await proposed(world), tmp_path)
+    await money_out.sent(world)
+    async with engine.connect() as connection:
+        custodian = await custodian_of(connection, "generic-csv")
+    found = []
+    for days in (1, 9, 9):
+        desk, on = money_out.desk(tmp_path), ON + timedelta(days=days)
+        day = await collect_day(engine, custodian, desk, on=on, now=later(days + 2), actor=PLANNER)
+        found.append(day.refunds_missing)
+    assert found == [0, 2, 0]
+    query = "SELECT code, kind, run_id, seat, amount_minor, suspense_minor FROM breaks ORDER BY seat"
+    number = decision.decision_id
+    assert await world.rows(query) == [
+        ("MISSING_AT_BANK", "R", number, 1, -5_00, 0), ("MISSING_AT_BANK", "R", number, 65_536, -70, 0),
+    ]  # fmt: skip
+    async with engine.begin() as connection:
+        await resolve(connection, Selection(code=Code.MISSING_AT_BANK), Action.ASK_AGAIN)
+    assert (await world.accounts())[Account.REFUNDS_PAYABLE] == -5_70
+    assert (await proposed(world)).detail["amount_minor"] == 5_70
 
 
 @pytest.mark.parametrize("first", ["paid", "corrected"])
