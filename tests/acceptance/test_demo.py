@@ -102,16 +102,50 @@ def test_its_share_is_what_quote_says_of_as_many_sharers(fentan: Fentan, report:
 
 
 def test_every_phase_has_its_seconds_and_its_speed(report: dict[str, Any]) -> None:
-    assert list(report["phases"]) == ["roster", "freeze", "measure", "solve", "post", "seal"]
+    assert list(report["phases"]) == [
+        *("roster", "freeze", "measure", "solve", "post", "seal"),
+        *("instruct", "custodian", "statements", "reconcile", "close"),
+    ]
     for name, phase in report["phases"].items():
         assert 0 < phase["seconds"] < 60, name
         assert phase["members_per_second"] == pytest.approx(MEMBERS / phase["seconds"], rel=0.1), name
 
 
+def test_every_share_is_in_one_place_of_the_funnel(report: dict[str, Any]) -> None:
+    """I12, in the report's own figures."""
+    debits = report["debits"]
+    parts = ("drawn", "settled", "in_flight", "returned", "written_off", "waived")
+    assert debits["assessed"]["count"] == sum(debits[part]["count"] for part in parts) > 0
+    amounts = [Decimal(debits[part]["amount"]) for part in parts]
+    assert Decimal(debits["assessed"]["amount"]) == sum(amounts) == Decimal(report["charged"])
+    assert debits["in_flight"]["count"] == 0
+
+
+def test_its_statements_are_explained_to_the_last_fen(report: dict[str, Any]) -> None:
+    """I10 and I11, and every fault that was planted."""
+    lines = report["reconciliation"]
+    assert lines["lines"] == lines["matched"] + lines["pending"] + lines["ignored"] + lines["in_breaks"] > 0
+    assert (lines["difference"], report["proof"]["difference"]) == ("0.00", "0.00")
+    faults = report["faults"]
+    assert faults["planted"] == faults["found"]
+    assert sum(faults["planted"].values()) > 0
+    assert report["state"] == "closed"
+
+
+def test_its_account_can_be_proved_afterwards(fentan: Fentan, report: dict[str, Any]) -> None:
+    on = report["proof"]["date"]
+    proof = json.loads(fentan("reconcile", "proof", "generic-csv", on, "--json").stdout)
+    assert (proof["difference"], proof["closing"]) == ("0.00", report["proof"]["closing"])
+    told = json.loads(fentan("reconcile", "show", str(report["run"]), "--json").stdout)
+    assert told["run"] == report["run"]
+    listed = json.loads(fentan("statement", "list", "--json").stdout)
+    assert len(listed) > 3
+
 def test_it_shows_what_a_person_wants_to_see(demo: Done, report: dict[str, Any]) -> None:
     shown = demo.stdout
     for words in ("each member pays", "seats at the per case cap", "sponsor", "fee", "carry out", "difference 0.00",
-                  "members/s", report["sealed_root"]):  # fmt: skip
+                  "members/s", "every fault planted was found, and nothing else", "run 1 is closed",
+                  report["sealed_root"]):  # fmt: skip
         assert words in shown, words
     assert "Traceback" not in demo.stderr
 
@@ -125,7 +159,7 @@ def test_nothing_is_left_running(report: dict[str, Any], folder: Path) -> None:
 
 def test_its_data_can_be_looked_at(fentan: Fentan, report: dict[str, Any], folder: Path) -> None:
     runs = json.loads(fentan("run", "list", "--json").stdout)
-    assert [(run["plan"], run["state"]) for run in runs] == [("xianghubao", "sealed")]
+    assert [(run["plan"], run["state"]) for run in runs] == [("xianghubao", "closed")]
     shown = json.loads(fentan("run", "show", str(runs[0]["run"]), "--json").stdout)
     assert shown["sealed_root"] == report["sealed_root"]
     assert shown["planned_by"] != shown["approved_by"]
@@ -144,7 +178,7 @@ def test_the_next_demo_takes_the_place_of_the_last(fentan: Fentan, report: dict[
     assert following["members"] == 1_000
     ties_out(following)
     runs = json.loads(fentan("run", "list", "--json").stdout)
-    assert [(run["plan"], run["state"]) for run in runs] == [("xianghubao-2018", "sealed")]
+    assert [(run["plan"], run["state"]) for run in runs] == [("xianghubao-2018", "closed")]
 
 
 @pytest.mark.parametrize(
