@@ -113,28 +113,31 @@ async def take(
     held money before. The same file again changes nothing, but that parked statements of it are tried again. Raises
     InvalidInput for a file that cannot be read: then only the audit log knows of it.
     """
-    kept, file = await asyncio.to_thread(keep, path, folder_of(files, custodian))
+    copy, file = await asyncio.to_thread(_copy, path, folder_of(files, custodian))
     try:
         async with engine.begin() as connection:
             await lock_custodian(connection, custodian.custodian_id)
             taking = _Taking(connection, custodian, file, actor, on, environment, begins)
-            surely_kept = asyncio.create_task(asyncio.to_thread(_outlive_power_cut, kept))
+            flushed = asyncio.create_task(asyncio.to_thread(_flush, copy))
             try:
-                taken = await _take_file(taking, kept)
+                taken = await _take_file(taking, copy)
             finally:
-                await surely_kept
+                await flushed
+                await asyncio.to_thread(_keep, copy, file)
     except InvalidInput as error:
         async with engine.begin() as connection:
             detail = {"sha256": file.sha256.hex()}
             await record(connection, actor, "refuse statement file", f"custodian:{custodian.code}", detail)
-        raise InvalidInput(str(error).replace(kept.name, path.name)) from None
+        raise InvalidInput(str(error).replace(copy.name, path.name)) from None
+    finally:
+        copy.unlink(missing_ok=True)
     while (later := await _take_next(engine, custodian, files, actor, on, environment)) is not None:
         taken = [*(each for each in taken if each.statement_id != later.statement_id), later]
     return taken
 
 
-def keep(path: Path, folder: Path) -> tuple[Path, FileName]:
-    """A copy of the file under the SHA-256 of its bytes. Raises InvalidInput without one."""
+def _copy(path: Path, folder: Path) -> tuple[Path, FileName]:
+    """A copy of the file, and the SHA-256 of its bytes. Raises InvalidInput without one."""
     if not path.is_file():
         raise InvalidInput(f"{path}: there is no such file")
     folder.mkdir(parents=True, exist_ok=True)
@@ -143,21 +146,24 @@ def keep(path: Path, folder: Path) -> tuple[Path, FileName]:
         while block := source.read(_BLOCK_BYTES):
             digest.update(block)
             copy.write(block)
-    kept = folder / digest.hexdigest()
-    Path(copy.name).replace(kept)
-    return kept, FileName(digest.digest(), path.name)
+    return Path(copy.name), FileName(digest.digest(), path.name)
 
 
-def _outlive_power_cut(kept: Path) -> None:
-    for path in (kept, kept.parent):
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+def _keep(copy: Path, file: FileName) -> None:
+    """Name the copy, flushed before, by its SHA-256: what has that name outlives a power cut."""
+    copy.replace(copy.with_name(file.sha256.hex()))
+    _flush(copy.parent)
 
 
-async def _take_file(taking: _Taking, kept: Path) -> list[Taken]:
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+async def _take_file(taking: _Taking, copy: Path) -> list[Taken]:
     connection, custodian = taking.connection, taking.custodian
     known = {
         each.number: each for each in await statements_of_file(connection, custodian.custodian_id, taking.file.sha256)
@@ -167,7 +173,7 @@ async def _take_file(taking: _Taking, kept: Path) -> list[Taken]:
         detail = {"statements": [each.statement_id for each in known.values()]}
         await record(connection, taking.actor, "repeat statement file", subject, detail)
         return [_repeated(each) for each in known.values()]
-    taken = [each async for each in _each_of(taking, kept, known)]
+    taken = [each async for each in _each_of(taking, copy, known)]
     became = {"statements": {str(each.statement_id): each.state for each in taken}}
     await record(connection, taking.actor, "import statement file", subject, became)
     return taken
