@@ -39,7 +39,7 @@ from engine.members.collection import leaving_day
 from engine.members.shards import shards_of
 from engine.money import grouped
 from engine.plans.rules import PlanRules
-from engine.reconcile.closing import close_run
+from engine.reconcile.closing import close_run, missing_to_close
 from engine.reconcile.collecting import collect_day
 from engine.reconcile.day import take_new
 from engine.reconcile.decided import carry_out
@@ -58,11 +58,14 @@ from engine.store.tables import instruction_events, statements
 CUSTODIAN = "generic-csv"
 ENVIRONMENT = {"CUSTODIAN_GENERIC_ACCOUNT": "DEMO"}
 PHASES = ("instruct", "custodian", "statements", "reconcile", "close")
-LOOKED_AT = (0, 2, 5, 9)
-"""Days after the debit: the bookings, their returns, what is missing, and what was asked again meanwhile."""
+LOOKED_AT = (2, 6, 10)
+"""Days after the debit: the bookings and what came back of them, what is missing, and what was asked again."""
 
 LATE_DAYS = 21
 """By then the returns are there that come when everybody takes a debit for settled."""
+
+LONGER = 4
+"""How often the demo looks again a little later, when something is still under way at its end."""
 
 DECISIONS: Mapping[Code, tuple[Action, str]] = {
     Code.MISSING_AT_BANK: (Action.ASK_AGAIN, "the custodian has no trace of it"),
@@ -156,13 +159,21 @@ class Collection:
             self._custodian = await assign(connection, CUSTODIAN, self._run.plan_id, actor=self._planner)
         with self._collected.phase("instruct"):
             asked = await self._ask()
-        days = self._days(asked)
-        for on in days:
+        on = self._run.debit_on
+        for on in self._days(asked):
             await self._day(on)
-            with self._collected.phase("close"):
-                await self._pay(on)
+        for _ in range(LONGER):
+            if not await self._is_open():
+                break
+            on += timedelta(days=LOOKED_AT[0])
+            await self._day(on)
         with self._collected.phase("close"):
-            return await self._close(days[-1])
+            return await self._close(on)
+
+    async def _is_open(self) -> bool:
+        """Whether something is still under way, so that the run cannot be closed."""
+        async with self._engine.connect() as connection:
+            return bool(await missing_to_close(connection, await load_run(connection, self._run.run_id)))
 
     async def _ask(self) -> int:
         on = self._run.debit_on
@@ -182,12 +193,10 @@ class Collection:
 
     def _days(self, asked: int) -> list[date]:
         """The days to look at. Without debits there is only what is paid out."""
-        offsets = {*LOOKED_AT, LATE_DAYS} if asked else {0, 2}
-        days = {self._run.debit_on + timedelta(days=offset) for offset in offsets}
-        if asked:
-            days |= {self._settles_on + timedelta(days=more) for more in (0, 3)}
-            days.add(max(days) + timedelta(days=LATE_DAYS))
-        return sorted(days)
+        if not asked:
+            return [self._run.debit_on]
+        days = {self._run.debit_on + timedelta(days=offset) for offset in (*LOOKED_AT, LATE_DAYS)} | {self._settles_on}
+        return [*sorted(days), max(days) + timedelta(days=LATE_DAYS)]
 
     async def _day(self, on: date) -> None:
         with self._collected.phase("custodian"):
@@ -200,6 +209,8 @@ class Collection:
             if await self._decide(on):
                 await self._collect(on)
             await self._send(on)
+        with self._collected.phase("close"):
+            await self._pay(on)
 
     async def _custodian_plays(self, until: date) -> None:
         """The simulated custodian's days up to this one, in its own process. Raises NotClosed when it fails."""
