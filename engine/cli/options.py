@@ -19,7 +19,7 @@ def actor_name(text: str) -> str:
     """A name as it goes into the audit log: one spelling for what looks the same. Raises InvalidInput."""
     name = re.sub(" +", " ", unicodedata.normalize("NFKC", text).strip())
     if not _NAME.fullmatch(name):
-        raise InvalidInput(f"--as {text!r}: give a name of 1 to 64 letters, digits, spaces and . @ - _")
+        raise InvalidInput(f"{text!r} is no name: give 1 to 64 letters, digits, spaces and . @ - _")
     return name
 
 
