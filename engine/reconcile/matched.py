@@ -76,9 +76,9 @@ class Matched:
         booking, known = custodian.profile.booking, frozenset(map(LineKind, custodian.profile.known_lines))
         self._in_batches = booking is not BookingMode.PER_DEBIT
         self.loader = Loader(connection, custodian.custodian_id, with_batches=self._in_batches)
-        self.matcher = Matcher(
-            [], booking=booking, known_kinds=known, informs_only=not books, batch_booked=self._batch_booked
-        )
+        # A circle, in which the arrays would outlive the statement: closed only where batches are booked.
+        told = self._batch_booked if self._in_batches else None
+        self.matcher = Matcher([], booking=booking, known_kinds=known, informs_only=not books, batch_booked=told)
         self.sources = Sources()
         self.general: dict[tuple[int, int], Counter[Account]] = defaultdict(Counter)
         self.top_ups = TopUps(connection, custodian.plans)
