@@ -114,6 +114,7 @@ async def take(
     InvalidInput for a file that cannot be read: then only the audit log knows of it.
     """
     copy, file = await asyncio.to_thread(_copy, path, folder_of(files, custodian))
+    file = file._replace(name=_blackened(file.name, custodian, environment))
     try:
         async with engine.begin() as connection:
             await lock_custodian(connection, custodian.custodian_id)
@@ -242,7 +243,9 @@ async def _take_one(
         await matched.take(part)
         part = await anext(parts)
     await matched.finish()
-    footing = replace(part, statement=days.filled(part.statement))
+    said = days.filled(part.statement)
+    identity = _blackened(said.identity, custodian, taking.environment)
+    footing = replace(part, statement=replace(said, identity=identity))
     problems = [*days.problems(footing.statement, taking.on), *await _problems(taking, footing, footed, books=books)]
     problems = [_without_account(each) for each in problems]
     if problems:
@@ -320,11 +323,23 @@ def is_account(stated: str, number: str) -> bool:
     return bool(plain) and (own in plain or plain in own)
 
 
+def _blackened(text: str, custodian: Custodian, environment: Mapping[str, str]) -> str:
+    """What a custodian calls a file or a statement, without the number of the account, which many put in there."""
+    number = environment.get(custodian.profile.account.number_from, "")
+    return text.replace(number, "*" * len(number)) if number else text
+
+
 def _without_account(problem: Problem) -> Problem:
-    """Numbers of accounts are stored nowhere: what a reader says of them is said without."""
-    if problem.code is not Fault.ACCOUNT_MISMATCH or "CUSTODIAN_" in problem.message:
+    """Numbers of accounts are stored nowhere: what a reader says of them, or shows of a torn line, is said without."""
+    if problem.code is not Fault.ACCOUNT_MISMATCH:
+        return problem._replace(message=_LONG_NUMBER.sub("…", problem.message))
+    if "CUSTODIAN_" in problem.message:
         return problem
     return problem._replace(message="is of another account than was expected, or names several")
+
+
+_LONG_NUMBER = re.compile("[0-9]{8,}(?=[0-9]{4})")
+"""All digits but the last four of what has twelve or more."""
 
 
 _STATEMENT_CODES = {Fault.STATEMENT_GAP: Code.STATEMENT_GAP, Fault.DUPLICATE_FILE: Code.DUPLICATE_FILE}

@@ -373,6 +373,18 @@ async def test_a_statement_is_of_the_account_that_the_environment_names(
     assert not [row for (row,) in stored if "6222" in row]
 
 
+async def test_no_number_of_an_account_is_stored(engine: AsyncEngine, tmp_path: Path) -> None:
+    number, payer = "6222000000000001", "6222020000000044"
+    world = await four(engine, tmp_path)
+    torn = days()[0].replace("3.00", payer, 1).replace("1.00,", payer + ",", 1)
+    assert payer in torn
+    (told,) = await world.takes(torn, name=f"{number}-20190715.csv", environment={"CUSTODIAN_GENERIC_ACCOUNT": number})
+    assert told.state == "parked"
+    ((stored, name),) = await world.rows("SELECT statements::text, file FROM statements")
+    assert name == "****************-20190715.csv"
+    assert [secret for secret in (number, payer) if secret in stored] == []
+
+
 async def test_what_was_parked_for_the_account_too_is_taken_in_its_turn_once_that_is_right(
     engine: AsyncEngine, tmp_path: Path
 ) -> None:
