@@ -10,12 +10,14 @@ from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from engine.custodian.events import LETTERS
 from engine.custodian.instructions import Instructions, State
+from engine.custodian.profile import CODE_LENGTH_MAX
 from engine.custodian.reference import Kind
 from engine.custodian.standing import SentBatch, Standing, read_standing, sent_batches
 from engine.ledger.accounts import plan_shard
@@ -138,8 +140,11 @@ class Loaded:
         getattr(self, name)[seat] = sources
 
     def explain(self, seat: NDArray[np.int64], reasons: pa.StringArray) -> None:
-        """Note the reasons, string[k], of what came back; those beyond 255 different ones are not kept."""
-        words = reasons.dictionary_encode(null_encoding="encode")
+        """Note the reasons, string[k], of what came back; those beyond 255 different ones are not kept.
+
+        Nor is what is longer than a code: sentences fit no index.
+        """
+        words = pc.utf8_slice_codeunits(reasons, 0, CODE_LENGTH_MAX).dictionary_encode(null_encoding="encode")
         places = []
         for reason in words.dictionary.to_pylist():
             if reason not in self.reasons and len(self.reasons) <= _PLACES:

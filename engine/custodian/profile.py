@@ -30,6 +30,9 @@ StatementFormat = Literal[
 MAX_BYTES_MOST = 128 * 2**20
 """A file is built in memory, because its header states what follows: this bounds it."""
 
+CODE_LENGTH_MAX = 64
+"""Characters of a custodian's code for why something came back."""
+
 FORMULA = "=+-@\t\r"
 """What a spreadsheet takes for a formula, as the first character of a field."""
 
@@ -224,7 +227,7 @@ class Profile(Part):
     payer_known_by: Literal["account", "member_ref"] = "account"
     transport: Route = FolderRoute()
     layouts: Layouts = Layouts()
-    reasons: dict[Annotated[str, Field(min_length=1, max_length=64)], Reason] = Field(default_factory=dict)
+    reasons: dict[Annotated[str, Field(min_length=1, max_length=CODE_LENGTH_MAX)], Reason] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _agrees(self) -> Self:

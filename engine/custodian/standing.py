@@ -27,13 +27,18 @@ class SentBatch(NamedTuple):
     sent_on: date | None
 
 
+_REASONS_MAX = 256
+"""Places of a uint8; a custodian whose codes are free text must not make a run unreadable."""
+
+
 @dataclass(frozen=True)
 class Standing:
     """The instructions of one kind of a run in one shard, by position (of payouts: by the claim's number).
 
     `charged` int64[n], minor units the run charged (0 but for debits); `state` uint8[n] of State, SENT once the file
     left; `attempt` uint8[n], the last one made; `amount_minor` int64[n], what it asked for; `batch` int32[n], its
-    file's number or NO_BATCH; `reason` uint8[n], the place in `reasons` of the code it came back with.
+    file's number or NO_BATCH; `reason` uint8[n], the place in `reasons` of the code it came back with, 0 for those
+    beyond 255 different ones.
     """
 
     charged: NDArray[np.int64]
@@ -74,9 +79,9 @@ def fold(
             amount[at] = charged[at] if event.amounts is None else event.amounts
         state[at] = State.SENT if file is not None and file.sent_on is not None else event.state
         attempt[at] = event.attempt
-        if event.reason not in reasons:
+        if event.reason not in reasons and len(reasons) < _REASONS_MAX:
             reasons.append(event.reason)
-        reason[at] = reasons.index(event.reason)
+        reason[at] = reasons.index(event.reason) if event.reason in reasons else 0
     if settled:
         state[state == State.BOOKED] = State.SETTLED
     return Standing(charged, state, attempt, amount, batch, reason, tuple(reasons))

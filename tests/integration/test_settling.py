@@ -413,3 +413,13 @@ async def test_a_charge_that_the_terms_do_not_have_is_a_break(engine: AsyncEngin
     await world.takes_lines(Line(-7, "", "charge"), Line(-1, debit(0), "charge"), Line(2, "", "interest"))
     assert await world.breaks() == [("FEE_UNEXPECTED", -7, -7), ("FEE_UNEXPECTED", -1, -1)]
     assert await world.states() == ["sent"]
+
+
+async def test_a_sentence_where_a_code_belongs_is_cut_to_one(engine: AsyncEngine, tmp_path: Path) -> None:
+    world = await custody(engine, tmp_path, 1)
+    await world.owing([300])
+    await world.asked({1: [0]})
+    said = "".join(f"account {number} is closed; " for number in range(1_000))
+    await world.takes_lines(Line(300, debit(0)), Line(-300, debit(0), "return", reason=said, original=300))
+    assert await world.states() == ["returned"]
+    assert await world.rows("SELECT reason FROM instruction_events WHERE reason IS NOT NULL") == [(said[:64],)]

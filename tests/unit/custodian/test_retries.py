@@ -23,6 +23,7 @@ from engine.custodian.retries import (
     retry_day,
     steps,
 )
+from engine.custodian.standing import fold
 
 PROFILE = load("generic-csv")
 SUNDAY = date(2019, 7, 14)
@@ -152,3 +153,17 @@ def test_what_is_booked_may_come_back_for_some_days(days: int, fresh: list[int])
     files = [AskedFile(2, 7, SUNDAY, SUNDAY)]
     found = may_come_back(state, attempt, batch, files, PROFILE, SUNDAY + timedelta(days=days))
     assert found.tolist() == fresh
+
+
+def test_a_history_of_more_codes_than_are_told_apart_can_be_read() -> None:
+    """A custodian that writes sentences where a code belongs: what is beyond the 255th has none."""
+    n = 300
+    events = [
+        Event(
+            1, State.RETURNED, f"statement:{place // 200}", reason=f"no {place}", positions=np.array([place], np.int32)
+        )
+        for place in range(n)
+    ]
+    standing = fold(np.ones(n, np.int64), events, {}, settled=False)
+    assert standing.where(State.RETURNED).tolist() == list(range(n))
+    assert [standing.reasons[place] for place in standing.reason[253:257]] == ["no 253", "no 254", None, None]
