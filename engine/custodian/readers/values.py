@@ -17,9 +17,6 @@ from engine.money import MINOR_DIGITS, to_minor
 WHOLE_DIGITS_MAX = 13
 """Digits before the decimal point of the largest amount a statement may hold: a thousand of them fit an int64."""
 
-DAY_MAX = date(9999, 12, 31)
-"""The last day there is; banks write it for "never"."""
-
 Places = Callable[[int], str]
 """From a row of a column to its place in the file."""
 
