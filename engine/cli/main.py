@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from functools import cache
 from importlib import import_module
 
 import typer
@@ -63,7 +64,9 @@ _MODULES = {
 second, and a worker does not carry what reads Parquet."""
 
 
+@cache
 def _add(command: str) -> None:
+    """Add a command or group, once however often `main` runs in a process."""
     module = import_module(f"engine.cli.{_MODULES[command]}")
     if isinstance(group := getattr(module, "app", None), typer.Typer):
         app.add_typer(group, name=command)
