@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -53,7 +54,7 @@ async def transport_of(profile: Profile, desk: Desk) -> AsyncIterator[Transport]
 
 
 async def fetch_new(custodian: Custodian, desk: Desk) -> list[Path]:
-    """What the custodian sent that was not set aside yet, by name: brought into its folder `in`, if it is not there.
+    """What the custodian sent that was not set aside yet, brought into its folder `in`, in the order of names.
 
     Killed anywhere it is as if it had not begun, or is whole: a file is new until `set_aside`. Raises NotTaken, and
     InvalidInput as `transport_of`.
@@ -62,7 +63,7 @@ async def fetch_new(custodian: Custodian, desk: Desk) -> list[Path]:
     known = frozenset(path.name for path in (*folder.glob("*"), *(folder / _TAKEN).glob("*")))
     async with transport_of(custodian.profile, desk) as transport:
         await transport.fetch(folder, known)
-    return sorted(path for path in folder.iterdir() if path.is_file() and _is_whole(path))
+    return sorted((path for path in folder.iterdir() if path.is_file() and _is_whole(path)), key=_in_order)
 
 
 def set_aside(file: Path) -> Path:
@@ -70,6 +71,11 @@ def set_aside(file: Path) -> Path:
     folder = file.parent / _TAKEN
     folder.mkdir(exist_ok=True)
     return file.replace(folder / file.name)
+
+
+def _in_order(path: Path) -> list[tuple[int, str]]:
+    """By name, its numbers as numbers: statement-10 comes after statement-9."""
+    return [(int(each), "") if each.isdecimal() else (0, each) for each in re.split("([0-9]+)", path.name)]
 
 
 def _is_whole(path: Path) -> bool:

@@ -96,6 +96,14 @@ async def test_what_lies_in_a_folder_is_new_until_it_is_set_aside(tmp_path: Path
     assert list(await fetched(desk, profile)) == ["b.csv"]
 
 
+async def test_what_came_is_told_in_the_order_of_its_numbers(tmp_path: Path) -> None:
+    desk, profile = desk_in(tmp_path), reached(FolderRoute())
+    names = ["2019-07-14.csv", "camt.053-9.xml", "camt.053-10.xml", "camt.054-8.xml", "camt.xml"]
+    for name in reversed(names):
+        (desk.folder(profile.code, "in") / name).write_bytes(b"")
+    assert list(await fetched(desk, profile)) == names
+
+
 class Bank:
     """A bank over HTTP that remembers what it was sent, and answers as it is told."""
 
