@@ -13,14 +13,14 @@ from typing import Any
 from sqlalchemy import or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from engine.custodian.break_rows import UNRESOLVED
 from engine.custodian.registered import Custodian, custodian_of_plan
 from engine.decisions import Decision, Kind, propose
 from engine.errors import FentanError, InvalidInput
 from engine.money import grouped
 from engine.reconcile.proof import proof_of
+from engine.reconcile.proof_rows import is_parked
 from engine.roster.plan import Plan, lock_roster
-from engine.store.tables import IN_THE_BOOKS, breaks, plans, shards, share_runs, statements
+from engine.store.tables import IN_THE_BOOKS, plans, shards, share_runs, statements
 
 _DAY = timedelta(days=1)
 
@@ -90,15 +90,11 @@ async def _runs_open(connection: AsyncConnection, plan_id: int, through: date) -
 
 
 async def _parked(connection: AsyncConnection, custodian: Custodian, through: date) -> list[str]:
-    """Statements of the period that are parked, but those whose breaks people have explained."""
-    waits = breaks.c.ordinal.is_(None) & (breaks.c.statement_id == statements.c.statement_id)
-    explained = select(breaks.c.break_id).where(waits).exists() & ~(
-        select(breaks.c.break_id).where(waits, breaks.c.state.in_(UNRESOLVED)).exists()
-    )
+    """Statements of the period that are parked, as the proof counts them."""
     found = await connection.scalars(
         select(statements.c.statement_id)
-        .where(statements.c.custodian_id == custodian.custodian_id, statements.c.books, statements.c.state == "parked")
-        .where(or_(statements.c.from_on.is_(None), statements.c.from_on <= through), ~explained)
+        .where(statements.c.custodian_id == custodian.custodian_id, is_parked())
+        .where(or_(statements.c.from_on.is_(None), statements.c.from_on <= through))
         .order_by(statements.c.statement_id)
     )
     return [

@@ -30,7 +30,8 @@ _DAY = timedelta(days=1)
 class Coverage(NamedTuple):
     """Which days the statements speak of: from the first one's to the last one's by the day of the proof.
 
-    `missing`: business days between and after them that none speaks of; `parked`: statements by then that post nothing.
+    `missing`: business days between and after them that none speaks of; `parked`: statements by then that post nothing
+    and that nothing explained yet.
     """
 
     first_on: date | None

@@ -8,10 +8,11 @@ from datetime import date
 from typing import NamedTuple
 
 import numpy as np
-from sqlalchemy import BigInteger, bindparam, func, select, text
+from sqlalchemy import BigInteger, ColumnElement, and_, bindparam, func, select, text
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from engine.custodian.break_rows import UNRESOLVED
 from engine.custodian.breaks import Code
 from engine.custodian.instructions import State
 from engine.custodian.reference import Kind
@@ -23,11 +24,18 @@ from engine.store.tables import breaks, run_shards, statements
 SUSPENSE, PAYOUTS = Account.SUSPENSE, Account.PAYOUTS_IN_TRANSIT
 
 
+def is_parked() -> ColumnElement[bool]:
+    """The statements that are parked and would book, but those whose breaks people or later statements explained."""
+    waits = breaks.c.ordinal.is_(None) & (breaks.c.statement_id == statements.c.statement_id)
+    broken = select(breaks.c.break_id).where(waits)
+    explained = broken.exists() & ~broken.where(breaks.c.state.in_(UNRESOLVED)).exists()
+    return and_(statements.c.books, statements.c.state == "parked", ~explained)
+
+
 async def parked_days(connection: AsyncConnection, custodian_id: int) -> list[date]:
-    """The first day of each statement that is parked and would book; of one that names none the day it came."""
+    """The first day of each statement that `is_parked`; of one that names none the day it came."""
     first = func.coalesce(statements.c.from_on, statements.c.to_on, func.date(statements.c.recorded_at))
-    of = (statements.c.custodian_id == custodian_id, statements.c.books, statements.c.state == "parked")
-    return list(await connection.scalars(select(first).where(*of)))
+    return list(await connection.scalars(select(first).where(statements.c.custodian_id == custodian_id, is_parked())))
 
 
 class Cash(NamedTuple):
