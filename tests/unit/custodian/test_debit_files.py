@@ -7,7 +7,8 @@ import datetime as dt
 import hashlib
 import io
 import itertools
-from collections.abc import Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -188,29 +189,66 @@ def test_a_pain_008_is_valid_by_the_schema_of_iso_20022(tmp_path: Path, version:
     assert tree.findtext(".//{*}Ustrd") == 'Aid <shared> & "split"'
 
 
+Totals = tuple[int, Decimal]
+
+
+def totals_of(element: Any) -> Totals:
+    """The count and sum that a message's header or a batch states."""
+    return int(element.findtext("{*}NbOfTxs")), Decimal(element.findtext("{*}CtrlSum"))
+
+
+def batches_of(document: Any) -> Iterator[tuple[tuple[str, str], Totals]]:
+    """Of each `PmtInf` its day and sequence type, and its totals."""
+    for each in document.iter("{*}PmtInf"):
+        yield (each.findtext("{*}ReqdColltnDt"), each.findtext("{*}PmtTpInf/{*}SeqTp")), totals_of(each)
+
+
+def added(totals: Iterable[Totals]) -> Totals:
+    counts, sums = zip(*totals, strict=True)
+    return sum(counts), sum(sums)
+
+
 @pytest.mark.parametrize("version", ISO)
 def test_totals_are_those_of_another_writer(tmp_path: Path, version: str) -> None:
+    """Several batches of a day: first and later debits of mandates, on two days, each in files of at most three.
+
+    The other writer puts all of them into one message, a `PmtInf` for each day and sequence type.
+    """
     sepaxml = pytest.importorskip("sepaxml")
     etree = pytest.importorskip("lxml.etree")
-    amounts = [1, 99, 100, 123_456, 7]
+    schema = schema_of(version)
     config = {
         "name": "ACME", "IBAN": "NL41MOCK0000000001", "BIC": "MOCKNL2A", "batch": True,
         "creditor_id": "NL41ZZZ000000000001", "currency": "EUR",
     }  # fmt: skip
     other = sepaxml.SepaDD(config, schema=version, clean=True)
-    for seat, amount in enumerate(amounts):
-        other.add_payment(
-            {
-                "name": "NOTPROVIDED", "IBAN": f"NL41MOCK{seat:010}", "BIC": "MOCKNL2A", "amount": amount,
-                "type": "RCUR", "collection_date": BATCH.debit_on, "mandate_id": f"M-{seat}",
-                "mandate_date": dt.date(2025, 1, 31), "description": "Mutual aid share",
-            }
-        )  # fmt: skip
-    (known,) = write(tmp_path, iso(version), NUMBERS, BATCH, [debits(range(5), amounts)])
-    ours, theirs = etree.parse(tmp_path / known.file), etree.fromstring(other.export(validate=False))
-    for total in ("GrpHdr/{*}NbOfTxs", "GrpHdr/{*}CtrlSum", "PmtInf/{*}NbOfTxs", "PmtInf/{*}CtrlSum"):
-        assert ours.findtext(f".//{{*}}{total}") == theirs.findtext(f".//{{*}}{total}")
-    assert known.amount_minor == sum(amounts)
+    profile = iso(version).model_copy(update={"limits": limited("mock-bank", max_items_per_file=3).limits})
+    ours: dict[tuple[str, str], list[Totals]] = defaultdict(list)
+    days = (BATCH.debit_on, BATCH.debit_on + dt.timedelta(days=1))
+    sequences: tuple[Any, ...] = ("FRST", "RCUR")
+    for number, (day, sequence) in enumerate(itertools.product(days, sequences)):
+        seats, amounts = range(10 * number, 10 * number + 7), [1, 99, 100, 123_456, 7, AMOUNT_MOST, 10 + number]
+        for seat, amount in zip(seats, amounts, strict=True):
+            other.add_payment(
+                {
+                    "name": "NOTPROVIDED", "IBAN": f"NL41MOCK{seat:010}", "BIC": "MOCKNL2A", "amount": amount,
+                    "type": sequence, "collection_date": day, "mandate_id": f"M-{seat}",
+                    "mandate_date": dt.date(2025, 1, 31), "description": "Mutual aid share",
+                }
+            )  # fmt: skip
+        batch = Batch(RUN, ATTEMPT, day, BATCH.created_at, sequence, first_file=1 + 100 * number)
+        files = write(tmp_path, profile, NUMBERS, batch, [debits(seats, amounts)])
+        assert [each.count for each in files] == [3, 3, 1]
+        for known in files:
+            document = etree.parse(tmp_path / known.file)
+            schema.assertValid(document)
+            ((key, totals),) = batches_of(document.getroot())
+            stated = totals_of(document.find(".//{*}GrpHdr"))
+            assert stated == totals == (known.count, Decimal(known.amount_minor) / 100)
+            ours[key].append(totals)
+    theirs = etree.fromstring(other.export(validate=False))
+    assert {key: added(totals) for key, totals in ours.items()} == dict(batches_of(theirs))
+    assert added(itertools.chain(*ours.values())) == totals_of(theirs.find(".//{*}GrpHdr"))
 
 
 def test_the_bank_of_the_tests_finds_nothing_wrong(tmp_path: Path) -> None:
