@@ -199,14 +199,22 @@ def print_sent(code: str, sent: Sent) -> None:
 
 
 @app.command()
-def withdraw(code: Code, actor: As, on: On = None) -> None:
+def withdraw(
+    code: Code,
+    actor: As,
+    on: On = None,
+    not_there: Annotated[
+        bool,
+        typer.Option("--not-there", help="Also those whose sending broke off: you asked, and it has none of them."),
+    ] = False,
+) -> None:
     """Withdraw the files that missed their cut-off, so that their debits are asked anew."""
 
     async def withdrawn(engine: AsyncEngine, _: Settings) -> int:
         async with engine.begin() as connection:
             custodian = await custodian_of(connection, code)
             now = _moment(on, custodian.profile.time_zone)
-            return await sending.withdraw(connection, custodian, now=now, actor=actor)
+            return await sending.withdraw(connection, custodian, now=now, actor=actor, not_there=not_there)
 
     console.print(f"{in_database(withdrawn):,} files are withdrawn")
 

@@ -42,6 +42,8 @@ log = structlog.get_logger()
 _FILES, _EVENTS = debit_batches.c, instruction_events.c
 _WAITS = and_(_FILES.sent_at.is_(None), _FILES.withdrawn_at.is_(None))
 _DEBITS = _FILES.kind == LETTERS[Kind.DEBIT]
+_BEGUN = "its sending began, and nobody knows whether it arrived"
+_MAY_BE_THERE = func.coalesce(_FILES.error, "").startswith(_BEGUN)
 
 
 @dataclass(frozen=True)
@@ -102,11 +104,32 @@ async def send_all(engine: AsyncEngine, custodian: Custodian, desk: Desk, *, now
     """`send_due` until nothing more may leave now, a few files to a transaction; what it came to in all."""
     total = Sent()
     while True:
-        async with engine.begin() as connection:
-            sent = await send_due(connection, custodian, desk, now=now, limit=_FILES_AT_ONCE)
+        sent = await _send_few(engine, custodian, desk, now=now)
         total = sent.after(total)
         if not sent.files or sent.failed:
             return total
+
+
+async def _send_few(engine: AsyncEngine, custodian: Custodian, desk: Desk, *, now: datetime) -> Sent:
+    """`send_due` of a few files; who is killed while they leave has left behind which ones."""
+    async with engine.begin() as connection:
+        begun = await _note_begun(connection, custodian, now=now)
+    async with engine.begin() as connection:
+        sent = await send_due(connection, custodian, desk, now=now, limit=_FILES_AT_ONCE)
+        not_reached = update(debit_batches).where(_FILES.batch_id.in_(begun), _WAITS, _FILES.error == _BEGUN)
+        await connection.execute(not_reached.values(error=None))
+    return sent
+
+
+async def _note_begun(connection: AsyncConnection, custodian: Custodian, *, now: datetime) -> list[int]:
+    """Write down which files are about to leave; those of which that was not known before.
+
+    What began and did not end may be with the custodian: only a person who asked there may `withdraw` it.
+    """
+    missed = await _missed_days(connection, custodian, now)
+    due = [row.batch_id for row in await _due(connection, custodian, missed, now=now, limit=_FILES_AT_ONCE)]
+    begun = update(debit_batches).where(_FILES.batch_id.in_(due), _WAITS, ~_MAY_BE_THERE).values(error=_BEGUN)
+    return list(await connection.scalars(begun.returning(_FILES.batch_id)))
 
 
 async def due_custodians(connection: AsyncConnection, *, now: datetime) -> list[int]:
@@ -118,18 +141,25 @@ async def due_custodians(connection: AsyncConnection, *, now: datetime) -> list[
 
 async def send_some(engine: AsyncEngine, custodian_id: int, desk: Desk, *, now: datetime) -> bool:
     """`send_due` of a few files, in a transaction; whether more may leave now."""
-    async with engine.begin() as connection:
+    async with engine.connect() as connection:
         custodian = await custodian_by_id(connection, custodian_id)
-        sent = await send_due(connection, custodian, desk, now=now, limit=_FILES_AT_ONCE)
+    sent = await _send_few(engine, custodian, desk, now=now)
     return sent.files == _FILES_AT_ONCE and not sent.failed
 
 
-async def withdraw(connection: AsyncConnection, custodian: Custodian, *, now: datetime, actor: str) -> int:
-    """Withdraw the files whose debits missed their cut-off, so that these are asked for anew; how many files."""
+async def withdraw(
+    connection: AsyncConnection, custodian: Custodian, *, now: datetime, actor: str, not_there: bool = False
+) -> int:
+    """Withdraw the files whose debits missed their cut-off, so that these are asked for anew; how many files.
+
+    `not_there`: also those whose sending began and did not end, for somebody asked, and the custodian has none of them.
+    """
     turn = select(custodians.c.custodian_id).where(custodians.c.custodian_id == custodian.custodian_id)
     await connection.execute(turn.with_for_update(key_share=True))
     missed = await _missed_days(connection, custodian, now)
     late = _files(custodian, _FILES.batch_id).where(_WAITS, _late(missed))
+    if not not_there:
+        late = late.where(~_MAY_BE_THERE)
     gone = list(
         await connection.scalars(
             update(debit_batches).where(_FILES.batch_id.in_(late)).values(withdrawn_at=now).returning(_FILES.batch_id)
@@ -171,10 +201,13 @@ async def _missed_days(connection: AsyncConnection, custodian: Custodian, now: d
 
 async def _say_missed(connection: AsyncConnection, custodian: Custodian, missed: Collection[date]) -> None:
     words = f"its debit day cannot be reached any more; `fentan custodian withdraw {custodian.code}` asks for it anew"
-    unsaid = _files(custodian, _FILES.batch_id).where(_WAITS, _late(missed), _FILES.error.is_distinct_from(words))
-    said = await connection.execute(update(debit_batches).where(_FILES.batch_id.in_(unsaid)).values(error=words))
-    if said.rowcount:
-        log.error("files missed their cut-off", custodian_id=custodian.custodian_id, files=said.rowcount)
+    unsure = f"{_BEGUN}; ask the custodian: `fentan custodian withdraw {custodian.code} --not-there` if it has no trace"
+    for which, said in ((_MAY_BE_THERE, unsure), (~_MAY_BE_THERE, words)):
+        unsaid = _files(custodian, _FILES.batch_id).where(_WAITS, _late(missed), which)
+        unsaid = unsaid.where(_FILES.error.is_distinct_from(said))
+        done = await connection.execute(update(debit_batches).where(_FILES.batch_id.in_(unsaid)).values(error=said))
+        if done.rowcount:
+            log.error("files missed their cut-off", custodian_id=custodian.custodian_id, files=done.rowcount)
 
 
 async def _due(
@@ -223,6 +256,8 @@ def _check(folder: Path, row: Row[Any]) -> None:
 
 async def _note_failed(connection: AsyncConnection, row: Row[Any], error: Exception, now: datetime) -> None:
     said = str(error) if isinstance(error, NotTaken) else type(error).__name__
+    if isinstance(error.__cause__ or error.__context__ or error, TimeoutError | ConnectionResetError):
+        said = f"{_BEGUN}: {said}"
     due_at = now + schedule.back_off(row.tries + 1)
     await connection.execute(
         update(debit_batches)

@@ -238,6 +238,28 @@ async def test_killed_between_putting_and_writing_it_down_the_same_file_is_put_a
     assert [(each.state, each.tries) for each in await files(world, run)] == [("sent", 1)]
 
 
+async def test_what_may_be_with_the_custodian_is_withdrawn_only_by_who_asked_there(
+    engine: AsyncEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk = desk_in(tmp_path)
+    world, run, custodian = await asked(engine, desk, 2)
+
+    async def killed(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("engine.reconcile.sending._put", killed)
+        with pytest.raises(KeyboardInterrupt):
+            await send_all(engine, custodian, desk, now=NOW)
+    late = datetime.combine(DEBIT, time(18), SHANGHAI)
+    assert (await sent_at(world, custodian, desk, late)).missed == 2
+    errors = [each.error or "" for each in await files(world, run)]
+    assert ["nobody knows whether it arrived" in error for error in errors] == [True, True]
+    async with engine.begin() as connection:
+        assert await withdraw(connection, custodian, now=late, actor=ACTOR) == 0
+        assert await withdraw(connection, custodian, now=late, actor=ACTOR, not_there=True) == 2
+
+
 async def test_two_who_send_at_once_send_each_file_once(engine: AsyncEngine, tmp_path: Path) -> None:
     async with bank() as (received, url):
         desk = desk_in(tmp_path, CUSTODIAN_URL=url)
