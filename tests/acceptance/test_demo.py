@@ -141,6 +141,7 @@ def test_its_account_can_be_proved_afterwards(fentan: Fentan, report: dict[str, 
     listed = json.loads(fentan("statement", "list", "--json").stdout)
     assert len(listed) > 3
 
+
 def test_it_shows_what_a_person_wants_to_see(demo: Done, report: dict[str, Any]) -> None:
     shown = demo.stdout
     for words in ("each member pays", "seats at the per case cap", "sponsor", "fee", "carry out", "difference 0.00",
