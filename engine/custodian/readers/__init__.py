@@ -74,11 +74,12 @@ def recognised_in(source: Iterator[bytes], name: str, described: Sequence[Descri
 
 def _without_zero(whole: Iterable[bytes], name: str) -> Iterator[bytes]:
     """The same bytes. Raises InvalidInput at one that is 0, which no text has and no database keeps."""
-    before = 0
+    line = 1
     for block in whole:
         if (at := block.find(0)) >= 0:
-            raise InvalidInput(f"{name}: byte {before + at + 1}: is 0, which no text has; fetch the file anew")
-        before += len(block)
+            line += block.count(b"\n", 0, at)
+            raise InvalidInput(f"{name}: line {line}: a byte is 0, which no text has; fetch the file anew")
+        line += block.count(b"\n")
         yield block
 
 
