@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 import typer
+from rich.console import Console
 from typer.testing import CliRunner, Result
 
-from engine.cli import reconcile
+from engine.cli import proofs, reconcile
 from engine.errors import FentanError
 from engine.store.database import engine_on
 from tests.integration.reconciling import BOOKED, Line, asked
@@ -22,13 +23,14 @@ Fentan = Callable[..., Result]
 
 
 @pytest.fixture
-def fentan(database_url: str) -> Fentan:
+def fentan(database_url: str, monkeypatch: pytest.MonkeyPatch) -> Fentan:
     commands = typer.Typer()
     commands.add_typer(reconcile.app, name="reconcile")
 
     def run(*arguments: str, columns: int = 80) -> Result:
-        environment = {"FENTAN_DATABASE_URL": database_url, "COLUMNS": str(columns)}
-        return CliRunner(env=environment).invoke(commands, ["reconcile", *arguments])
+        # A console keeps the width that it was made under, which may have been another test's.
+        monkeypatch.setattr(proofs, "console", Console(markup=False, highlight=False, width=columns))
+        return CliRunner(env={"FENTAN_DATABASE_URL": database_url}).invoke(commands, ["reconcile", *arguments])
 
     return run
 

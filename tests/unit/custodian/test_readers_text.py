@@ -484,5 +484,5 @@ def test_a_byte_that_is_zero_is_refused_with_its_place(text: str) -> None:
     """No text has one and no database keeps one: found any later it would stop a custodian's whole day."""
     whole = text.encode() + b"2019-07-14,2019-07-14,0.30,A\0B,,,other,,,0.00,1\n"
     described = [(profile.load("generic-csv").layouts, "CNY")]
-    with pytest.raises(InvalidInput, match=rf"^day: byte {whole.index(0) + 1}: is 0"):
+    with pytest.raises(InvalidInput, match=rf"^day: line {whole.count(10, 0, whole.index(0)) + 1}: a byte is 0"):
         list(recognised_in((whole[at : at + 7] for at in range(0, len(whole), 7)), "day", described)[1])
