@@ -338,7 +338,7 @@ def print_books(console: Console, books: Books) -> None:
     for name in ("opening", "credits", "debits", "closing", "book", "by_hand", "difference"):
         strip.add_row(_STRIP.get(name, name), grouped(getattr(proof, name)))
         if name == "book":
-            strip.add_row("… of it on suspense", grouped(-proof.suspense))
+            strip.add_row("… of it on suspense", grouped(proof.suspense))
     for table in (funnel, *([faults] if books.planted else []), strip):
         for column in table.columns[1:]:
             column.justify = "right"
