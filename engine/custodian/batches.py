@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from engine.custodian.breaks import Code
 from engine.custodian.instructions import Instructions, State
 from engine.custodian.profile import BookingMode
-from engine.custodian.verdicts import MATCHED, broken, exact_sum
+from engine.custodian.verdicts import MATCHED, broken
+from engine.money.sums import exact_sum
 
 _BOOKED_BY: dict[BookingMode, list[State]] = {
     BookingMode.PER_DEBIT: [],

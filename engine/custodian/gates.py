@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from engine.custodian.statement import Fault, Footing, Problem, Statement, Sum
-from engine.custodian.verdicts import exact_sum
 from engine.money import grouped
+from engine.money.sums import exact_sum
 
 
 @dataclass

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from engine.custodian.breaks import CODES, PLACE, Code
 from engine.custodian.reference import Decoded
 from engine.errors import FentanError
+from engine.money.sums import exact_sum
 
 _CODE_BITS = 5
 
@@ -164,8 +165,3 @@ class Tally:
                 f"{self.taken.count} lines of {self.taken.amount_minor} minor units came,"
                 f" {decided.count} of {decided.amount_minor} were decided"
             )
-
-
-def exact_sum(amounts: NDArray[np.int64]) -> int:
-    """Σ of int64[n] that does not wrap."""
-    return (int((amounts >> 32).sum()) << 32) + int((amounts & 0xFFFFFFFF).sum())

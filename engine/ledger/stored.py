@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from engine.ledger.accounts import account_of
 from engine.ledger.journals import Journal, Segment, SegmentMismatch, Unbalanced
+from engine.money.sums import exact_sum
 from engine.store.arrays import copy_out
 from engine.store.tables import PLAN_STRIDE, journals, posting_segments
 
@@ -67,11 +68,6 @@ class StoredJournal(NamedTuple):
             segments=tuple(stored.segment for stored in self.segments),
             run_id=self.run_id,
         )
-
-
-def exact_sum(amounts: NDArray[np.int64]) -> int:
-    """Σ amounts as a Python integer, where an int64 sum could wrap."""
-    return (int((amounts >> 32).sum()) << 32) + int((amounts & 0xFFFFFFFF).sum())
 
 
 def _check_segment(segment: Segment, total: int, digest: bytes, places: int) -> None:

@@ -23,7 +23,8 @@ from engine.ledger.balances import is_usage
 from engine.ledger.journals import Segment
 from engine.ledger.proof import charged_in, read_tags
 from engine.ledger.seal import TAG_BYTES, leaf_hashes, sealed_root, tree_root
-from engine.ledger.stored import StoredJournal, exact_sum, read_stored
+from engine.ledger.stored import StoredJournal, read_stored
+from engine.money.sums import exact_sum
 from engine.store.arrays import copy_out
 from engine.store.tables import IN_THE_BOOKS, balances, plans, run_shards, shards, share_runs, year_usage
 

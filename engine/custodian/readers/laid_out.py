@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from engine.custodian.layouts import Layout
 from engine.custodian.readers import values
 from engine.custodian.statement import Fault, Kind, Problems, as_lines
-from engine.custodian.verdicts import exact_sum
+from engine.money.sums import exact_sum
 
 _NEITHER = ("/", "不计收支", "中性交易")
 """Directions of personal bills on lines that move no money."""

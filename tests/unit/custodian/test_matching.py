@@ -21,8 +21,9 @@ from engine.custodian.profile import BookingMode
 from engine.custodian.reference import Kind, Reference
 from engine.custodian.statement import SCHEMA
 from engine.custodian.statement import Kind as LineKind
-from engine.custodian.verdicts import NotConserved, Outcome, Stage, exact_sum, named
+from engine.custodian.verdicts import NotConserved, Outcome, Stage, named
 from engine.errors import InvalidInput
+from engine.money.sums import exact_sum
 from engine.plans.days import date_of
 from tests.unit.custodian import matching_oracle as oracle
 from tests.unit.custodian.matching_oracle import Asked, Line, World

@@ -17,8 +17,8 @@ from engine.custodian import gates, profile
 from engine.custodian.layouts import CsvLayout, DaikouLayout, FixedWidthLayout, Layouts
 from engine.custodian.readers import csv_bills, daikou, fixed_width, mt940, read, recognised_in
 from engine.custodian.statement import SCHEMA, Fault, Footing, Kind, Part
-from engine.custodian.verdicts import exact_sum
 from engine.errors import InvalidInput
+from engine.money.sums import exact_sum
 
 NAME = "statement.txt"
 

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from engine.ledger.accounts import Account, account_id, account_of
 from engine.ledger.journals import Journal, Segment, SegmentMismatch, Unbalanced
 from engine.ledger.statement import Entry, Statement
-from engine.ledger.stored import exact_sum
 from engine.ledger.trial_balance import TrialLine, difference
+from engine.money.sums import exact_sum
 
 RECEIVABLE, WAIVERS, CLEARING = 3_001_210, 3_001_310, 3_003_111
 amounts = st.integers(-(2**63), 2**63 - 1)
