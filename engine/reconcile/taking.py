@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import os
 import re
 from collections import deque
 from collections.abc import AsyncGenerator, Iterator, Mapping
@@ -24,6 +23,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from engine.custodian.break_rows import Opening, open_breaks
 from engine.custodian.breaks import Code
+from engine.custodian.flushed import flush
 from engine.custodian.gates import Tally as Footed
 from engine.custodian.gates import problems as wrong_in
 from engine.custodian.readers import recognised
@@ -119,7 +119,7 @@ async def take(
         async with engine.begin() as connection:
             await lock_custodian(connection, custodian.custodian_id)
             taking = _Taking(connection, custodian, file, actor, on, environment, begins)
-            flushed = asyncio.create_task(asyncio.to_thread(_flush, copy))
+            flushed = asyncio.create_task(asyncio.to_thread(flush, copy))
             try:
                 taken = await _take_file(taking, copy)
             finally:
@@ -153,15 +153,7 @@ def _copy(path: Path, folder: Path) -> tuple[Path, FileName]:
 def _keep(copy: Path, file: FileName) -> None:
     """Name the copy, flushed before, by its SHA-256: what has that name outlives a power cut."""
     copy.replace(copy.with_name(file.sha256.hex()))
-    _flush(copy.parent)
-
-
-def _flush(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    flush(copy.parent)
 
 
 async def _take_file(taking: _Taking, copy: Path) -> list[Taken]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +19,7 @@ from engine.custodian.debit_files.manifest import Manifest
 from engine.custodian.debit_files.pain001 import Pain001
 from engine.custodian.debit_files.pain008 import Pain008
 from engine.custodian.debit_files.rows import Rows
+from engine.custodian.flushed import flush
 from engine.custodian.profile import AccountNumbers, DelimitedDebits, Pain001Payouts, Profile
 from engine.errors import FentanError, InvalidInput
 from engine.money import BIGINT_MAX
@@ -189,7 +189,7 @@ def _publish(folder: Path, drafted: Manifest) -> None:
     _partial(file).replace(file)
     _write(_partial(beside), [memoryview(drafted.text().encode())])
     _partial(beside).replace(beside)
-    _sync(folder)
+    flush(folder)
 
 
 def _beside(folder: Path, drafted: Manifest) -> Path:
@@ -213,14 +213,4 @@ def _write(path: Path, parts: Sequence[memoryview]) -> None:
     with path.open("wb") as file:
         for part in parts:
             file.write(part)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _sync(folder: Path) -> None:
-    """What was named in the folder stays named after a power cut."""
-    opened = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(opened)
-    finally:
-        os.close(opened)
+    flush(path)

@@ -15,8 +15,6 @@ from engine.plans.wrong_keys import lines_of
 
 SUFFIX = ".manifest.json"
 
-_BLOCK = 2**20
-
 
 class Manifest(Part):
     """One file of a batch. `reference`: what the custodian knows it by; `amount_minor`: Σ of its `count` debits."""
@@ -68,8 +66,5 @@ def all_in(folder: Path) -> list[Manifest]:
 
 
 def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
     with path.open("rb") as file:
-        while block := file.read(_BLOCK):
-            digest.update(block)
-    return digest.hexdigest()
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -15,13 +15,13 @@ from engine.custodian.registered import Custodian
 from engine.custodian.routes import HttpRoute, SftpRoute
 from engine.custodian.transports.folder import Folder
 from engine.custodian.transports.http import opened as over_http
+from engine.custodian.transports.passing import UNFINISHED
 from engine.custodian.transports.refused import NotTaken
 from engine.custodian.transports.sftp import opened as over_sftp
 
 __all__ = ["NotTaken", "Transport", "fetch_new", "set_aside", "transport_of"]
 
 _TAKEN = "taken"
-_UNFINISHED = (".part", ".tmp", ".filepart")
 
 
 class Transport(Protocol):
@@ -79,5 +79,5 @@ def _in_order(path: Path) -> list[tuple[int, str]]:
 
 
 def _is_whole(path: Path) -> bool:
-    hidden = path.name.startswith(".") or path.name.endswith((*_UNFINISHED, ".manifest.json"))
+    hidden = path.name.startswith(".") or path.name.endswith((*UNFINISHED, ".manifest.json"))
     return not hidden and os.access(path, os.R_OK)

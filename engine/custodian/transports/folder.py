@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import shutil
 from pathlib import Path
 
 from engine.custodian.debit_files.manifest import SUFFIX
+from engine.custodian.flushed import flush
 
 
 class Folder:
@@ -28,6 +28,6 @@ class Folder:
             passing = self._out / f"{each.name}.part"
             with each.open("rb") as source, passing.open("wb") as copy:
                 shutil.copyfileobj(source, copy, 2**20)
-                copy.flush()
-                os.fsync(copy.fileno())
+            flush(passing)
             passing.replace(self._out / each.name)
+        flush(self._out)

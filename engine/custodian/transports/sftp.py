@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from engine.custodian.routes import SftpRoute, secrets_of
+from engine.custodian.transports.passing import UNFINISHED
 from engine.custodian.transports.refused import NotTaken
 from engine.errors import InvalidInput
 
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     from asyncssh import SFTPClient
 
 _PATIENCE_SECONDS = 15
-_UNFINISHED = (".part", ".tmp", ".filepart")
 
 
 class Sftp:
@@ -39,7 +39,7 @@ class Sftp:
                 remote, about = PurePosixPath(str(entry.filename)), entry.attrs
                 name = f"{remote.stem}-{about.mtime or 0}{remote.suffix}"
                 is_file = about.permissions is None or stat.S_ISREG(about.permissions)
-                if not is_file or name in known or remote.name.startswith(".") or remote.suffix in _UNFINISHED:
+                if not is_file or name in known or remote.name.startswith(".") or remote.suffix in UNFINISHED:
                     continue
                 passing = into / f"{name}.part"
                 await self._client.get(str(self._into / remote.name), str(passing))

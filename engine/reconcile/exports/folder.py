@@ -18,7 +18,6 @@ ROWS_MAX = 1_000_000
 """A table of more rows is written as Parquet, whatever was asked for: no spreadsheet opens it."""
 
 MANIFEST, WORKBOOK = "manifest.json", "reconciliation.xlsx"
-_BLOCK = 2**20
 
 
 class Format(StrEnum):
@@ -117,8 +116,5 @@ def _manifest(
 
 
 def _sha256(path: Path) -> str:
-    hashed = hashlib.sha256()
     with path.open("rb") as file:
-        while block := file.read(_BLOCK):
-            hashed.update(block)
-    return hashed.hexdigest()
+        return hashlib.file_digest(file, "sha256").hexdigest()
