@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
-from rich.console import Console
 
-from engine.cli import decisions, main, reconcile
 from engine.custodian.breaks import Code
 from engine.store.database import engine_on
+from tests.acceptance.console import Fentan, told
 from tests.integration.broken import sent
 from tests.integration.worlds import alike
 
@@ -24,38 +19,8 @@ ANNA, BO = ("--as", "anna"), ("--as", "bo")
 ON = ("--on", "2019-07-18")
 
 
-class Done(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-
-Fentan = Callable[..., Done]
-
-
 @pytest.fixture
-def fentan(
-    database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> Fentan:
-    """The console script in this process."""
-    monkeypatch.setenv("FENTAN_DATABASE_URL", database_url)
-    monkeypatch.setenv("FENTAN_LOG_LEVEL", "warning")
-    for module in (decisions, reconcile):
-        monkeypatch.setattr(module, "console", Console(width=160))
-    monkeypatch.chdir(tmp_path)
-
-    def command(*arguments: str) -> Done:
-        monkeypatch.setattr(sys, "argv", ["fentan", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            main.main()
-        out, err = capfd.readouterr()
-        return Done(int(ended.value.code or 0), out, err)
-
-    return command
-
-
-@pytest.fixture
-def broken(fentan: Fentan, database_url: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def broken(fentan: Fentan, database_url: str, tmp_path: Path) -> None:
     """Eight members asked for their share; 1 and 2 were booked twice, 3 is missing, and 0.55 came from nobody known."""
 
     async def build() -> None:
@@ -69,13 +34,10 @@ def broken(fentan: Fentan, database_url: str, tmp_path: Path, capfd: pytest.Capt
                 await teller.breaks(connection, Code.MISSING_IN_LEDGER, [None], 55)
 
     asyncio.run(build())
-    capfd.readouterr()  # what running logged
 
 
 def queue(fentan: Fentan, *arguments: str) -> list[int]:
-    done = fentan("reconcile", "breaks", *ON, "--json", *arguments)
-    assert done.code == 0, done.err
-    return [each["break"] for each in json.loads(done.out)["breaks"]]
+    return [each["break"] for each in told(fentan("reconcile", "breaks", *ON, "--json", *arguments))["breaks"]]
 
 
 @pytest.mark.usefixtures("broken")
@@ -93,7 +55,7 @@ def test_the_queue_and_one_break(fentan: Fentan) -> None:
         (["--limit", "2", "--after", "2"], [3, 4]),
     ):
         assert queue(fentan, *arguments) == expected, arguments
-    page = json.loads(fentan("reconcile", "breaks", *ON, "--json", "--limit", "2").out)
+    page = told(fentan("reconcile", "breaks", *ON, "--json", "--limit", "2"))
     assert page["after"] == 2
     assert page["counts"][0] == {
         "code": "MISSING_AT_BANK", "state": "open", "count": 1, "amount": page["breaks"][0]["amount"],
@@ -103,7 +65,7 @@ def test_the_queue_and_one_break(fentan: Fentan) -> None:
     for said in ("DUPLICATE_AT_BANK", "run 1, seat 2", "MISSING_IN_LEDGER", "0.55", "2-3", "low"):
         assert said in shown
     assert fentan("reconcile", "breaks", "--state", "resolved").out == "no break is so\n"
-    one = json.loads(fentan("reconcile", "break", "1", *ON, "--json").out)
+    one = told(fentan("reconcile", "break", "1", *ON, "--json"))
     assert (one["seat"], one["business_days"], one["actions"]) == (1, 2, ["give back", "write off", "explain"])
     assert "the custodian booked again" in fentan("reconcile", "break", "1", *ON).out
 
@@ -139,7 +101,7 @@ def test_a_line_without_a_reference_is_matched_to_a_member(fentan: Fentan) -> No
     assert "give --run RUN, or --plan CODE" in fentan(*resolve, "--action", "give back", "--seat", "5").err
     assert fentan(*resolve, "--action", "give back", "--plan", "xianghubao", "--seat", "5").code == 0
     assert fentan("decision", "refuse", "1", "--reason", "not so", *BO).code == 0
-    assert json.loads(fentan("reconcile", "break", "4", "--json").out)["state"] == "assigned"
+    assert told(fentan("reconcile", "break", "4", "--json"))["state"] == "assigned"
     assert fentan(*resolve, "--action", "give back", "--plan", "xianghubao", "--seat", "99").code == 0
     assert "no seat 99" in fentan("decision", "approve", "2", *BO).err
 

@@ -2,58 +2,21 @@
 
 from __future__ import annotations
 
-import json
-import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import pytest
-from rich.console import Console
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from engine.cli import custodian, main
 from engine.custodian.debit_files.manifest import all_in
 from engine.resources import config_dir
 from engine.runs.run import Run
+from tests.acceptance.console import Fentan, refused, said, told
 from tests.integration.worlds import World, alike, build, rules_of_preset
 
 pytestmark = pytest.mark.acceptance
 
 ANNA = ("--as", "anna")
 KNOWN_BY_REFERENCE = 'payer_known_by = "member_ref"\n'
-
-
-class Done(NamedTuple):
-    """What a command left behind."""
-
-    code: int
-    out: str
-    err: str
-
-
-Fentan = Callable[..., Done]
-
-
-@pytest.fixture
-def fentan(
-    database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> Fentan:
-    """The console script in this process."""
-    for name, value in {"DATABASE_URL": database_url, "LOG_LEVEL": "error", "DATA_DIR": str(tmp_path / "data")}.items():
-        monkeypatch.setenv(f"FENTAN_{name}", value)
-    monkeypatch.setattr(custodian, "console", Console(markup=False, highlight=False, width=200))
-    monkeypatch.chdir(tmp_path)
-
-    def command(*arguments: str) -> Done:
-        monkeypatch.setattr(sys, "argv", ["fentan", *arguments])
-        capfd.readouterr()  # what making the run logged
-        with pytest.raises(SystemExit) as ended:
-            main.main()
-        out, err = capfd.readouterr()
-        return Done(int(ended.value.code or 0), out, err)
-
-    return command
 
 
 @pytest.fixture
@@ -73,22 +36,6 @@ def small_files(tmp_path: Path) -> str:
     path = tmp_path / "small.toml"
     path.write_text(text.replace("[account]", f"{KNOWN_BY_REFERENCE}\n[account]", 1), "utf-8")
     return str(path)
-
-
-def said(done: Done) -> str:
-    assert (done.code, done.err) == (0, "")
-    return " ".join(done.out.split())
-
-
-def told(done: Done) -> Any:
-    return json.loads(said(done))
-
-
-def refused(done: Done) -> str:
-    """One clear line on standard error, exit code 1, no traceback."""
-    assert (done.code, done.out.strip()) == (1, "")
-    [line] = done.err.splitlines()
-    return line.removeprefix("fentan: ")
 
 
 def test_a_run_is_instructed_sent_and_listed(fentan: Fentan, run: Run, small_files: str, tmp_path: Path) -> None:

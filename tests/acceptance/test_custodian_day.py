@@ -2,45 +2,20 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from engine.cli import custodian, main
 from engine.resources import config_dir
 from engine.runs.run import Run
+from tests.acceptance.console import Fentan, said
 from tests.integration.worlds import World, alike, build, rules_of_preset
 
 pytestmark = pytest.mark.acceptance
 
 ANNA = ("--as", "anna")
-Fentan = Callable[..., tuple[int, str]]
-
-
-@pytest.fixture
-def fentan(
-    database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> Fentan:
-    """The console script in this process: its exit code, and what it printed."""
-    for name, value in {"DATABASE_URL": database_url, "LOG_LEVEL": "error", "DATA_DIR": str(tmp_path / "data")}.items():
-        monkeypatch.setenv(f"FENTAN_{name}", value)
-    monkeypatch.setattr(custodian, "console", Console(markup=False, highlight=False, width=200))
-    monkeypatch.chdir(tmp_path)
-
-    def command(*arguments: str) -> tuple[int, str]:
-        monkeypatch.setattr(sys, "argv", ["fentan", *arguments])
-        capfd.readouterr()  # what making the run logged
-        with pytest.raises(SystemExit) as ended:
-            main.main()
-        out, err = capfd.readouterr()
-        assert not err
-        return int(ended.value.code or 0), " ".join(out.split())
-
-    return command
 
 
 @pytest.fixture
@@ -65,14 +40,15 @@ def asked(fentan: Fentan, run: Run, tmp_path: Path) -> Callable[[str, str], None
 
     def simulate(until: str, rates: str) -> None:
         folders = ("--in", str(folder / "out"), "--out", str(folder / "in"))
-        code, _ = fentan("simulate", "custodian", *folders, "--seed", "1", "--rates", rates, "--until", until)
-        assert code == 0
+        said(fentan("simulate", "custodian", *folders, "--seed", "1", "--rates", rates, "--until", until))
 
     return simulate
 
 
 def day(fentan: Fentan, on: str) -> tuple[int, str]:
-    return fentan("custodian", "day", "generic-csv", *ANNA, "--on", on)
+    done = fentan("custodian", "day", "generic-csv", *ANNA, "--on", on)
+    assert not done.err
+    return done.code, done.words
 
 
 def test_who_has_no_funds_is_asked_every_day_and_leaves(fentan: Fentan, asked: Callable[[str, str], None]) -> None:
@@ -81,14 +57,14 @@ def test_who_has_no_funds_is_asked_every_day_and_leaves(fentan: Fentan, asked: C
         asked(f"2019-07-{number}", "all=0,insufficient_funds=1")
         code, days[number] = day(fentan, f"2019-07-{number}")
         assert code == 0
-    said = [days[number].split(" run 1 is ")[1] for number in range(14, 23)]
+    ends = [days[number].split(" run 1 is ")[1] for number in range(14, 23)]
     nothing = "0 files sent to generic-csv, 0 instructions of 0.00; 0 wait"
     assert days[14] == f"2019-07-14-0001.csv: taken, 5 lines run 1 is collecting: nothing new {nothing}"
     asked_again = "1 files sent to generic-csv, 4 instructions of 0.40; 0 wait"
-    assert said[2] == f"collecting: 4 asked again for 2019-07-16 {asked_again}"
+    assert ends[2] == f"collecting: 4 asked again for 2019-07-16 {asked_again}"
     # Five days of retries; the last returns come after them.
     left = [f"collecting: {count} left unpaid, 0.{count}0 written off {nothing}" for count in (1, 3)]
-    assert said[6:] == [*left, f"settled: 1 left unpaid, 0.10 written off {nothing}"]
+    assert ends[6:] == [*left, f"settled: 1 left unpaid, 0.10 written off {nothing}"]
     assert days[23] == f"run 1 is settled: nothing new {nothing}"
 
 
@@ -98,10 +74,10 @@ def test_what_is_missing_and_what_cannot_be_read_want_a_person(
     asked("2019-07-14", "all=0,missing_line=1")
     box = tmp_path / "data" / "custodian" / "generic-csv" / "in"
     (box / "strange.txt").write_text("nothing that anybody knows\n", "utf-8")
-    code, said = day(fentan, "2019-07-14")
+    code, words = day(fentan, "2019-07-14")
     assert code == 1
-    assert "strange.txt: line 1: is neither XML nor MT940" in said
+    assert "strange.txt: line 1: is neither XML nor MT940" in words
     assert sorted(path.name for path in (box / "taken").iterdir()) == ["2019-07-14-0001.csv", "strange.txt"]
-    code, said = day(fentan, "2019-07-18")
-    assert (code, "run 1 is collecting: 5 missing at the custodian" in said) == (0, True)
+    code, words = day(fentan, "2019-07-18")
+    assert (code, "run 1 is collecting: 5 missing at the custodian" in words) == (0, True)
     assert "nothing new" in day(fentan, "2019-07-18")[1]

@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import pytest
-from rich.console import Console
 
-from engine.cli import decisions, main, run
 from engine.roster.plan import plan_of, rules_of
 from engine.store.database import engine_on
+from tests.acceptance.console import Fentan, refused, said, told
 from tests.integration.worlds import World
 
 pytestmark = pytest.mark.acceptance
@@ -22,36 +17,6 @@ pytestmark = pytest.mark.acceptance
 ROSTER = "member_ref,born_on,joined_on\n" + "".join(f"M{number},1990-05-05,2019-01-01\n" for number in range(20))
 ANNA, BO = ("--as", "anna"), ("--as", "bo")
 CORRECT = ("run", "correct", "1", "--file", "wrong.csv", "--reason", "left before the gate", "--on", "2019-07-16")
-
-
-class Done(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-
-Fentan = Callable[..., Done]
-
-
-@pytest.fixture
-def fentan(
-    database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> Fentan:
-    """The console script in this process: each command would wait a second for its imports otherwise."""
-    monkeypatch.setenv("FENTAN_DATABASE_URL", database_url)
-    monkeypatch.setenv("FENTAN_LOG_LEVEL", "warning")
-    for module in (decisions, run):
-        monkeypatch.setattr(module, "console", Console(width=140))
-    monkeypatch.chdir(tmp_path)
-
-    def command(*arguments: str) -> Done:
-        monkeypatch.setattr(sys, "argv", ["fentan", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            main.main()
-        out, err = capfd.readouterr()
-        return Done(int(ended.value.code or 0), out, err)
-
-    return command
 
 
 @pytest.fixture
@@ -77,20 +42,6 @@ def sealed(fentan: Fentan, database_url: str, tmp_path: Path) -> None:
             await World(engine, plan, rules).sealed()
 
     asyncio.run(seal())
-
-
-def said(done: Done) -> str:
-    assert (done.code, done.err) == (0, "")
-    return " ".join(done.out.split())
-
-
-def told(done: Done) -> Any:
-    return json.loads(said(done))
-
-
-def refused(done: Done) -> str:
-    assert (done.code, done.out.strip()) == (1, "")
-    return done.err.strip().removeprefix("fentan: ")
 
 
 def test_a_correction_from_its_file_to_the_ledger(fentan: Fentan, sealed: None) -> None:

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
-import sys
 from collections.abc import Callable
 from datetime import date
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pytest
-from rich.console import Console
 
-from engine.cli import decisions, main, money_out, run
 from engine.custodian.desk import Desk
 from engine.custodian.instructions import State
 from engine.custodian.reference import Kind
@@ -25,7 +22,9 @@ from engine.reconcile.instructing import instruct
 from engine.roster.plan import plan_of, rules_of
 from engine.settings import load_settings
 from engine.store.database import engine_on
-from tests.integration.money_out import NOW, out, paid, sent, told
+from tests.acceptance.console import Fentan, refused, said, told
+from tests.integration import money_out
+from tests.integration.money_out import NOW, out, paid, sent
 from tests.integration.worlds import DEBIT, World
 
 pytestmark = pytest.mark.acceptance
@@ -37,38 +36,7 @@ ANNA, BO = ("--as", "anna"), ("--as", "bo")
 ON = ("--on", "2019-07-16")
 DAY = date(2019, 7, 16)
 
-
-class Done(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-
-Fentan = Callable[..., Done]
 InWorld = Callable[[Callable[[World], Any]], Any]
-
-
-@pytest.fixture
-def fentan(
-    database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> Fentan:
-    """The console script in this process: each command would wait a second for its imports otherwise."""
-    monkeypatch.setenv("FENTAN_DATABASE_URL", database_url)
-    monkeypatch.setenv("FENTAN_LOG_LEVEL", "warning")
-    monkeypatch.setenv("FENTAN_DATA_DIR", str(tmp_path / "data"))
-    monkeypatch.setenv("CUSTODIAN_GENERIC_ACCOUNT", "6222000000000001")
-    for module in (decisions, run, money_out):
-        monkeypatch.setattr(module, "console", Console(width=160))
-    monkeypatch.chdir(tmp_path)
-
-    def command(*arguments: str) -> Done:
-        monkeypatch.setattr(sys, "argv", ["fentan", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            main.main()
-        text, err = capfd.readouterr()
-        return Done(int(ended.value.code or 0), text, err)
-
-    return command
 
 
 @pytest.fixture
@@ -89,8 +57,9 @@ def in_world(database_url: str) -> InWorld:
 
 
 @pytest.fixture
-def sealed(fentan: Fentan, in_world: InWorld, tmp_path: Path) -> None:
+def sealed(fentan: Fentan, in_world: InWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A sealed run that charged each of twenty members 0.06, and a custodian that holds the plan's money."""
+    monkeypatch.setenv("CUSTODIAN_GENERIC_ACCOUNT", "6222000000000001")
     (tmp_path / "roster.csv").write_text(ROSTER, "utf-8")
     for arguments in (
         ("plan", "register", "xianghubao", *ANNA),
@@ -107,16 +76,6 @@ def sealed(fentan: Fentan, in_world: InWorld, tmp_path: Path) -> None:
     in_world(lambda world: world.sealed())
 
 
-def said(done: Done) -> str:
-    assert (done.code, done.err) == (0, "")
-    return " ".join(done.out.split())
-
-
-def refused(done: Done) -> str:
-    assert (done.code, done.out.strip()) == (1, "")
-    return " ".join(done.err.removeprefix("fentan: ").split())
-
-
 async def collected(world: World) -> None:
     """Everybody was asked, and everybody paid."""
     async with world.engine.begin() as connection:
@@ -131,7 +90,7 @@ async def collected(world: World) -> None:
 async def payout_booked(world: World) -> None:
     await sent(world)
     await out(world, 1_00, DAY, "run:1:statement:2:2019-07-16")
-    await told(world, Kind.PAYOUT, 1, world.shard(0), State.BOOKED, [1], "statement:2")
+    await money_out.told(world, Kind.PAYOUT, 1, world.shard(0), State.BOOKED, [1], "statement:2")
 
 
 async def given(world: World) -> None:
@@ -155,10 +114,10 @@ def test_the_aid_goes_out_and_the_run_is_closed(
         "run:1 is settled: its debits were asked of the custodian; correct what it charged"
     )
     assert refused(fentan("reconcile", "close", "1", *ON, *ANNA)) == (
-        "run:1 cannot be closed yet: 1.00 of aid is not paid, of 1 claim; "
+        "run:1 cannot be closed yet:\n1.00 of aid is not paid, of 1 claim; "
         "`fentan reconcile pay 1 --as NAME` proposes it"
     )
-    shown = json.loads(said(fentan("run", "show", "1", "--json")))
+    shown = told(fentan("run", "show", "1", "--json"))
     assert list(shown["since"]) == ["sealed", "collecting", "settled"]
     assert len(shown["missing_to_close"]) == 1
     words = said(fentan("run", "show", "1"))
@@ -174,7 +133,7 @@ def test_the_aid_goes_out_and_the_run_is_closed(
     assert any("6222020000000001,1.00" in file.read_text("utf-8") for file in folder.glob("*.csv"))
     in_world(payout_booked)
     assert said(fentan("reconcile", "close", "1", *ON, *ANNA)) == "run 1 is closed"
-    shown = json.loads(said(fentan("run", "show", "1", "--json")))
+    shown = told(fentan("run", "show", "1", "--json"))
     assert (shown["state"], shown["missing_to_close"]) == ("closed", [])
     assert said(fentan("run", "watch", "1")).endswith("run 1 is closed")
 
@@ -191,7 +150,7 @@ def test_members_are_paid_what_they_are_owed_back(
     (file,) = (tmp_path / "data" / "custodian" / "generic-csv" / "debits").glob("*.csv")
     lines = file.read_text("utf-8").splitlines()[1:]
     assert [line.split(",")[1:3] for line in lines] == [["6222020000000003", "0.30"], ["6222020000000005", "0.70"]]
-    shown = json.loads(said(fentan("decision", "show", "1", "--json")))
+    shown = told(fentan("decision", "show", "1", "--json"))
     assert "6222" not in json.dumps(shown), "no account stands in a decision"
 
 

@@ -2,32 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import pytest
-from rich.console import Console
 
-from engine.cli import main, run
 from engine.store.embedded import Embedded
+from tests.acceptance.console import Fentan, refused, said, told
 
 pytestmark = pytest.mark.acceptance
-
-
-class Done(NamedTuple):
-    """What a command left behind."""
-
-    code: int
-    out: str
-    err: str
-
-
-Fentan = Callable[..., Done]
 
 ROSTER = """member_ref,born_on,joined_on,ended_on
 M1,1990-05-05,2019-01-01,
@@ -42,7 +28,7 @@ NO_PLAN = "there is no plan 'nowhere'; none is registered yet; `fentan plan regi
 PLAN = ("run", "plan", "--plan", "xianghubao", "--debit-on", "2019-07-14", *ANNA)
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def settings(database_url: str, embedded: Embedded, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     """Of this process and of the worker."""
     settings = {
@@ -54,24 +40,6 @@ def settings(database_url: str, embedded: Embedded, monkeypatch: pytest.MonkeyPa
     for name, value in settings.items():
         monkeypatch.setenv(name, value)
     return settings
-
-
-@pytest.fixture
-def fentan(
-    settings: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> Fentan:
-    """The console script in this process: each command would wait a second for its imports otherwise."""
-    monkeypatch.setattr(run, "console", Console(width=120))
-    monkeypatch.chdir(tmp_path)
-
-    def command(*arguments: str) -> Done:
-        monkeypatch.setattr(sys, "argv", ["fentan", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            main.main()
-        out, err = capfd.readouterr()
-        return Done(int(ended.value.code or 0), out, err)
-
-    return command
 
 
 @pytest.fixture
@@ -98,22 +66,6 @@ def worker(settings: dict[str, str], tmp_path: Path) -> Iterator[None]:
     yield
     process.terminate()
     assert process.wait(15) == 0
-
-
-def said(done: Done) -> str:
-    assert (done.code, done.err) == (0, "")
-    return " ".join(done.out.split())
-
-
-def told(done: Done) -> Any:
-    return json.loads(said(done))
-
-
-def refused(done: Done) -> str:
-    """One clear line on standard error, exit code 1, no traceback."""
-    assert (done.code, done.out.strip()) == (1, "")
-    [line] = done.err.splitlines()
-    return line.removeprefix("fentan: ")
 
 
 def test_a_run_from_its_plan_to_its_seal_voided_and_planned_again(fentan: Fentan, claim: None, worker: None) -> None:

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
-import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 
-from engine.cli import main
 from engine.custodian.raw_text import raw_text
 from engine.errors import InvalidInput
 from engine.store.database import engine_on
+from tests.acceptance.console import Fentan
 from tests.integration.custody import Line, custody, debit, statement
 
 pytestmark = pytest.mark.acceptance
@@ -23,42 +20,22 @@ ONE = statement([Line(300, debit(0)), Line(40, "X-9", "other"), Line(-2, "", "ch
 TWO = statement([Line(300, debit(0)), Line(200, debit(1))], 338)
 
 
-class Done(NamedTuple):
-    code: int
-    out: str
-    err: str
+@pytest.fixture(autouse=True)
+def asked(database_url: str, tmp_path: Path) -> None:
+    """One custodian was asked for two debits, and two of its statements wait in a folder."""
 
-
-@pytest.fixture
-def fentan(
-    database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> Callable[..., Done]:
-    """The console script in this process, where one custodian was asked for two debits."""
-    monkeypatch.setenv("FENTAN_DATABASE_URL", database_url)
-    monkeypatch.setenv("FENTAN_DATA_DIR", str(tmp_path / "data"))
-    monkeypatch.setenv("FENTAN_LOG_LEVEL", "warning")
-    monkeypatch.chdir(tmp_path)
-
-    def command(*arguments: str) -> Done:
-        monkeypatch.setattr(sys, "argv", ["fentan", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            main.main()
-        out, err = capfd.readouterr()
-        return Done(int(ended.value.code or 0), out, err)
-
-    async def asked() -> None:
+    async def ask() -> None:
         async with engine_on(database_url) as engine:
             world = await custody(engine, tmp_path)
             await world.owing([300, 200])
             await world.asked({1: [0, 1]})
 
-    asyncio.run(asked())
+    asyncio.run(ask())
     for name, text in (("one.csv", ONE), ("two.csv", TWO)):
         (tmp_path / name).write_text(text, "utf-8")
-    return command
 
 
-def test_statements_are_taken_listed_and_shown(fentan: Callable[..., Done]) -> None:
+def test_statements_are_taken_listed_and_shown(fentan: Fentan) -> None:
     done = fentan("statement", "import", "two.csv", "one.csv", "--as", "fay", "--json")
     assert done.code == 0, done.err
     assert {(each["statement"], each["state"]) for each in json.loads(done.out)} == {(1, "taken"), (2, "taken")}
@@ -75,7 +52,7 @@ def test_statements_are_taken_listed_and_shown(fentan: Callable[..., Done]) -> N
     assert (told["opening"], told["closing"], told["open_lines"][0]["code"]) == ("3.38", "8.38", "DUPLICATE_AT_BANK")
 
 
-def test_what_is_parked_says_why_and_exits_with_1(fentan: Callable[..., Done]) -> None:
+def test_what_is_parked_says_why_and_exits_with_1(fentan: Fentan) -> None:
     done = fentan("statement", "import", "two.csv", "--as", "fay")
     assert done.code == 1
     assert "statement 1: 2 lines · PARKED, nothing is posted" in done.out
@@ -93,9 +70,7 @@ def test_what_is_parked_says_why_and_exits_with_1(fentan: Callable[..., Done]) -
         (("show", "9"), "there is no statement 9"),
     ],
 )
-def test_what_cannot_be_done_says_what_to_do(
-    fentan: Callable[..., Done], arguments: tuple[str, ...], said: str
-) -> None:
+def test_what_cannot_be_done_says_what_to_do(fentan: Fentan, arguments: tuple[str, ...], said: str) -> None:
     done = fentan("statement", *arguments)
     assert done.code == 1
     assert said in done.err

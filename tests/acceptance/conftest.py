@@ -1,0 +1,35 @@
+"""The console script in the process of the tests, on a database of their own."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+from rich.console import Console, ConsoleDimensions
+
+from engine.cli import main
+from tests.acceptance.console import Done, Fentan
+
+
+@pytest.fixture
+def fentan(
+    database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> Fentan:
+    """Each command would wait a second for its imports if it were a process of its own."""
+    settings = {"DATABASE_URL": database_url, "LOG_LEVEL": "warning", "DATA_DIR": str(tmp_path / "data")}
+    for name, value in settings.items():
+        monkeypatch.setenv(f"FENTAN_{name}", value)
+    # Of the class: a console keeps the width it was made under, and some are made once in a process.
+    monkeypatch.setattr(Console, "size", ConsoleDimensions(width=200, height=50))
+    monkeypatch.chdir(tmp_path)
+
+    def command(*arguments: str) -> Done:
+        monkeypatch.setattr(sys, "argv", ["fentan", *arguments])
+        capfd.readouterr()  # what making the test's world logged
+        with pytest.raises(SystemExit) as ended:
+            main.main()
+        out, err = capfd.readouterr()
+        return Done(int(ended.value.code or 0), out, err)
+
+    return command
