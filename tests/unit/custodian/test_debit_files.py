@@ -16,8 +16,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+import sepaxml  # type: ignore[import-untyped]
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from lxml import etree
+from mockbank import validate  # type: ignore[import-untyped]
 
 from engine.custodian.debit_files import SCHEMA, Batch, Manifest, Rewritten, write
 from engine.custodian.debit_files.batch import AMOUNT_MOST
@@ -164,22 +167,18 @@ def test_another_reader_of_csv_finds_what_was_asked(
 
 def instructed(data: bytes) -> Iterator[tuple[str, str]]:
     """End-to-end id and amount of each debit, as another reader has it."""
-    etree = pytest.importorskip("lxml.etree")
     space = {"p": (root := etree.fromstring(data)).nsmap[None]}
     for debit in root.iterfind(".//p:DrctDbtTxInf", space):
         yield debit.findtext("p:PmtId/p:EndToEndId", None, space), debit.findtext("p:InstdAmt", None, space)
 
 
 def schema_of(version: str) -> Any:
-    etree = pytest.importorskip("lxml.etree")
-    sepaxml = pytest.importorskip("sepaxml")
     return etree.XMLSchema(etree.parse(Path(sepaxml.__file__).parent / "schemas" / f"{version}.xsd"))
 
 
 @pytest.mark.parametrize("version", ISO)
 @pytest.mark.parametrize("sequence", ["FRST", "RCUR", "OOFF", "FNAL"])
 def test_a_pain_008_is_valid_by_the_schema_of_iso_20022(tmp_path: Path, version: str, sequence: Any) -> None:
-    etree = pytest.importorskip("lxml.etree")
     batch = Batch(RUN, ATTEMPT, BATCH.debit_on, BATCH.created_at, sequence)
     profile = iso(version, purpose='Aid <shared> & "split"', payer_name="Nobody & Co")
     (known,) = write(tmp_path, profile, NUMBERS, batch, [debits([0, 36**6 - 1], [1, AMOUNT_MOST])])
@@ -214,8 +213,6 @@ def test_totals_are_those_of_another_writer(tmp_path: Path, version: str) -> Non
 
     The other writer puts all of them into one message, a `PmtInf` for each day and sequence type.
     """
-    sepaxml = pytest.importorskip("sepaxml")
-    etree = pytest.importorskip("lxml.etree")
     schema = schema_of(version)
     config = {
         "name": "ACME", "IBAN": "NL41MOCK0000000001", "BIC": "MOCKNL2A", "batch": True,
@@ -252,7 +249,6 @@ def test_totals_are_those_of_another_writer(tmp_path: Path, version: str) -> Non
 
 
 def test_the_bank_of_the_tests_finds_nothing_wrong(tmp_path: Path) -> None:
-    validate = pytest.importorskip("mockbank.validate")
     accounts = ["NL41MOCK0000000001", "NL41MOCK0000000001"]
     (known,) = write(tmp_path, iso(ISO[0]), NUMBERS, BATCH, [debits([1, 2], [125_000, 1], account=accounts)])
     read, findings = validate.inspect((tmp_path / known.file).read_bytes(), today=dt.date(2026, 9, 30))

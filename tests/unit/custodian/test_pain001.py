@@ -11,6 +11,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+import sepaxml  # type: ignore[import-untyped]
+from lxml import etree
+from mockbank import validate  # type: ignore[import-untyped]
 
 from engine.custodian.debit_files import SCHEMA, Batch, write
 from engine.custodian.debit_files.batch import AMOUNT_MOST
@@ -45,13 +48,12 @@ def payouts(seats: Sequence[int], amounts: Sequence[int], kind: Kind = Kind.PAYO
 
 
 def parsed(path: Path) -> Any:
-    return pytest.importorskip("lxml.etree").parse(path)
+    return etree.parse(path)
 
 
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("kind", [Kind.PAYOUT, Kind.REFUND])
 def test_a_pain_001_is_valid_by_the_schema_of_iso_20022(tmp_path: Path, version: str, kind: Kind) -> None:
-    etree, sepaxml = pytest.importorskip("lxml.etree"), pytest.importorskip("sepaxml")
     profile = iso(version, purpose='Aid <shared> & "split"', payee_name="Nobody & Co")
     rows = payouts([0, 36**6 - 1], [1, AMOUNT_MOST], kind)
     (known,) = write(tmp_path, profile, NUMBERS, replace(BATCH, kind=kind), [rows])
@@ -65,7 +67,6 @@ def test_a_pain_001_is_valid_by_the_schema_of_iso_20022(tmp_path: Path, version:
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_totals_days_and_accounts_are_those_of_another_writer(tmp_path: Path, version: str) -> None:
-    sepaxml, etree = pytest.importorskip("sepaxml"), pytest.importorskip("lxml.etree")
     amounts = [1, 99, 100, 123_456, 7]
     config = {"name": "ACME", "IBAN": NUMBERS.number, "BIC": "MOCKNL2A", "batch": True, "currency": "EUR"}
     other = sepaxml.SepaTransfer(config, schema=version, clean=True)
@@ -91,7 +92,6 @@ def test_totals_days_and_accounts_are_those_of_another_writer(tmp_path: Path, ve
 
 
 def test_the_bank_of_the_tests_finds_nothing_wrong(tmp_path: Path) -> None:
-    validate = pytest.importorskip("mockbank.validate")
     rows = payouts([1, 2], [125_000, 1]).set_column(1, "account", pa.array(["NL41MOCK0000000001"] * 2))
     (known,) = write(tmp_path, iso(VERSIONS[0]), NUMBERS, BATCH, [rows])
     read, findings = validate.inspect((tmp_path / known.file).read_bytes(), today=dt.date(2026, 9, 30))
