@@ -19,15 +19,14 @@ from datetime import date
 from http.client import HTTPConnection
 from pathlib import Path
 from time import monotonic
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
-from rich.console import Console
 
-from engine.cli import custodian, decisions, main, money_out, proofs, reconcile
 from engine.resources import config_dir
 from engine.roster.plan import plan_of, rules_of
 from engine.store.database import engine_on
+from tests.acceptance import console
 from tests.integration.worlds import World
 
 pytestmark = pytest.mark.acceptance
@@ -141,22 +140,16 @@ def bank(process: Bank) -> Bank:
 Ready = Callable[[Bank], None]
 
 
-class Done(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-
 class Fentan:
     """The console script in this process, and what it says."""
 
-    def __init__(self, command: Callable[..., Done], database_url: str) -> None:
+    def __init__(self, command: console.Fentan, database_url: str) -> None:
         self._command, self._database_url = command, database_url
 
     def __call__(self, *arguments: str, code: int = 0) -> str:
         done = self._command(*arguments)
         assert done.code == code, done
-        return " ".join(done.out.split())
+        return done.words
 
     def told(self, *arguments: str, code: int = 0) -> Any:
         return json.loads(self(*arguments, "--json", code=code))
@@ -223,26 +216,11 @@ class Fentan:
 
 
 @pytest.fixture
-def fentan(
-    database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> Fentan:
-    """Each command would wait a second for its imports if it were a process of its own."""
-    settings = {"DATABASE_URL": database_url, "LOG_LEVEL": "error", "DATA_DIR": str(tmp_path / "data")}
-    for name, value in (ENVIRONMENT | {f"FENTAN_{name}": value for name, value in settings.items()}).items():
+def fentan(fentan: console.Fentan, database_url: str, monkeypatch: pytest.MonkeyPatch) -> Fentan:
+    for name, value in ENVIRONMENT.items():
         monkeypatch.setenv(name, value)
-    for module in (custodian, decisions, money_out, proofs, reconcile):
-        monkeypatch.setattr(module, "console", Console(markup=False, highlight=False, width=200))
-    monkeypatch.chdir(tmp_path)
-
-    def command(*arguments: str) -> Done:
-        monkeypatch.setattr(sys, "argv", ["fentan", *arguments])
-        capfd.readouterr()  # what making the run logged
-        with pytest.raises(SystemExit) as ended:
-            main.main()
-        out, err = capfd.readouterr()
-        return Done(int(ended.value.code or 0), out, err)
-
-    return Fentan(command, database_url)
+    monkeypatch.setenv("FENTAN_LOG_LEVEL", "error")  # that the bank is away is warned of
+    return Fentan(fentan, database_url)
 
 
 @pytest.fixture
