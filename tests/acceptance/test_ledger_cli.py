@@ -5,48 +5,28 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
-import typer
 from sqlalchemy import text
-from typer.testing import CliRunner, Result
 
-from engine.cli import ledger, roster
 from engine.cli.quote import load_plan
-from engine.errors import FentanError
 from engine.ledger.accounts import Account, account_id, open_accounts, plan_shard
 from engine.ledger.journals import Journal, post
 from engine.ledger.seal import climb, leaf_hash, sealed_root, tree_root
 from engine.roster.columns import read_tags
 from engine.roster.plan import plan_of, register_plan
 from engine.store.database import engine_on
+from tests.acceptance.console import Fentan, refused, said, told
 from tests.integration.books import DAY, charge
 
 pytestmark = pytest.mark.acceptance
-
-Fentan = Callable[..., Result]
 
 ROSTER = """member_ref,born_on,joined_on
 M1,1990-05-05,2019-01-01
 M2,1975-05-05,2018-11-01
 M3,1985-05-05,2019-01-01
 """
-
-
-@pytest.fixture
-def fentan(database_url: str) -> Fentan:
-    """Commands in this process: each would wait a second for its imports otherwise."""
-    commands = typer.Typer()
-    commands.add_typer(roster.app, name="roster")
-    commands.add_typer(ledger.app, name="ledger")
-
-    def run(*arguments: str) -> Result:
-        return CliRunner(env={"FENTAN_DATABASE_URL": database_url}).invoke(commands, arguments)
-
-    return run
 
 
 @pytest.fixture
@@ -58,7 +38,7 @@ async def registered(database_url: str) -> None:
 @pytest.fixture
 def imported(fentan: Fentan, registered: None, tmp_path: Path) -> None:
     (tmp_path / "roster.csv").write_text(ROSTER, "utf-8")
-    assert fentan("roster", "import", str(tmp_path / "roster.csv"), "--plan", "xianghubao").exit_code == 0
+    assert fentan("roster", "import", "roster.csv", "--plan", "xianghubao").code == 0
 
 
 @pytest.fixture
@@ -91,25 +71,11 @@ async def sealed(fentan: Fentan, imported: None, database_url: str) -> Fentan:
     return fentan
 
 
-def said(done: Result) -> str:
-    assert (done.exit_code, done.stderr) == (0, ""), done.exception
-    return done.stdout.strip()
-
-
-def told(done: Result) -> Any:
-    return json.loads(said(done))
-
-
-def refused(done: Result) -> str:
-    assert isinstance(done.exception, FentanError)
-    return str(done.exception)
-
-
 PLAN = ("--plan", "xianghubao")
 
 
 def test_trial_balance(sealed: Fentan) -> None:
-    assert said(sealed("ledger", "trial-balance", *PLAN)).splitlines() == [
+    assert sealed("ledger", "trial-balance", *PLAN).out.splitlines() == [
         "xianghubao",
         "code  account                      debit    credit",
         "1210  contributions receivable  2,469.12",
@@ -133,7 +99,7 @@ def test_trial_balance(sealed: Fentan) -> None:
 
 
 def test_a_members_statement(sealed: Fentan) -> None:
-    assert said(sealed("ledger", "member", "M3", *PLAN)).splitlines() == [
+    assert sealed("ledger", "member", "M3", *PLAN).out.splitlines() == [
         "M3, seat 2",
         "date        kind    run  account                     amount   balance",
         "2019-01-21  charge    1  contributions receivable  1,234.56  1,234.56",
@@ -176,7 +142,7 @@ def test_entries(sealed: Fentan) -> None:
         (2, 1210, "1234.56"),
         (1, 1310, "1234.56"),
     ]
-    rows = list(csv.DictReader(io.StringIO(said(sealed("ledger", "entries", *PLAN, "--run", "1", "--csv")))))
+    rows = list(csv.DictReader(io.StringIO(sealed("ledger", "entries", *PLAN, "--run", "1", "--csv").out)))
     assert [{key: str(value) for key, value in row.items()} for row in everything] == rows
     assert told(sealed("ledger", "entries", *PLAN, "--member", "M3", "--json")) == everything[1:2]
     assert told(sealed("ledger", "entries", *PLAN, "--seat", "1", "--json")) == everything[2:]
@@ -212,8 +178,8 @@ def test_one_of_several_plans_must_be_named(two_plans: Fentan, command: tuple[st
 )
 def test_numbers_that_the_database_cannot_hold_are_refused(fentan: Fentan, command: tuple[str, ...]) -> None:
     done = fentan("ledger", *command)
-    assert done.exit_code == 2
-    assert "Invalid value for" in done.stderr
+    assert done.code == 2
+    assert "Invalid value for" in done.err
 
 
 def test_a_proof_can_be_checked_by_hand(sealed: Fentan) -> None:
@@ -243,8 +209,8 @@ async def forged(sealed: Fentan, database_url: str) -> Fentan:
 
 def test_verify_fails_where_something_was_forged(forged: Fentan) -> None:
     failed = forged("ledger", "verify")
-    assert failed.exit_code == 1
-    assert "[I2] shard 1000001 journal 1: the segment of account 1001310 does not hash to its digest" in failed.stdout
+    assert failed.code == 1
+    assert "[I2] shard 1000001 journal 1: the segment of account 1001310 does not hash to its digest" in failed.out
     failed = forged("ledger", "verify", "--json")
-    assert failed.exit_code == 1
-    assert json.loads(failed.stdout)["problems"][0]["place"] == "shard 1000001 journal 1"
+    assert failed.code == 1
+    assert json.loads(failed.out)["problems"][0]["place"] == "shard 1000001 journal 1"
