@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import reduce
 
 import numpy as np
 import pyarrow as pa
@@ -27,7 +28,7 @@ ATTEMPT_MAX = 35
 _DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _MODULUS = 1271
 _PAIR = 36**2
-_BLOCK = 32_768
+_BLOCK = 8_192
 """References worked on at a time, so that what is between stays in the processor's cache."""
 
 
@@ -130,17 +131,17 @@ def decode(references: pa.StringArray | pa.ChunkedArray) -> Decoded:
     return found
 
 
-def _digit_pairs() -> tuple[NDArray[np.uint16], NDArray[np.int32]]:
+def _digit_pairs() -> tuple[NDArray[np.uint16], NDArray[np.uint32]]:
     """Two characters as one uint16, by their value 0 to 1295; and back, _BAD for what are no two digits."""
     digits = np.frombuffer(_DIGITS.encode(), np.uint8)
     written = np.stack([np.repeat(digits, 36), np.tile(digits, 36)], axis=1).copy().view(np.uint16).ravel()
-    values = np.full(2**16, _BAD, np.int32)
+    values = np.full(2**16, _BAD, np.uint32)
     values[written] = np.arange(_PAIR)
     return written, values
 
 
-_BAD = -(2**20)
-"""Below anything that a sum of pairs could make up for."""
+_BAD = 2**11
+"""A bit that no value of a pair has."""
 
 _WRITTEN, _VALUES = _digit_pairs()
 _WEIGHTS = [pow(_PAIR, 7 - place, _MODULUS) for place in range(8)]
@@ -148,24 +149,24 @@ _IS_KIND = np.isin(np.arange(36), [_DIGITS.index(chr(kind)) for kind in Kind])
 _LETTER = np.frombuffer(_DIGITS.encode(), np.uint8)
 
 
-def _fitting(name: str, values: ArrayLike, most: int) -> NDArray[np.int64]:
+def _fitting(name: str, values: ArrayLike, most: int) -> NDArray[np.uint32]:
     numbers = np.atleast_1d(np.asarray(values))
     if numbers.size and not np.issubdtype(numbers.dtype, np.integer):
         raise InvalidInput(f"a reference's {name} is a whole number")
     if numbers.size and (numbers.min() < 0 or numbers.max() > most):
         wrong = numbers[(numbers < 0) | (numbers > most)][0]
         raise InvalidInput(f"{name} {wrong} does not fit a reference; it goes from 0 to {most}")
-    return numbers.astype(np.int64, copy=False)
+    return numbers.astype(np.uint32, copy=False)
 
 
 def _encode(
     out: NDArray[np.uint16],
     kind: Kind,
-    run: NDArray[np.int64],
-    attempt: NDArray[np.int64],
-    seat: NDArray[np.int64],
+    run: NDArray[np.uint32],
+    attempt: NDArray[np.uint32],
+    seat: NDArray[np.uint32],
 ) -> None:
-    """Writes the references as pairs of characters, uint16[n, 8]; parts are int64[n] or [1]."""
+    """Writes the references as pairs of characters, uint16[n, 8]; parts are uint32[n] or [1]."""
     values = [
         _DIGITS.index(chr(kind)) * 36 + run // 36**5,
         run // 36**3 % _PAIR,
@@ -175,25 +176,24 @@ def _encode(
         seat // _PAIR % _PAIR,
         seat % _PAIR,
     ]
-    total = sum(value * weight for value, weight in zip(values, _WEIGHTS, strict=False))
-    for place, value in enumerate([*values, (1 - total) % _MODULUS]):
+    total = sum(value * (_MODULUS - weight) for value, weight in zip(values, _WEIGHTS, strict=False))
+    for place, value in enumerate([*values, (1 + total) % _MODULUS]):
         out[:, place] = _WRITTEN[value]
 
 
 def _decode(table: NDArray[np.uint8], found: Decoded, at: slice | NDArray[np.int64]) -> None:
     """Reads the characters uint8[n, 16] into the rows `at` of `found`."""
-    values = [_VALUES[column] for column in np.ascontiguousarray(table.view(np.uint16).T)]
+    pairs, heads = table.view(np.uint16), table.view(np.uint64)[:, 0]
+    # Kind, run and attempt are the first eight characters, and mostly the same for all: then they are read once.
+    head = pairs[:1, :4] if (heads == heads[0]).all() else pairs[:, :4]
+    values = [_VALUES[column] for column in (*head.T, *pairs[:, 4:].T)]
     kind = values[0] // 36
-    valid = np.minimum.reduce(values) >= 0
-    total = sum(value * weight for value, weight in zip(values, _WEIGHTS, strict=True))
     # A check of 1271 to 1295 is the same modulo 1271 as one that we write, and is none of ours.
-    valid &= (total % _MODULUS == 1) & (values[7] < _MODULUS) & _IS_KIND.take(kind, mode="clip")
-    run = (values[0] % 36).astype(np.int64)
-    for value in values[1:3]:
-        run = run * _PAIR + value
-    run = run * 36 + values[3] // 36
-    seat = values[4].astype(np.int64) * _PAIR**2 + (values[5] * _PAIR + values[6])
-    found.kind[at] = np.where(valid, _LETTER.take(kind, mode="clip"), 0)
+    valid = (reduce(np.bitwise_or, values) < _BAD) & (values[7] < _MODULUS) & _IS_KIND.take(kind, mode="clip")
+    valid &= sum(value * weight for value, weight in zip(values, _WEIGHTS, strict=True)) % _MODULUS == 1
+    run = ((values[0] % 36 * _PAIR + values[1]) * _PAIR + values[2]) * 36 + values[3] // 36
+    seat = (values[4] * _PAIR + values[5]) * _PAIR + values[6]
+    found.kind[at] = _LETTER.take(kind, mode="clip") * valid
     found.run[at] = run * valid
     found.attempt[at] = values[3] % 36 * valid
     found.seat[at] = seat * valid
