@@ -17,12 +17,11 @@ from datetime import date, timedelta
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.custodian import gates, profile
+from engine.custodian import profile
 from engine.custodian.debit_files import manifest
 from engine.custodian.profile import Profile
 from engine.custodian.readers import Described, read, recognised_in, source
@@ -31,11 +30,12 @@ from engine.custodian.readers.pieces import HEAD_BYTES_MAX, PIECE_BYTES_MAX
 from engine.custodian.readers.status import read_pacs_004, read_pain_002
 from engine.custodian.reference import Kind as Asked
 from engine.custodian.reference import Reference, encode
-from engine.custodian.statement import SCHEMA, Footing, Kind, Part, Problem
+from engine.custodian.statement import Kind
 from engine.errors import InvalidInput
 from engine.resources import config_dir
 from engine.simulator.lines import Lines
 from engine.simulator.statements import CamtForm, CsvForm, Totals
+from tests.unit.custodian.gathered import Gathered, faults, gathered
 
 ON = date(2026, 3, 2)
 PROFILES = {name: profile.load(name) for name in profile.presets()}
@@ -145,34 +145,9 @@ FILES = {
     "fixed width": fixed_width(),
 }
 
-Gathered = list[tuple[Footing, pa.Table]]
-
-
-def gathered(parts: Iterable[Part]) -> Gathered:
-    found, batches = [], list[pa.RecordBatch]()
-    for part in parts:
-        if isinstance(part, Footing):
-            found.append((part, pa.Table.from_batches(batches, schema=SCHEMA).combine_chunks()))
-            batches = []
-        else:
-            part.validate(full=True)
-            batches.append(part)
-    assert not batches
-    return found
-
 
 def read_bytes(blocks: Iterable[bytes]) -> Gathered:
     return gathered(recognised_in(iter(blocks), "file", DESCRIBED)[1])
-
-
-def faults(found: Gathered) -> list[Problem]:
-    problems = list[Problem]()
-    for footing, lines in found:
-        tally = gates.Tally()
-        for batch in lines.to_batches():
-            tally.take(batch)
-        problems += gates.problems(footing, tally)
-    return problems
 
 
 XML = [name for name, data in FILES.items() if data.startswith(b"<")]

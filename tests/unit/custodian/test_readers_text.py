@@ -3,12 +3,11 @@ from __future__ import annotations
 import gzip
 import json
 import zipfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from datetime import date, timedelta
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -16,36 +15,12 @@ from hypothesis import strategies as st
 from engine.custodian import gates, profile
 from engine.custodian.layouts import CsvLayout, DaikouLayout, FixedWidthLayout, Layouts
 from engine.custodian.readers import csv_bills, daikou, fixed_width, mt940, read, recognised_in
-from engine.custodian.statement import SCHEMA, Fault, Footing, Kind, Part
+from engine.custodian.statement import Fault, Kind, Part
 from engine.errors import InvalidInput
 from engine.money.sums import exact_sum
+from tests.unit.custodian.gathered import Gathered, faults, gathered
 
 NAME = "statement.txt"
-
-Gathered = list[tuple[Footing, pa.Table]]
-
-
-def gathered(parts: Iterable[Part]) -> Gathered:
-    found, batches = [], list[pa.RecordBatch]()
-    for part in parts:
-        if isinstance(part, Footing):
-            found.append((part, pa.Table.from_batches(batches, schema=SCHEMA).combine_chunks()))
-            batches = []
-        else:
-            part.validate(full=True)
-            batches.append(part)
-    assert not batches
-    return found
-
-
-def faults(found: Gathered) -> list[tuple[Fault, str]]:
-    problems = []
-    for footing, lines in found:
-        tally = gates.Tally()
-        for batch in lines.to_batches():
-            tally.take(batch)
-        problems += [(problem.code, problem.place) for problem in gates.problems(footing, tally)]
-    return problems
 
 
 def rows(found: Gathered, *names: str) -> list[tuple[object, ...]]:

@@ -1,17 +1,16 @@
 from __future__ import annotations
 
-from collections.abc import Iterable
 from datetime import date, timedelta
 
-import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.custodian import gates
 from engine.custodian.readers import camt, status
-from engine.custodian.statement import SCHEMA, Fault, Footing, Part
+from engine.custodian.statement import Fault, Footing
 from engine.errors import InvalidInput
+from tests.unit.custodian.gathered import Gathered, faults, gathered
 
 NAME = "statement.xml"
 
@@ -56,36 +55,13 @@ def detail(reference: str, amount: str | None = None, more: str = "", sign: str 
     return f"<TxDtls><Refs><EndToEndId>{reference}</EndToEndId></Refs>{money}{more}</TxDtls>"
 
 
-def gathered(parts: Iterable[Part]) -> list[tuple[Footing, pa.Table]]:
-    found, batches = [], list[pa.RecordBatch]()
-    for part in parts:
-        if isinstance(part, Footing):
-            found.append((part, pa.Table.from_batches(batches, schema=SCHEMA)))
-            batches = []
-        else:
-            part.validate(full=True)
-            batches.append(part)
-    assert not batches
-    return found
-
-
-def read(data: bytes, *, piece_bytes: int = 1 << 20) -> list[tuple[Footing, pa.Table]]:
+def read(data: bytes, *, piece_bytes: int = 1 << 20) -> Gathered:
     return gathered(camt.read([data], NAME, "camt.053.001.08", piece_bytes=piece_bytes))
 
 
 def only(data: bytes) -> tuple[Footing, list[dict[str, object]]]:
     ((footing, lines),) = read(data)
     return footing, lines.to_pylist()
-
-
-def faults(data: bytes) -> list[tuple[Fault, str]]:
-    found = []
-    for footing, lines in read(data):
-        tally = gates.Tally()
-        for batch in lines.to_batches():
-            tally.take(batch)
-        found += [(problem.code, problem.place) for problem in gates.problems(footing, tally)]
-    return found
 
 
 MIXED = document(
@@ -219,7 +195,7 @@ def test_a_pending_entry_moves_no_money_and_is_not_lost() -> None:
     footing, (pending, _) = only(data)
     assert (footing.entries, footing.credit_entries) == (2, 1)
     assert [pending[name] for name in ("amount_minor", "original_minor", "kind", "reason")] == [0, 900, "other", "PDNG"]
-    assert faults(data) == []
+    assert faults(read(data)) == []
 
 
 @pytest.mark.parametrize(
@@ -302,7 +278,7 @@ def test_the_kind_follows_the_code(code: str, more: str, kind: str) -> None:
     ],
 )
 def test_what_is_wrong_is_named_by_its_place(data: bytes, expected: list[tuple[Fault, str]]) -> None:
-    assert faults(data) == expected
+    assert faults(read(data)) == expected
 
 
 def test_no_wrong_files_fill_the_memory_with_problems() -> None:

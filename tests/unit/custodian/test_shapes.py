@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from datetime import timedelta
 
-import pyarrow as pa
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from engine.custodian.readers import camt, status
 from engine.custodian.readers.shapes import _LEARNED_MAX, Shapes
-from engine.custodian.statement import SCHEMA, Footing, Part
 from engine.errors import InvalidInput
+from tests.unit.custodian.gathered import Gathered, gathered
 
 WHOLE = 1 << 30
 
@@ -73,18 +71,7 @@ def document(body: str, prefix: str = "") -> bytes:
     return text.encode()
 
 
-def gathered(parts: Iterable[Part]) -> list[tuple[Footing, list[object]]]:
-    found, batches = [], list[pa.RecordBatch]()
-    for part in parts:
-        if isinstance(part, Footing):
-            found.append((part, pa.Table.from_batches(batches, schema=SCHEMA).to_pylist()))
-            batches = []
-        else:
-            batches.append(part)
-    return found
-
-
-def read(data: bytes, piece_bytes: int) -> list[tuple[Footing, list[object]]] | str:
+def read(data: bytes, piece_bytes: int) -> Gathered | str:
     try:
         return gathered(camt.read([data], "f.xml", "camt.053", piece_bytes=piece_bytes))
     except InvalidInput as error:
