@@ -4,6 +4,8 @@
 #   pg_restore --clean --if-exists --dbname=fentan FILE
 set -eu
 folder=$1
+dump=
+trap 'rm -f "$dump.partial"' EXIT
 
 while :; do
   dump="$folder/fentan-$(date -u +%Y%m%dT%H%M%SZ).dump"

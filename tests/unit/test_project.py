@@ -195,3 +195,11 @@ def test_the_image_asks_for_secrets_and_holds_none() -> None:
     example = (ROOT / "docker" / ".env.example").read_text("utf-8")
     assert secrets == {line.removesuffix("=") for line in example.splitlines() if line.endswith("=")}
     assert not re.search(r"_(PASSWORD|KEY|AUTH):\s+[^$\s]", compose)
+    for name in (".env", "custodian.env"):
+        assert name in (ROOT / "docker" / ".gitignore").read_text("utf-8").split()
+
+
+def test_the_example_of_custodian_env_has_what_the_profiles_name() -> None:
+    profiles = "".join(path.read_text("utf-8") for path in (ROOT / "config" / "custodians").glob("*.toml"))
+    example = (ROOT / "docker" / "custodian.env.example").read_text("utf-8")
+    assert set(re.findall(r"^# (CUSTODIAN_\w+)=$", example, re.MULTILINE)) == set(re.findall(r"CUSTODIAN_\w+", profiles))
