@@ -49,6 +49,14 @@ def since_of(days: int, until: date, *, holidays: Collection[date] = (), worked:
     return since
 
 
+def until_of(days: int, since: date, *, holidays: Collection[date] = (), worked: Collection[date] = ()) -> date:
+    """The latest day to which there are at most `days` business days from `since`."""
+    until = since
+    while business_days(since, until + _ONE_DAY, holidays=holidays, worked=worked) <= days:
+        until += _ONE_DAY
+    return until
+
+
 def is_business_day(day: date, *, holidays: Collection[date] = (), worked: Collection[date] = ()) -> bool:
     """Whether `day` is one of those that `business_days` counts."""
     return day in worked or (day.weekday() < _SATURDAY and day not in holidays)

@@ -17,6 +17,7 @@ from engine.custodian.aging import AGES, Age, age_of, business_days, since_of
 from engine.custodian.breaks import AMOUNTS_MINOR, Code, Severity, State, severity
 from engine.custodian.reference import Kind
 from engine.custodian.registered import Custodian
+from engine.custodian.schedule import calendar_of
 from engine.errors import InvalidInput
 from engine.store.arrays import Row as Values
 from engine.store.arrays import copy_in
@@ -144,7 +145,7 @@ class Selection:
         if self.age is not None:
             conditions.append(breaks.c.opened_on <= _latest(self.age, custodian, on))
             if self.age.last is not None:
-                conditions.append(breaks.c.opened_on >= since_of(self.age.last, on, **_calendar(custodian)))
+                conditions.append(breaks.c.opened_on >= since_of(self.age.last, on, **calendar_of(custodian.profile)))
         if self.least:
             old = next(age for age in AGES if severity(0, age) >= self.least)
             large = func.abs(breaks.c.amount_minor) >= AMOUNTS_MINOR[self.least - 1]
@@ -156,12 +157,7 @@ def _latest(age: Age, custodian: Custodian, on: date) -> date:
     """The last day on which a break was opened that is this old or older."""
     if age.first == 0:
         return date.max
-    return since_of(age.first - 1, on, **_calendar(custodian)) - timedelta(days=1)
-
-
-def _calendar(custodian: Custodian) -> dict[str, tuple[date, ...]]:
-    days = custodian.profile.business_days
-    return {} if days is None else {"holidays": days.holidays, "worked": days.worked}
+    return since_of(age.first - 1, on, **calendar_of(custodian.profile)) - timedelta(days=1)
 
 
 async def list_breaks(
@@ -197,7 +193,7 @@ def _break(row: Row[Any], custodian: Custodian, on: date) -> Break:
     values = {name: value for name, value in row._asdict().items() if name in Break.__annotations__}
     # What is closed aged until then; what a statement dated ahead opened is new.
     until = max(row.opened_on, row.closed_on or on)
-    days = business_days(row.opened_on, until, **_calendar(custodian))
+    days = business_days(row.opened_on, until, **calendar_of(custodian.profile))
     return Break(
         **values | {"code": Code(row.code), "state": State(row.state)},
         custodian=custodian.code,

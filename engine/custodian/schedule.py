@@ -22,6 +22,12 @@ def is_open(profile: Profile, day: date) -> bool:
     return business is None or is_business_day(day, holidays=business.holidays, worked=business.worked)
 
 
+def calendar_of(profile: Profile) -> dict[str, tuple[date, ...]]:
+    """The `holidays`, and the weekend days `worked`, by which its business days are counted; none where it has none."""
+    business = profile.business_days
+    return {} if business is None else {"holidays": business.holidays, "worked": business.worked}
+
+
 def open_day(profile: Profile, day: date, step_days: int = 1) -> date:
     """The first day on which the custodian works, from `day` on forwards, or backwards with -1.
 

@@ -1,52 +1,96 @@
 """Stage 5: what a line without our reference might be, for a person to decide. Nothing here is ever applied.
 
-In a share run everyone pays the same amount, so amount and day alone say nothing: the payer must agree too, and the
-three together must occur once among the lines and once among what is open.
+In a share run everyone pays the same amount, so amount and day alone say nothing: the payer must agree too. The three
+together mean something where they occur once among the lines and once among what is open.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from collections.abc import Collection
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-NOBODY = 0
-"""The payer of whom nothing is known; never suggested."""
+LIKELY_MOST = 20
+"""A line that might be more than so many instructions tells nothing."""
+
+_WORDS = [re.compile(f"[0-9A-Za-z][0-9A-Za-z{others}]{{3,33}}") for others in ("@._*-", "@._*/:-")]
+"""Formats set words apart by / and :, which accounts may hold."""
+
+_SUBFIELD = re.compile(r"\?[0-9]{2}")
+_DETAIL = re.compile(r"<(?:[\w.-]+:)?TxDtls[\s>].*?</(?:[\w.-]+:)?TxDtls\s*>", re.DOTALL)
+_DETAIL_PLACE = re.compile(r"detail (\d+)$")
 
 
-@dataclass(frozen=True)
-class Traits:
+class Traits(NamedTuple):
     """What n lines, or n open instructions, can be recognised by.
 
-    `amount_minor`: int64[n], as the account books it; `on`: int32[n] day numbers; `payer`: int64[n], a keyed hash of
-    who pays, or NOBODY.
+    `place`: int64[n], which line or instruction; one may have several rows, by different payers. `payer`: int64[n],
+    numbers of accounts; `amount_minor`: int64[n], as the account books it. `from_on`, `until_on`: int64[n] day numbers,
+    of a line the day it was booked, of an instruction the days it is to be booked on.
     """
 
-    amount_minor: NDArray[np.int64]
-    on: NDArray[np.int32]
+    place: NDArray[np.int64]
     payer: NDArray[np.int64]
+    amount_minor: NDArray[np.int64]
+    from_on: NDArray[np.int64]
+    until_on: NDArray[np.int64]
 
-    def __len__(self) -> int:
-        return len(self.amount_minor)
+
+class Likely(NamedTuple):
+    """k pairs of a line and an instruction with the same payer and amount, by lines, the likeliest first.
+
+    `line`, `instruction`: int64[k], rows of the two Traits; `is_late`: bool[k], booked after the days it was to be;
+    `among`: int64[k], of how many pairs just as good it is one: 1 is a suggestion, anything more a choice.
+    """
+
+    line: NDArray[np.int64]
+    instruction: NDArray[np.int64]
+    is_late: NDArray[np.bool_]
+    among: NDArray[np.int64]
 
 
-def suggest(lines: Traits, instructions: Traits) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Lines int64[k], rising, and the instruction int64[k] that each might be, by their places."""
-    amount, on, payer = (
-        np.concatenate([getattr(lines, name), getattr(instructions, name)]) for name in ("amount_minor", "on", "payer")
-    )
-    # Sorted by traits, then by place: of two that agree and no more, the line comes first.
-    order = np.lexsort((on, amount, payer))
-    traits = [each[order] for each in (payer, amount, on)]
-    begins = np.ones(len(order), np.bool_)
-    if len(order):
-        begins[1:] = np.logical_or.reduce([each[1:] != each[:-1] for each in traits])
-    first = np.flatnonzero(begins)
-    size = np.diff(np.append(first, len(order)))
-    pairs = first[(size == 2) & (traits[0][first] != NOBODY)]
-    line, other = order[pairs], order[pairs + 1]
-    apart = (line < len(lines)) & (other >= len(lines))
-    line, other = line[apart], other[apart] - len(lines)
-    by_line = np.argsort(line)
-    return line[by_line], other[by_line]
+def likely(lines: Traits, instructions: Traits) -> Likely:
+    """What lines might be: never what was to be booked only later."""
+    both = np.stack([np.concatenate([getattr(each, name) for each in (lines, instructions)]) for name in _SAME])
+    keys = np.unique(both, axis=1, return_inverse=True)[1].ravel()
+    of_lines, of_instructions = keys[: len(lines.place)], keys[len(lines.place) :]
+    order = np.argsort(of_instructions, kind="stable")
+    first, last = (np.searchsorted(of_instructions[order], of_lines, side) for side in ("left", "right"))
+    number = np.where(last - first > LIKELY_MOST, 0, last - first)
+    line = np.repeat(np.arange(len(of_lines)), number)
+    within = np.arange(len(line)) - np.repeat(np.cumsum(number) - number, number)
+    instruction = order[first[line] + within]
+    begun = lines.from_on[line] >= instructions.from_on[instruction]
+    line, instruction = line[begun], instruction[begun]
+    is_late = lines.until_on[line] > instructions.until_on[instruction]
+    places = lines.place[line], instructions.place[instruction]
+    in_time, all_ = (_among(places, which) for which in (~is_late, np.ones(len(line), np.bool_)))
+    among = np.where(is_late, all_, in_time)
+    by_line = np.lexsort((instruction, is_late, places[0]))
+    return Likely(line[by_line], instruction[by_line], is_late[by_line], among[by_line])
+
+
+_SAME = ("payer", "amount_minor")
+
+
+def _among(places: tuple[NDArray[np.int64], NDArray[np.int64]], which: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """int64[k]: of each pair's line, and of its instruction, how many pairs are so; the greater of both."""
+    counts = [np.bincount(each[which], minlength=int(each.max(initial=0)) + 1)[each] for each in places]
+    return np.maximum(*counts)
+
+
+def words_in(raw: str, place: str) -> Collection[str]:
+    """What may be an account in the text of a line at a place of its file, in capitals; in a camt entry, of its detail.
+
+    However a format names who paid, it writes the account as one word.
+    """
+    if (number := _DETAIL_PLACE.search(place)) is not None:
+        details = _DETAIL.findall(raw)
+        raw = details[int(number[1]) - 1] if int(number[1]) <= len(details) else raw
+    # Swift breaks lines, and numbers its fields, in the middle of words.
+    if raw.startswith(":61:"):
+        raw = _SUBFIELD.sub(" ", re.sub("[\r\n]+", "", raw))
+    return {word.upper() for pattern in _WORDS for word in pattern.findall(raw)}
