@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from engine.cli.answer import print_json
 from engine.errors import InvalidInput
 
 
@@ -29,4 +30,4 @@ def apportion(
         raise InvalidInput(f"{source}: not JSON: {error}") from None
     except RecursionError:
         raise InvalidInput(f"{source}: nested too deeply; a world is a list and a few objects deep") from None
-    typer.echo(json.dumps(apportion_worlds(worlds), ensure_ascii=False, indent=2))
+    print_json(apportion_worlds(worlds))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -106,7 +105,7 @@ def _print_postings(console: Console, found: Dossier) -> None:
     console.print(table)
 
 
-def queue_as_json(page: Sequence[Break], counts: Sequence[Counted], after: int | None) -> str:
+def queue_as_json(page: Sequence[Break], counts: Sequence[Counted], after: int | None) -> dict[str, Any]:
     """The queue: `breaks`, `counts`, and `after`, what the next page is asked for with; null where it is the last."""
     sums = [
         {
@@ -118,22 +117,20 @@ def queue_as_json(page: Sequence[Break], counts: Sequence[Counted], after: int |
         }
         for each in counts
     ]
-    return _json({"breaks": [_break(each) for each in page], "counts": sums, "after": after})
+    return {"breaks": [_break(each) for each in page], "counts": sums, "after": after}
 
 
-def dossier_as_json(found: Dossier) -> str:
+def dossier_as_json(found: Dossier) -> dict[str, Any]:
     """One break with its line, postings and history; amounts as text in major units."""
-    return _json(
-        {
-            **_break(found.found),
-            "meaning": MEANING[found.found.code],
-            "reference": found.reference,
-            "actions": found.actions,
-            "line": None if found.line is None else _major(found.line._asdict()),
-            "postings": [_major(each._asdict()) for each in found.postings],
-            "history": [each._asdict() for each in found.history],
-        }
-    )
+    return {
+        **_break(found.found),
+        "meaning": MEANING[found.found.code],
+        "reference": found.reference,
+        "actions": found.actions,
+        "line": None if found.line is None else _major(found.line._asdict()),
+        "postings": [_major(each._asdict()) for each in found.postings],
+        "history": [each._asdict() for each in found.history],
+    }
 
 
 def _break(each: Break) -> dict[str, Any]:
@@ -167,7 +164,3 @@ def _major(values: dict[str, Any]) -> dict[str, Any]:
         name.removesuffix("_minor"): to_major(value) if name.endswith("_minor") and value is not None else value
         for name, value in values.items()
     }
-
-
-def _json(value: object) -> str:
-    return json.dumps(value, ensure_ascii=False, indent=2, default=str)

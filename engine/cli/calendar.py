@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from datetime import date
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from engine.cli.answer import print_json
 from engine.cli.quote import load_plan
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def calendar(
         answer = {
             "plan": rules.code, "year": year, "time_zone": rules.time_zone, "any_day": any_day, "slots": rows,
         }  # fmt: skip
-        typer.echo(json.dumps(answer, ensure_ascii=False, indent=2))
+        print_json(answer)
         return
     life = f"from {rules.starts_on} until {rules.ends_on or 'further notice'}"
     typer.echo(f"{rules.name} ({rules.code}), {year}, days of {rules.time_zone}; the plan lives {life}")

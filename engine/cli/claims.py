@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 from datetime import date, datetime
@@ -19,7 +18,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from engine import claims
 from engine.apportion.rate import Rate
 from engine.claims import Claim, Decision, Objection, State
-from engine.cli.options import As, not_to_come
+from engine.cli.answer import print_json
+from engine.cli.options import As, iso_day, not_to_come
 from engine.cli.shell import in_database
 from engine.errors import InvalidInput
 from engine.money import grouped, to_major, to_minor
@@ -33,13 +33,6 @@ T = TypeVar("T")
 app = typer.Typer(no_args_is_help=True, help="Claims: from filing through public notice to the share run.")
 
 
-def _day(text: str) -> date:
-    try:
-        return date.fromisoformat(text)
-    except ValueError:
-        raise InvalidInput(f"{text!r} is not a day; write it like 2019-01-21") from None
-
-
 ID_MAX, NUMBER_MAX = 2**63 - 1, 2**31 - 1
 """The largest id of a claim and number of an objection that the database can hold."""
 
@@ -50,7 +43,7 @@ PlanCode = Annotated[str, typer.Option("--plan", metavar="CODE", help="The plan.
 On = Annotated[
     date | None,
     typer.Option(
-        "--on", metavar="DATE", parser=_day, help="The day it counts from; today in the plan's zone unless given."
+        "--on", metavar="DATE", parser=iso_day, help="The day it counts from; today in the plan's zone unless given."
     ),
 ]
 Reason = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why, for the record: no medical details.")]
@@ -76,7 +69,7 @@ def _deduction(text: str) -> Deduction:
 def file_claim(
     plan: PlanCode,
     member: Annotated[str, typer.Option(metavar="REF", help="The member's reference in the roster.")],
-    diagnosed_on: Annotated[date, typer.Option(metavar="DATE", parser=_day, help="The day of first diagnosis.")],
+    diagnosed_on: Annotated[date, typer.Option(metavar="DATE", parser=iso_day, help="The day of first diagnosis.")],
     actor: As,
     aid: Annotated[
         str | None, typer.Option(metavar="AMOUNT", help="A part of the plan's aid for the age; all of it unless given.")
@@ -271,7 +264,7 @@ def show(claim: ClaimId, as_json: AsJson = False) -> None:
     found, objections, history = _committed(read)
     if as_json:
         detailed = {"objections": [asdict(each) for each in objections], "history": [asdict(each) for each in history]}
-        _print_json(_plain(found) | detailed)
+        print_json(_plain(found) | detailed)
         return
     _say(found)
     print(f"  diagnosed {found.diagnosed_on}, filed {found.filed_on}, seat {found.seat:,}")
@@ -300,7 +293,7 @@ def list_claims(
 
     found = _committed(read)
     if as_json:
-        _print_json([_plain(claim) for claim in found])
+        print_json([_plain(claim) for claim in found])
         return
     _print_table(
         ("claim", "number", "state", "aid", "shared", "left", "filed", "notice", "ends", "run"),
@@ -372,10 +365,6 @@ def _plain(claim: Claim) -> dict[str, Any]:
     amounts = {name.removesuffix("_minor"): to_major(fields.pop(name)) for name in list(fields) if "_minor" in name}
     stages = {"next": to_major(claim.next_minor), "left": to_major(claim.aid_minor - claim.shared_minor)}
     return fields | amounts | stages | {"notice_on": notice_on, "notice_ends_on": ends_on}
-
-
-def _print_json(value: object) -> None:
-    print(json.dumps(value, ensure_ascii=False, indent=2, default=str))
 
 
 def _print_table(columns: tuple[str, ...], rows: list[tuple[object, ...]], right: tuple[str, ...] = ()) -> None:

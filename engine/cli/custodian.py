@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from datetime import UTC, datetime, time, timedelta
 from pathlib import Path
@@ -14,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from engine.cli.answer import print_json
 from engine.cli.options import As, not_to_come
 from engine.cli.shell import in_database
 from engine.custodian import registered
@@ -72,7 +72,7 @@ def show(code: Code, as_json: AsJson = False) -> None:
     custodian = in_database(found)
     if as_json:
         said = {"custodian": custodian.custodian_id, "plans": custodian.plans}
-        print(json.dumps(custodian.profile.model_dump(mode="json") | said, ensure_ascii=False, indent=2))
+        print_json(custodian.profile.model_dump(mode="json") | said)
         return
     table = Table(show_header=False, box=None)
     for name, value in _facts(custodian):
@@ -287,7 +287,7 @@ def batches(run_id: RunId, as_json: AsJson = False) -> None:
 
     files = in_database(found)
     if as_json:
-        print(json.dumps([_file_json(each) for each in files], indent=2))
+        print_json([_file_json(each) for each in files])
         return
     if not files:
         console.print(f"run {run_id} has no files; `fentan custodian instruct {run_id}` makes them once it is sealed")

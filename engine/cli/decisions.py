@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from datetime import UTC, datetime
 from typing import Annotated, Any
@@ -13,6 +12,7 @@ from rich.table import Table
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from engine import decisions
+from engine.cli.answer import print_json
 from engine.cli.options import As
 from engine.cli.shell import in_database
 from engine.decisions import Decision
@@ -45,7 +45,7 @@ def list_(
 
     found = in_database(listed)
     if as_json:
-        _print_json([_as_json(decision) for decision in found])
+        print_json([_as_json(decision) for decision in found])
         return
     table = Table("decision", "plan", "what", "about", "effective on", "state", "proposed by", "decided by")
     for each in found:
@@ -66,7 +66,7 @@ def show(number: Number, as_json: AsJson = False) -> None:
 
     decision = in_database(found)
     if as_json:
-        _print_json(_as_json(decision))
+        print_json(_as_json(decision))
         return
     facts = Table(title=f"Decision {number}: {decision.kind} of {decision.plan_code}", show_header=False)
     facts.add_column()
@@ -144,7 +144,3 @@ def _fact(name: str, value: Any) -> str:
     if isinstance(value, int) and not isinstance(value, bool):
         return grouped(value) if name.endswith("_minor") else f"{value:,}"
     return str(value)
-
-
-def _print_json(value: object) -> None:
-    print(json.dumps(value, ensure_ascii=False, indent=2))

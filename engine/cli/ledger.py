@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from datetime import datetime
@@ -15,6 +14,7 @@ from rich.progress import Progress
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from engine.cli.answer import print_json
 from engine.cli.payers import Paid, read_paid
 from engine.cli.shell import in_database
 from engine.errors import InvalidInput
@@ -66,7 +66,7 @@ def show_trial_balance(
     balances = _reading(read)
     if as_json:
         shown = [_trial_balance_json(code, lines) | {"as_of": day} for code, lines in balances.items()]
-        _print_json({"plans": shown} if plan is None else shown[0])
+        print_json({"plans": shown} if plan is None else shown[0])
         return
     for code, lines in balances.items():
         print(f"{code}{f', as of {day}' if day else ''}")
@@ -85,7 +85,7 @@ def show_books(plan: PlanOrOnly = None, as_json: AsJson = False) -> None:
     code, accounts = _reading(read)
     if as_json:
         shown = [_booked_json(each) for each in accounts]
-        _print_json({"plan": code, "accounts": shown, "difference": to_major(difference_of(accounts))})
+        print_json({"plan": code, "accounts": shown, "difference": to_major(difference_of(accounts))})
     else:
         print_books(Console(), code, accounts)
 
@@ -100,7 +100,7 @@ def show_member(ref: MemberRef, plan: PlanOrOnly = None, as_json: AsJson = False
 
     code, statements = _reading(read)
     if as_json:
-        _print_json({"plan": code, "member": ref, "seats": [_statement_json(*statement) for statement in statements]})
+        print_json({"plan": code, "member": ref, "seats": [_statement_json(*statement) for statement in statements]})
     else:
         _print_statements(Console(), ref, statements)
 
@@ -133,7 +133,7 @@ def show_entries(
 
     rows = _reading(read)
     if as_json:
-        _print_json(rows)
+        print_json(rows)
     elif not as_csv:
         right = ("shard", "seq", "run", "seat", "amount")
         _print_table(Console(), ENTRY_COLUMNS, [tuple(row.values()) for row in rows], right=right)
@@ -163,7 +163,7 @@ def show_proof(
     code, proof = _reading(read)
     holds = verify_proof(proof)
     if as_json:
-        _print_json({"plan": code, "holds": holds} | _proof_json(proof))
+        print_json({"plan": code, "holds": holds} | _proof_json(proof))
     else:
         print(f"run {run} of {code}, seat {proof.seat:,}: {grouped(proof.amount)}, tag {proof.tag.hex()}")
         print(f"leaf   seats {proof.first_seat:,} to {proof.first_seat + len(proof.amounts) - 1:,}")
@@ -189,7 +189,7 @@ def run_verify(plan: AnyPlan = None, as_json: AsJson = False) -> None:
     found = in_database(check)
     if as_json:
         problems = [problem._asdict() for problem in found.problems]
-        _print_json({"ok": not problems, "checked": dict(found.checked), "problems": problems})
+        print_json({"ok": not problems, "checked": dict(found.checked), "problems": problems})
     else:
         for what, count in found.checked.items():
             print(f"{what:<12} {count:>15,}")
@@ -356,10 +356,6 @@ def _proof_json(proof: Proof) -> dict[str, Any]:
 def _side(amount: int) -> str:
     """A trial balance leaves the other side blank."""
     return grouped(amount) if amount else ""
-
-
-def _print_json(value: object) -> None:
-    print(json.dumps(value, ensure_ascii=False, indent=2, default=str))
 
 
 def _print_statements(console: Console, ref: str, statements: Sequence[tuple[Statement, Paid]]) -> None:

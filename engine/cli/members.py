@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 from datetime import date, datetime
@@ -13,9 +12,9 @@ from zoneinfo import ZoneInfo
 import typer
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from engine.cli.options import As
+from engine.cli.answer import print_json
+from engine.cli.options import As, iso_day
 from engine.cli.shell import in_database
-from engine.errors import InvalidInput
 from engine.members.auto_top_ups import auto_top_ups
 from engine.members.deposits import TakenTopUps, take_top_ups
 from engine.members.levies import levy
@@ -33,20 +32,13 @@ T = TypeVar("T")
 app = typer.Typer(no_args_is_help=True, help="Members between runs: balances, freezes, returns, exits, levies.")
 
 
-def _day(text: str) -> date:
-    try:
-        return date.fromisoformat(text)
-    except ValueError:
-        raise InvalidInput(f"{text!r} is not a day; write it like 2019-01-21") from None
-
-
 MemberRef = Annotated[str, typer.Argument(metavar="REF", help="The member's reference in the roster.")]
 PlanOrOnly = Annotated[
     str | None, typer.Option("--plan", metavar="CODE", help="The plan. [default: the only one there is]")
 ]
 On = Annotated[
     date | None,
-    typer.Option("--on", metavar="DATE", parser=_day, help="The day it counts from. [default: today, in its zone]"),
+    typer.Option("--on", metavar="DATE", parser=iso_day, help="The day it counts from. [default: today, in its zone]"),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON; money is text in major units.")]
 
@@ -60,7 +52,7 @@ def show(ref: MemberRef, plan: PlanOrOnly = None, on: On = None, as_json: AsJson
 
     member = _committed(plan, on, read)
     if as_json:
-        _print_json(asdict(member))
+        _print_member(asdict(member))
         return
     for line in _lines(member):
         print(line)
@@ -112,7 +104,7 @@ def show_owed(ref: MemberRef, plan: PlanOrOnly = None, on: On = None, as_json: A
         runs = [{"run": run_id, "share": to_major(minor)} for run_id, minor in cost.missed.items()]
         fields = asdict(cost) | {"missed_minor": cost.missed_minor, "needed_minor": cost.needed_minor}
         del fields["missed"]
-        _print_json({"member": ref} | fields | {"runs": runs})
+        _print_member({"member": ref} | fields | {"runs": runs})
         return
     print(
         f"{ref} is frozen since {cost.frozen_from} and can return until {cost.return_by}\n"
@@ -227,10 +219,10 @@ def _lines(member: Member) -> list[str]:
     return lines
 
 
-def _print_json(fields: dict[str, Any]) -> None:
+def _print_member(fields: dict[str, Any]) -> None:
     """Keys in minor units become text in major units without the `_minor`."""
     plain = {
         key.removesuffix("_minor"): to_major(value) if key.endswith("_minor") and value is not None else value
         for key, value in fields.items()
     }
-    print(json.dumps(plain, ensure_ascii=False, indent=2, default=str))
+    print_json(plain)

@@ -28,6 +28,14 @@ As = Annotated[
 ]
 
 
+def iso_day(text: str) -> date:
+    """A day written year first. Raises InvalidInput."""
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise InvalidInput(f"{text!r} is not a day; write it like 2019-01-21") from None
+
+
 def not_to_come(day: date, time_zone: str) -> date:
     """A day on which something is said to have happened. Raises InvalidInput when it is still to come there."""
     today = datetime.now(ZoneInfo(time_zone)).date()

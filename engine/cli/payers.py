@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from datetime import date
 from typing import Annotated, Any, NamedTuple
@@ -11,6 +10,7 @@ import typer
 from rich.console import Console
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from engine.cli.answer import print_json
 from engine.cli.shell import in_database
 from engine.errors import InvalidInput
 from engine.ledger.accounts import Account
@@ -71,7 +71,7 @@ def _show_totals(run: Run, found: Totals, *, as_json: bool) -> None:
     if as_json:
         counts = {"instructions": found.instructions, "accounts": found.payers, "family_shares": found.family_shares}
         amounts = {"amount": to_major(found.amount_minor), "family_amount": to_major(found.family_minor)}
-        print(json.dumps({"run": run.run_id, "plan": run.plan_code} | counts | amounts, indent=2))
+        print_json({"run": run.run_id, "plan": run.plan_code} | counts | amounts)
         return
     said = f"run {run.run_id} of {run.plan_code}, debited on {run.debit_on}: "
     if not found.instructions:
@@ -88,7 +88,7 @@ def _show_totals(run: Run, found: Totals, *, as_json: bool) -> None:
 def _show_debits(run_id: int, member: str, debits: list[Debit], payer: str | None, *, as_json: bool) -> None:
     if as_json:
         rows = [_debit_json(debit) for debit in debits]
-        print(json.dumps({"run": run_id, "member": member, "paid_by": payer, "debits": rows}, indent=2, default=str))
+        print_json({"run": run_id, "member": member, "paid_by": payer, "debits": rows})
         return
     total = grouped(sum(debit.amount for debit in debits))
     console.print(f"run {run_id} debits {member}'s account {len(debits)} times, {total}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,6 +9,7 @@ from zoneinfo import ZoneInfo
 
 import typer
 
+from engine.cli.answer import print_json
 from engine.cli.options import As, not_to_come
 from engine.cli.quote import load_plan, preset_codes
 from engine.errors import InvalidInput
@@ -35,7 +35,7 @@ def list_plans(*, as_json: AsJson = False) -> None:
     """The plans of config/plans."""
     plans = [load_plan(code) for code in preset_codes()]
     if as_json:
-        _print_json(
+        print_json(
             [
                 {
                     "code": rules.code,
@@ -59,7 +59,7 @@ def show(plan: PlanName, *, as_json: AsJson = False) -> None:
 
     topics = explain(load_plan(plan))
     if as_json:
-        _print_json(topics)
+        print_json(topics)
         return
     width = max(len(topic) for topic in topics)
     for topic, sentence in topics.items():
@@ -88,7 +88,7 @@ def diff(
     before, after = load_plan(old), load_plan(new)
     found = differences(before, after)
     if as_json:
-        _print_json([difference._asdict() for difference in found])
+        print_json([difference._asdict() for difference in found])
         return
     if not found:
         typer.echo(
@@ -175,7 +175,7 @@ def forecast(
 
     found = in_database(estimated)
     if as_json:
-        _print_json(found.as_json())
+        print_json(found.as_json())
     else:
         _print_forecast(found)
 
@@ -216,7 +216,3 @@ async def enter_plan(connection: AsyncConnection, rules: PlanRules, *, actor: st
     await open_accounts(connection, plan.plan_id)
     await record(connection, actor, "register plan", f"plan:{plan.code}", {"version": plan.version})
     return plan
-
-
-def _print_json(value: object) -> None:
-    typer.echo(json.dumps(value, ensure_ascii=False, indent=2))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
 from pathlib import Path
@@ -13,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from engine.cli.answer import print_json
 from engine.cli.shell import in_database
 from engine.errors import InvalidInput
 from engine.money import BIGINT_MAX, grouped
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from engine.reconcile.custody import Custody
     from engine.reconcile.proof import Proof
     from engine.reconcile.run_outcome import RunOutcome
+    from engine.reconcile.sponsor import Sponsor
 
 T = TypeVar("T")
 
@@ -39,7 +40,7 @@ def show(run_id: RunId, as_json: AsJson = False) -> None:
 
     found = _reading(lambda connection: outcome_of(connection, run_id))
     if as_json:
-        _print_json(found.as_json())
+        print_json(found.as_json())
     else:
         _print_outcome(found)
 
@@ -58,7 +59,7 @@ def proof(
 
     found = _reading(read)
     if as_json:
-        _print_json(found.as_json())
+        print_json(found.as_json())
     else:
         _print_proof(found)
     if found.difference:
@@ -81,9 +82,27 @@ def custody(
 
     found = _reading(read)
     if as_json:
-        _print_json(found.as_json())
+        print_json(found.as_json())
     else:
         _print_custody(found)
+
+
+def sponsor(
+    plan: Annotated[str, typer.Argument(metavar="PLAN", help="The plan.")], as_json: AsJson = False
+) -> None:
+    """What the plan's sponsor still owes by the books, and the reference that its payments need to be known by."""
+    from engine.reconcile.sponsor import sponsor_of
+    from engine.roster.plan import plan_of
+
+    async def read(connection: AsyncConnection) -> Sponsor:
+        return await sponsor_of(connection, (await plan_of(connection, plan)).plan_id)
+
+    found = _reading(read)
+    if as_json:
+        print_json(found.as_json())
+        return
+    owes = f"owes {grouped(found.owed_minor)}" if found.owed_minor >= 0 else f"is owed {grouped(-found.owed_minor)}"
+    console.print(f"{found.name} {owes}; what it pays has the reference {found.reference}", soft_wrap=True)
 
 
 def export(
@@ -128,7 +147,7 @@ def export(
 
     manifest = _reading(read)
     if as_json:
-        _print_json(manifest)
+        print_json(manifest)
         return
     table = _table(f"{manifest['of']}: in {to}", "rows")
     for each in manifest["tables"]:
@@ -145,10 +164,6 @@ def _reading(command: Callable[[AsyncConnection], Awaitable[T]]) -> T:
             return await command(connection)
 
     return in_database(connected)
-
-
-def _print_json(shown: object) -> None:
-    print(json.dumps(shown, ensure_ascii=False, indent=2))
 
 
 def _print_outcome(found: RunOutcome) -> None:

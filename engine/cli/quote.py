@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from engine.cli.answer import print_json
 from engine.errors import InvalidInput
 from engine.money import BIGINT_MAX, decimal_text, grouped, to_major, to_minor
 from engine.resources import config_dir
@@ -67,7 +67,7 @@ def quote(
     else:
         raise InvalidInput("say who shares: --members N, or --tier CODE=COUNT, or --cap-sum AMOUNT --own-cap AMOUNT")
     if as_json:
-        typer.echo(json.dumps(answer, indent=2))
+        print_json(answer)
         return
     typer.echo(f"{rules.name} ({rules.code}), {who:,} member{'s' if who > 1 else ''}")
     for label, text in _table(rules, pool, answer):

@@ -14,8 +14,9 @@ from rich.console import Console
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from engine.cli import money_out, proofs
+from engine.cli.answer import print_json
 from engine.cli.break_tables import dossier_as_json, print_dossier, print_queue, queue_as_json
-from engine.cli.options import As, actor_name
+from engine.cli.options import As, actor_name, iso_day
 from engine.cli.shell import in_database
 from engine.custodian.actions import Action
 from engine.custodian.aging import AGES, Age
@@ -47,15 +48,9 @@ app.command()(money_out.close)
 app.command()(proofs.show)
 app.command()(proofs.proof)
 app.command()(proofs.custody)
+app.command()(proofs.sponsor)
 app.command()(proofs.export)
 console = Console(markup=False, highlight=False)
-
-
-def _day(text: str) -> date:
-    try:
-        return date.fromisoformat(text)
-    except ValueError:
-        raise InvalidInput(f"{text!r} is not a day; write it like 2019-01-21") from None
 
 
 def _age(text: str) -> Age:
@@ -88,7 +83,7 @@ OfRun = Annotated[int | None, typer.Option("--run", metavar="RUN", min=1, max=BI
 OfCode = Annotated[Code | None, typer.Option("--code", help="Only of this code.")]
 On = Annotated[
     date | None,
-    typer.Option("--on", metavar="DATE", parser=_day, help="As of this day. [default: today, in its zone]"),
+    typer.Option("--on", metavar="DATE", parser=iso_day, help="As of this day. [default: today, in its zone]"),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON; amounts are text in major units.")]
 Remark = Annotated[str, typer.Option("--comment", metavar="TEXT", help="What else there is to say: no names.")]
@@ -161,7 +156,7 @@ def breaks_(
     page, counts = _at_desk(found, on=on, custodian=custodian)
     if as_json:
         last = page[-1].break_id if len(page) == limit else None
-        print(queue_as_json(page, counts, last))
+        print_json(queue_as_json(page, counts, last))
         return
     print_queue(console, page, counts)
     if len(page) == limit:
@@ -173,7 +168,7 @@ def break_(number: Id, on: On = None, as_json: AsJson = False) -> None:
     """Everything about one break: its line, where that stands, what was posted, and its history."""
     found = _at_desk(lambda desk: dossier_of(desk.connection, number, on=desk.on), on=on)
     if as_json:
-        print(dossier_as_json(found))
+        print_json(dossier_as_json(found))
     else:
         print_dossier(console, found)
 
@@ -251,7 +246,7 @@ def resolve(
 @app.command()
 def lock(
     plan: Annotated[str, typer.Argument(metavar="PLAN", help="Whose books are locked.")],
-    through: Annotated[date, typer.Argument(metavar="DATE", parser=_day, help="The last day that is locked.")],
+    through: Annotated[date, typer.Argument(metavar="DATE", parser=iso_day, help="The last day that is locked.")],
     actor: As,
     on: On = None,
 ) -> None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
+from engine.cli.answer import json_text
 from engine.errors import InvalidInput
 
 
@@ -30,4 +30,4 @@ def prepare(path: Path | None) -> None:
 
 def write(path: Path, outcome: dict[str, Any]) -> None:
     """Write the outcome as JSON, in place of what the file held."""
-    path.write_text(json.dumps(outcome, ensure_ascii=False, indent=2) + "\n", "utf-8")
+    path.write_text(json_text(outcome) + "\n", "utf-8")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -18,6 +17,7 @@ from rich.table import Column, Table
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from engine.cli import payers, slots
+from engine.cli.answer import print_json
 from engine.cli.options import As
 from engine.cli.shell import in_database, notify
 from engine.decisions import Decision, DecisionState
@@ -103,7 +103,7 @@ def preview(run_id: RunId, as_json: AsJson = False) -> None:
     if run.preview is None or run.preview_digest is None:
         raise InvalidInput(f"run {run_id} is {run.state} and has no preview yet; `fentan run watch {run_id}`")
     if as_json:
-        print(json.dumps({**run.preview, "digest": run.preview_digest.hex()}, ensure_ascii=False, indent=2))
+        print_json({**run.preview, "digest": run.preview_digest.hex()})
     else:
         print_preview(console, run)
 
@@ -335,7 +335,7 @@ def show(run_id: RunId, as_json: AsJson = False) -> None:
 
     found = in_database(described)
     if as_json:
-        print(json.dumps(found, ensure_ascii=False, indent=2))
+        print_json(found)
         return
     _print_run(found)
 
@@ -443,7 +443,7 @@ def list_(plan: Annotated[str | None, typer.Option(help="Only this plan's.")] = 
             }
             for run in runs
         ]
-        print(json.dumps(rows, indent=2))
+        print_json(rows)
         return
     table = Table("run", "plan", "debit on", "state", "planned by", "approved by", "share")
     for run in runs:

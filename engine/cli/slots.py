@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import date, datetime
@@ -15,6 +14,7 @@ from rich.table import Table
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from engine.claims.sharing import expected_claims
+from engine.cli.answer import print_json
 from engine.cli.options import As
 from engine.cli.shell import in_database
 from engine.plans import PlanRules
@@ -57,7 +57,7 @@ def slots(
             "overdue": [claim._asdict() for claim in late],
             "to_pass": to_pass,
         }
-        print(json.dumps(answer, ensure_ascii=False, indent=2, default=str))
+        print_json(answer)
         return
     if any_day:
         _print_overdue(plan, late)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from engine.cli.answer import print_json
 from engine.cli.options import As
 from engine.errors import InvalidInput
 
@@ -56,7 +56,7 @@ def check(
         if not as_json:
             _print(checked[-1], footing.message)
     if as_json:
-        typer.echo(json.dumps(checked, ensure_ascii=False, indent=2))
+        print_json(checked)
     if any(each["problems"] for each in checked):
         raise typer.Exit(1)
 
@@ -94,7 +94,7 @@ def import_(
 
     statements = in_database(taken)
     if as_json:
-        typer.echo(json.dumps([_taken_json(each) for each in statements], ensure_ascii=False, indent=2))
+        print_json([_taken_json(each) for each in statements])
     else:
         for each in statements:
             _print_taken(each)
@@ -120,7 +120,7 @@ def list_(
 
     statements = in_database(listed)
     if as_json:
-        typer.echo(json.dumps([_imported_json(each) for each in statements], ensure_ascii=False, indent=2))
+        print_json([_imported_json(each) for each in statements])
         return
     for each in statements:
         typer.echo(_headline(each))
@@ -159,7 +159,7 @@ def show(
         typer.echo(raw)
     elif as_json:
         told = _imported_json(known) | {"open_lines": [_line_json(each) for each in lines]}
-        typer.echo(json.dumps(told, ensure_ascii=False, indent=2))
+        print_json(told)
     else:
         _print_imported(known, lines)
 
