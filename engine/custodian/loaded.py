@@ -19,13 +19,12 @@ from engine.custodian.events import LETTERS
 from engine.custodian.instructions import Instructions, State
 from engine.custodian.profile import CODE_LENGTH_MAX
 from engine.custodian.reference import Kind
-from engine.custodian.standing import SentBatch, Standing, read_standing, sent_batches
+from engine.custodian.standing import REASONS_MAX, SentBatch, Standing, holding, read_standing, sent_batches
 from engine.ledger.accounts import plan_shard
 from engine.plans.days import day_number
 from engine.store.tables import SHARD_SEATS, attempts, debit_batches, instruction_events, shards
 
 _NOT_SENT = 0
-_PLACES = np.iinfo(np.uint8).max
 
 
 class Source(NamedTuple):
@@ -56,7 +55,7 @@ class Loaded:
 
     `instructions`: for Matcher.hold; `before`: uint8[n], their states at first; `booked`, `returned`: uint8[n] (uint16
     beyond 255 sources), the number of the Source of the line that booked it, of the one that it came back with or was
-    rejected by; `reason`: uint8[n], the place in `reasons`. `charges`: by source minor units int64 by shard number.
+    rejected by; `reason`: the same, the place in `reasons`. `charges`: by source minor units int64 by shard number.
 
     Memory: 10 bytes a seat (14 where the custodian books batches; 4 more where an amount is beyond int32), and only for
     the shards that lines named: the pages of the others are never touched. A worker with what it reads takes some 290
@@ -69,6 +68,7 @@ class Loaded:
         self.kind, self.run, self.plan_id = kind, run, plan_id
         self.before, self.booked, self.returned, self.reason = (np.zeros(seats, np.uint8) for _ in range(4))
         self.reasons: list[str | None] = [None]
+        self._place: dict[str | None, int] = {None: 0}
         self.charges: dict[int, NDArray[np.int64]] = defaultdict(lambda: np.zeros(self.numbers + 1, np.int64))
         self._there = np.zeros(self.numbers + 1, np.bool_)
         self._whole = np.zeros(self.numbers + 1, np.bool_)
@@ -135,22 +135,23 @@ class Loaded:
     def mark(self, name: str, seat: NDArray[np.int64], sources: NDArray[np.int64] | int) -> None:
         """Note the sources of lines in `booked` or `returned`."""
         most = sources if isinstance(sources, int) else int(sources.max(initial=0))
-        if most > _PLACES and getattr(self, name).dtype == np.uint8:
-            setattr(self, name, getattr(self, name).astype(np.uint16))
+        setattr(self, name, holding(getattr(self, name), most))
         getattr(self, name)[seat] = sources
 
     def explain(self, seat: NDArray[np.int64], reasons: pa.StringArray) -> None:
-        """Note the reasons, string[k], of what came back; those beyond 255 different ones are not kept.
+        """Note the reasons, string[k], of what came back; nothing is kept that is longer than a code.
 
-        Nor is what is longer than a code: sentences fit no index.
+        Sentences fit no index, and those beyond 65,535 different ones are no codes.
         """
         words = pc.utf8_slice_codeunits(reasons, 0, CODE_LENGTH_MAX).dictionary_encode(null_encoding="encode")
         places = []
         for reason in words.dictionary.to_pylist():
-            if reason not in self.reasons and len(self.reasons) <= _PLACES:
+            if reason not in self._place and len(self.reasons) < REASONS_MAX:
+                self._place[reason] = len(self.reasons)
                 self.reasons.append(reason)
-            places.append(self.reasons.index(reason) if reason in self.reasons else 0)
-        self.reason[seat] = np.array(places, np.uint8)[words.indices.to_numpy()]
+            places.append(self._place.get(reason, 0))
+        self.reason = holding(self.reason, max(places, default=0))
+        self.reason[seat] = np.array(places, self.reason.dtype)[words.indices.to_numpy()]
 
     def touched(self) -> list[int]:
         """The numbers of the shards of which something was said, rising."""

@@ -107,10 +107,14 @@ Currency = Literal["CNY", "EUR"]
 
 
 class Account(Part):
-    """The plan's account at the custodian. `number_from` and `creditor_id_from` name environment variables."""
+    """The plan's account at the custodian. All that `…_from` names stands in the environment.
+
+    `stated_from`: the number as its statements write it, where that is not a form of the number itself.
+    """
 
     holder: Annotated[Name, Field(max_length=70)]
     number_from: Secret
+    stated_from: Secret | None = None
     creditor_id_from: Secret | None = None
     bic: Annotated[str, Field(pattern="^[A-Z0-9]{4}[A-Z]{2}[A-Z0-9]{2}([A-Z0-9]{3})?$")] | None = None
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from datetime import date, datetime, timedelta
 from enum import IntEnum
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,13 +59,14 @@ def steps(
     return found
 
 
-def may_retry_of(profile: Profile, reasons: Sequence[str | None], reason: NDArray[np.uint8]) -> NDArray[np.bool_]:
+def may_retry_of(profile: Profile, reasons: Sequence[str | None], reason: NDArray[Any]) -> NDArray[np.bool_]:
     """bool[n]: whether the custodian's code, a place in `reasons`, lets the same be asked again.
 
     A code that hides the real reason does: the plan's own rule decides, and asks while its days last.
     """
     allowed = np.array([profile.reason(code).retry is not Retry.NO for code in reasons], np.bool_)
-    return allowed[reason]
+    found: NDArray[np.bool_] = allowed[reason]
+    return found
 
 
 def decided_in(events: Iterable[Event], whole: NDArray[np.intp], n: int) -> NDArray[np.bool_]:

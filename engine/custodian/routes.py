@@ -65,9 +65,18 @@ class SftpRoute(Part):
 Route = Annotated[FolderRoute | HttpRoute | SftpRoute, Field(discriminator="kind")]
 
 
+class NotSet(InvalidInput):
+    """The environment lacks what a custodian's profile names; no fault of any file."""
+
+
 def secrets_of(environment: Mapping[str, str], *names: str) -> list[str]:
-    """What the environment holds under these names. Raises InvalidInput that names each that is not set."""
+    """What the environment holds under these names. Raises NotSet that names each that is not set."""
     missing = [name for name in names if not environment.get(name)]
     if missing:
-        raise InvalidInput(f"set {' and '.join(missing)} in the environment: the custodian's profile names it")
+        raise NotSet(f"set {' and '.join(missing)} in the environment: the custodian's profile names it")
     return [environment[name] for name in names]
+
+
+def secret_of(environment: Mapping[str, str], name: str) -> str:
+    """What the environment holds under one name. Raises NotSet."""
+    return secrets_of(environment, name)[0]

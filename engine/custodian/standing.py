@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,8 +27,13 @@ class SentBatch(NamedTuple):
     sent_on: date | None
 
 
-_REASONS_MAX = 256
-"""Places of a uint8; a custodian whose codes are free text must not make a run unreadable."""
+REASONS_MAX = 1 << 16
+"""Places of a uint16; a custodian whose codes are free text must not make a run unreadable."""
+
+
+def holding(places: NDArray[Any], most: int) -> NDArray[Any]:
+    """The same uint8[n] places or, where `most` is none of those, as uint16[n]."""
+    return places.astype(np.uint16) if most > np.iinfo(places.dtype).max else places
 
 
 @dataclass(frozen=True)
@@ -37,8 +42,8 @@ class Standing:
 
     `charged` int64[n], minor units the run charged (0 but for debits); `state` uint8[n] of State, SENT once the file
     left; `attempt` uint8[n], the last one made; `amount_minor` int64[n], what it asked for; `batch` int32[n], its
-    file's number or NO_BATCH; `reason` uint8[n], the place in `reasons` of the code it came back with, 0 for those
-    beyond 255 different ones.
+    file's number or NO_BATCH; `reason` uint8[n] (uint16 beyond 255), the place in `reasons` of the code it came back
+    with, 0 for those beyond 65,535 different ones.
     """
 
     charged: NDArray[np.int64]
@@ -46,7 +51,7 @@ class Standing:
     attempt: NDArray[np.uint8]
     amount_minor: NDArray[np.int64]
     batch: NDArray[np.int32]
-    reason: NDArray[np.uint8]
+    reason: NDArray[Any]
     reasons: tuple[str | None, ...] = (None,)
 
     def __len__(self) -> int:
@@ -67,9 +72,10 @@ def fold(
 ) -> Standing:
     """What a history comes to. `batches`: the files by id; `settled`: the run is, so that what is booked is settled."""
     n = len(charged)
-    state, attempt, reason = (np.zeros(n, np.uint8) for _ in range(3))
+    state, attempt = (np.zeros(n, np.uint8) for _ in range(2))
+    reason: NDArray[Any] = np.zeros(n, np.uint8)
     amount, batch = np.zeros(n, np.int64), np.full(n, NO_BATCH, np.int32)
-    reasons: list[str | None] = [None]
+    places: dict[str | None, int] = {None: 0}
     everybody = np.flatnonzero(charged)
     for event in events:
         at = everybody if event.positions is None else event.positions
@@ -79,12 +85,14 @@ def fold(
             amount[at] = charged[at] if event.amounts is None else event.amounts
         state[at] = State.SENT if file is not None and file.sent_on is not None else event.state
         attempt[at] = event.attempt
-        if event.reason not in reasons and len(reasons) < _REASONS_MAX:
-            reasons.append(event.reason)
-        reason[at] = reasons.index(event.reason) if event.reason in reasons else 0
+        if len(places) < REASONS_MAX:
+            places.setdefault(event.reason, len(places))
+        place = places.get(event.reason, 0)
+        reason = holding(reason, place)
+        reason[at] = place
     if settled:
         state[state == State.BOOKED] = State.SETTLED
-    return Standing(charged, state, attempt, amount, batch, reason, tuple(reasons))
+    return Standing(charged, state, attempt, amount, batch, reason, tuple(places))
 
 
 _SEATS = select(shards.c.seats).where(shards.c.shard_id == bindparam("at_shard"))

@@ -10,15 +10,16 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from engine.custodian.desk import Desk
 from engine.custodian.registered import Custodian
+from engine.custodian.routes import NotSet
 from engine.custodian.transports import fetch_new, set_aside
-from engine.errors import InvalidInput
+from engine.errors import FentanError
 from engine.reconcile.collecting import CollectedDay, collect_day
 from engine.reconcile.taking import Taken, take
 
 
 @dataclass(frozen=True)
 class File:
-    """A file that came: its name, what became of its statements, or why it could not be read."""
+    """A file that came: its name, what became of its statements, or why it was refused."""
 
     name: str
     statements: tuple[Taken, ...] = ()
@@ -26,7 +27,7 @@ class File:
 
     @property
     def needs_a_person(self) -> bool:
-        """Whether it could not be read, or a statement of it is parked."""
+        """Whether it was refused, or a statement of it is parked."""
         return bool(self.refused) or any(each.state == "parked" for each in self.statements)
 
 
@@ -44,8 +45,8 @@ async def play_day(
     """Fetch and take what the custodian has ready, then collect; each file and each run by itself.
 
     What is asked again by it waits to be sent. Killed anywhere and run again it goes on: a file is new until it was
-    taken. One that cannot be read is put aside like the others, and kept. Raises NotTaken when the custodian cannot be
-    reached.
+    taken. One that is refused is put aside like the others, and kept. Raises NotTaken when the custodian cannot be
+    reached, NotSet where the environment lacks the number of the account.
     """
     files = await take_new(engine, custodian, desk, on=on, actor=actor)
     collected = await collect_day(engine, custodian, desk, on=on, now=now, actor=actor)
@@ -63,7 +64,9 @@ async def _take(engine: AsyncEngine, custodian: Custodian, desk: Desk, path: Pat
             engine, custodian, path, files=desk.files, actor=actor, on=on, environment=desk.environment
         )
         file = File(path.name, tuple(statements))
-    except InvalidInput as error:
-        file = File(path.name, refused=str(error))
+    except NotSet:
+        raise
+    except FentanError as error:
+        file = File(path.name, refused=str(error).removeprefix(f"{path.name}: "))
     set_aside(path)
     return file

@@ -50,7 +50,11 @@ async def settle(connection: AsyncConnection, matched: Matched, net_minor: int, 
     """
     open_days = OpenDays(connection)
     touched = [(loaded, loaded.touched()) for loaded in matched.loaded()]
-    locked = await _lock(connection, {plan_shard(each.plan_id) + n for each, numbers in touched for n in numbers})
+    # With the plans' own shards, which whoever locks a period locks first: what is open now stays so until the end.
+    plans = {plan_shard(plan_id) for plan_id in matched.custodian.plans}
+    locked = await _lock(
+        connection, plans | {plan_shard(each.plan_id) + n for each, numbers in touched for n in numbers}
+    )
     cash = 0
     for loaded, numbers in touched:
         for number in numbers:
@@ -161,20 +165,22 @@ def _each(
     became: State,
     which: NDArray[np.bool_],
     attempt: NDArray[np.uint8],
-    reason: NDArray[np.uint8] | None,
+    reason: NDArray[Any] | None,
     source: str,
 ) -> Iterator[Event]:
     """An event for each attempt and reason among the positions where `which` bool[n] is set."""
     positions = np.flatnonzero(which).astype(np.int32)
     if not len(positions):
         return
-    codes = attempt[positions].astype(np.int32) << 8
+    bits = 8 * loaded.reason.itemsize
+    codes = attempt[positions].astype(np.int32) << bits
     if reason is not None:
         codes |= reason[positions]
     for code in _places(codes):
         there = positions[codes == code]
         whole = loaded.everybody(number, there)
-        yield Event(code >> 8, became, source, reason=loaded.reasons[code & 255], positions=None if whole else there)
+        why = loaded.reasons[code % (1 << bits)]
+        yield Event(code >> bits, became, source, reason=why, positions=None if whole else there)
 
 
 async def _post_general(connection: AsyncConnection, matched: Matched, open_days: OpenDays) -> int:

@@ -8,7 +8,7 @@ import re
 from collections import deque
 from collections.abc import AsyncGenerator, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from fnmatch import fnmatchcase
@@ -28,6 +28,7 @@ from engine.custodian.gates import Tally as Footed
 from engine.custodian.gates import problems as wrong_in
 from engine.custodian.readers import recognised
 from engine.custodian.registered import Custodian
+from engine.custodian.routes import secret_of
 from engine.custodian.statement import Fault, Footing, Part, Problem, Statement
 from engine.custodian.statement_rows import (
     FileName,
@@ -43,7 +44,7 @@ from engine.custodian.statement_rows import (
     taken_before,
 )  # fmt: skip
 from engine.custodian.verdicts import Named, Sum
-from engine.errors import InvalidInput
+from engine.errors import FentanError, InvalidInput
 from engine.ledger.accounts import Account, account_id, plan_shard
 from engine.reconcile.breaks import clear_breaks
 from engine.reconcile.matched import Matched
@@ -111,7 +112,8 @@ async def take(
     `files`: the folder of all custodians. `on`: today, the day of lines that name none. `environment`: where the
     number of the account stands, which each statement must be of. `begins`: the first statement of an account that
     held money before. The same file again changes nothing, but that parked statements of it are tried again. Raises
-    InvalidInput for a file that cannot be read: then only the audit log knows of it.
+    InvalidInput for a file that cannot be read, NotSet where the environment lacks the number that a statement is held
+    against: then only the audit log knows of it, as of a file that breaks an invariant.
     """
     copy, file = await asyncio.to_thread(_copy, path, folder_of(files, custodian))
     file = file._replace(name=_blackened(file.name, custodian, environment))
@@ -125,15 +127,18 @@ async def take(
             finally:
                 await flushed
                 await asyncio.to_thread(_keep, copy, file)
-    except InvalidInput as error:
+    except FentanError as error:
         async with engine.begin() as connection:
             detail = {"sha256": file.sha256.hex()}
             await record(connection, actor, "refuse statement file", f"custodian:{custodian.code}", detail)
-        raise InvalidInput(str(error).replace(copy.name, path.name)) from None
+        error.args = (str(error).replace(copy.name, path.name),)
+        raise
     finally:
         copy.unlink(missing_ok=True)
-    while (later := await _take_next(engine, custodian, files, actor, on, environment)) is not None:
-        taken = [*(each for each in taken if each.statement_id != later.statement_id), later]
+    # An earlier file that cannot be read any more stays parked; it is no fault of this one.
+    with suppress(InvalidInput):
+        while (later := await _take_next(engine, custodian, files, actor, on, environment)) is not None:
+            taken = [*(each for each in taken if each.statement_id != later.statement_id), later]
     return taken
 
 
@@ -298,27 +303,38 @@ async def _problems(taking: _Taking, footing: Footing, footed: Footed, *, books:
 def _of_another(taking: _Taking, footing: Footing) -> Iterator[Problem]:
     """Whether a statement is of another account, or in another currency, than the custodian's."""
     profile, said = taking.custodian.profile, footing.statement
-    number = taking.environment.get(profile.account.number_from, "")
-    if number and said.account and not is_account(said.account, number):
-        variable = profile.account.number_from
+    variable = profile.account.stated_from or profile.account.number_from
+    if said.account and not is_account(said.account, secret_of(taking.environment, variable), profile.currency):
         yield Problem(Fault.ACCOUNT_MISMATCH, "account", f"is of another account than {variable} names")
     if said.currency and said.currency != profile.currency:
         message = f"is in {said.currency[:3]}, and the account of {profile.code} in {profile.currency}"
         yield Problem(Fault.CURRENCY_MISMATCH, "currency", message)
 
 
-def is_account(stated: str, number: str) -> bool:
-    """Whether a statement's account is this one: as it is, blackened with *, or within what a bank writes around it."""
-    plain, own = (re.sub(r"[^0-9A-Z*]", "", text.upper()) for text in (stated, number))
-    if "*" in plain:
-        return fnmatchcase(own, plain)
-    return bool(plain) and (own in plain or plain in own)
+def is_account(stated: str, number: str, currency: str) -> bool:
+    """Whether a statement's account is this one, all of it.
+
+    However it is spaced; behind its bank and a / or before its currency, as :25: of MT940 has it; blackened with *.
+    """
+    plain, own = (re.sub(r"[^0-9A-Z*/]", "", text.upper()) for text in (stated, number))
+    return any(
+        form == own or (len(form) - form.count("*") >= _SHOWN_LEAST and "*" in form and fnmatchcase(own, form))
+        for whole in {plain, plain.rpartition("/")[2]}
+        for form in {whole, whole.removesuffix(currency)}
+    )
+
+
+_SHOWN_LEAST = 4
+"""Characters of a blackened number: fewer would be anybody's."""
 
 
 def _blackened(text: str, custodian: Custodian, environment: Mapping[str, str]) -> str:
     """What a custodian calls a file or a statement, without the number of the account, which many put in there."""
-    number = environment.get(custodian.profile.account.number_from, "")
-    return text.replace(number, "*" * len(number)) if number else text
+    account = custodian.profile.account
+    for variable in (account.number_from, account.stated_from):
+        if number := environment.get(variable or "", ""):
+            text = text.replace(number, "*" * len(number))
+    return text
 
 
 def _without_account(problem: Problem) -> Problem:

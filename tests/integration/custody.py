@@ -30,6 +30,7 @@ RUN = 7
 SENT_ON = date(2019, 7, 14)
 BOOKED_ON = date(2019, 7, 15)
 TODAY = date(2019, 7, 20)
+ACCOUNT = "6222000011"
 HEAD = "booked_on,value_on,amount,reference,batch_reference,bank_reference,kind,reason,original,charges,count"
 
 
@@ -149,6 +150,7 @@ class Custody:
         """Import a statement."""
         path = self.folder / name
         path.write_text(content, "utf-8")
+        how = {"environment": {"CUSTODIAN_GENERIC_ACCOUNT": ACCOUNT}} | how
         return await take(self.engine, self.custodian, path, files=self.folder, actor="fay", on=on, **how)
 
     async def takes_lines(self, *lines: Line, opening: int = 0) -> Taken:

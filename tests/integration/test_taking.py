@@ -14,15 +14,19 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sqlalchemy import select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from engine.custodian.reference import LENGTH, Reference
+from engine.custodian.reference import LENGTH, Kind, Reference
+from engine.custodian.routes import NotSet
+from engine.custodian.standing import read_standing, sent_batches
 from engine.custodian.statement_rows import statement_of
 from engine.errors import InvalidInput
 from engine.reconcile import settling, taking
 from engine.reconcile.taking import is_account, take
-from tests.integration.custody import BOOKED_ON, RUN, TODAY, Custody, Line, custody, debit, statement
+from engine.store.tables import plans, shards
+from tests.integration.custody import ACCOUNT, BOOKED_ON, RUN, TODAY, Custody, Line, custody, debit, statement
 
 DAYS = (
     [Line(300, debit(0)), Line(200, debit(1))],
@@ -296,6 +300,38 @@ async def test_two_at_once_take_it_once(engine: AsyncEngine, tmp_path: Path) -> 
     assert await world.world.value("SELECT count(*) FROM statements") == 1
 
 
+async def test_every_reason_is_kept_however_many_there_are(engine: AsyncEngine, tmp_path: Path) -> None:
+    world = await custody(engine, tmp_path, 300)
+    await world.owing([300] * 300)
+    await world.asked({1: range(300)})
+    await world.takes_lines(*(Line(300, debit(seat)) for seat in range(300)))
+    back = [Line(-300, debit(seat), "return", reason=f"R{seat}", original=300) for seat in range(300)]
+    await world.takes_lines(*back, opening=90_000)
+    async with engine.connect() as connection:
+        files = await sent_batches(connection, RUN, Kind.DEBIT)
+        stands = await read_standing(connection, world.world.shard(1), RUN, Kind.DEBIT, batches=files)
+    assert [stands.reasons[place] for place in stands.reason.tolist()] == [f"R{seat}" for seat in range(300)]
+
+
+async def test_what_is_locked_while_a_statement_is_taken_is_posted_on_the_first_open_day(
+    engine: AsyncEngine, tmp_path: Path
+) -> None:
+    world = await custody(engine, tmp_path, 1)
+
+    async def waits() -> bool:
+        return bool(await world.world.value("SELECT count(*) FROM pg_locks WHERE NOT granted"))
+
+    async with engine.begin() as connection:
+        await connection.execute(select(shards.c.shard_id).order_by(shards.c.shard_id).with_for_update())
+        await connection.execute(update(plans).values(locked_through=BOOKED_ON))
+        taking = asyncio.create_task(world.takes(statement([Line(-2, "", "charge")])))
+        while not await waits():
+            assert not taking.done()
+    assert [each.state for each in await taking] == ["taken"]
+    posted = "SELECT effective_on FROM journals WHERE idempotency_key LIKE 'statement:%'"
+    assert await world.rows(posted) == [(BOOKED_ON + timedelta(days=1),)]
+
+
 CAMT = """<?xml version="1.0" encoding="UTF-8"?>
 <Document xmlns="urn:iso:std:iso:20022:tech:xsd:camt.053.001.08"><BkToCstmrStmt><GrpHdr><MsgId>M</MsgId></GrpHdr>{}
 </BkToCstmrStmt></Document>"""
@@ -307,7 +343,7 @@ STATEMENT = """<Stmt><Id>S{number}</Id><ElctrncSeqNb>{number}</ElctrncSeqNb>
 </BookgDt><NtryDtls><TxDtls><Refs><EndToEndId>{reference}</EndToEndId></Refs></TxDtls></NtryDtls></Ntry></Stmt>"""
 
 
-def camt(*numbers: int, account: str = "6222000011") -> str:
+def camt(*numbers: int, account: str = ACCOUNT) -> str:
     stated = [
         STATEMENT.format(
             number=number, account=account, opening=f"{3 * number - 3}.00", closing=f"{3 * number}.00",
@@ -359,18 +395,48 @@ async def test_only_one_message_books_and_the_others_inform(engine: AsyncEngine,
     assert await world.states() == ["booked", "sent", "sent", "none"]
 
 
-@pytest.mark.parametrize(("number", "state"), [("6222000011", "taken"), ("6222000099", "parked"), (None, "taken")])
+@pytest.mark.parametrize(
+    ("number", "state"),
+    [(ACCOUNT, "taken"), ("6222000099", "parked"), (ACCOUNT[1:], "parked"), (ACCOUNT + "1", "parked")],
+)
 async def test_a_statement_is_of_the_account_that_the_environment_names(
-    engine: AsyncEngine, tmp_path: Path, number: str | None, state: str
+    engine: AsyncEngine, tmp_path: Path, number: str, state: str
 ) -> None:
     world = await camt_world(engine, tmp_path)
-    environment = {} if number is None else {"CUSTODIAN_GENERIC_ACCOUNT": number}
-    (found,) = await world.takes(camt(1), name="one.xml", environment=environment)
+    (found,) = await world.takes(camt(1), name="one.xml", environment={"CUSTODIAN_GENERIC_ACCOUNT": number})
     assert found.state == state
     stored = await world.world.rows(
         "SELECT statements::text FROM statements UNION ALL SELECT audit_log::text FROM audit_log"
     )
     assert not [row for (row,) in stored if "6222" in row]
+
+
+async def test_a_statement_that_names_an_account_needs_ours_to_be_held_against(
+    engine: AsyncEngine, tmp_path: Path
+) -> None:
+    world = await camt_world(engine, tmp_path)
+    with pytest.raises(NotSet, match="set CUSTODIAN_GENERIC_ACCOUNT in the environment"):
+        await world.takes(camt(1), name="one.xml", environment={})
+    assert await world.rows("SELECT statement_id FROM statements") == []
+    # One that writes it another way is held against that.
+    account = world.custodian.profile.account.model_copy(update={"stated_from": "CUSTODIAN_STATED"})
+    profile = world.custodian.profile.model_copy(update={"account": account})
+    other = replace(world, custodian=replace(world.custodian, profile=profile))
+    environment = {"CUSTODIAN_GENERIC_ACCOUNT": ACCOUNT, "CUSTODIAN_STATED": "50880050/00011888"}
+    (found,) = await other.takes(camt(1, account="50880050/00011888"), name="one.xml", environment=environment)
+    assert found.state == "taken"
+
+
+async def test_a_parked_file_that_cannot_be_read_any_more_is_no_fault_of_the_next(
+    engine: AsyncEngine, tmp_path: Path
+) -> None:
+    world = await four(engine, tmp_path)
+    await world.takes(days()[1])
+    (kept,) = (tmp_path / "generic-csv" / "statements").iterdir()
+    kept.write_text("nothing that anybody knows\n", "utf-8")
+    taken = await world.takes(days()[0])
+    assert [each.state for each in taken] == ["taken"]
+    assert await world.rows("SELECT state FROM statements ORDER BY statement_id") == [("parked",), ("taken",)]
 
 
 async def test_no_number_of_an_account_is_stored(engine: AsyncEngine, tmp_path: Path) -> None:
@@ -402,7 +468,17 @@ async def test_what_was_parked_for_the_account_too_is_taken_in_its_turn_once_tha
     ("stated", "number", "same"),
     [
         ("NL47 INGB 9999", "NL47INGB9999", True),
+        ("nl47ingb9999", "NL47INGB9999", True),
         ("NL47INGB9999EUR", "NL47INGB9999", True),
+        ("NL47INGB9999USD", "NL47INGB9999", False),
+        ("12345678/1020304050EUR", "1020304050", True),
+        ("12345678/11020304050", "1020304050", False),
+        ("NL47INGB999", "NL47INGB9999", False),
+        ("NL47INGB99990", "NL47INGB9999", False),
+        ("INGB9999", "NL47INGB9999", False),
+        ("*", "NL47INGB9999", False),
+        ("***9999", "NL47INGB9999", True),
+        ("****999", "NL47INGB9999", False),
         ("6222****1234", "6222000011111234", True),
         ("6222****1235", "6222000011111234", False),
         ("0*" * 200 + "1", "0" * 34, False),
@@ -411,7 +487,7 @@ async def test_what_was_parked_for_the_account_too_is_taken_in_its_turn_once_tha
     ],
 )
 def test_an_account_is_known_however_it_is_written(stated: str, number: str, same: bool) -> None:
-    assert is_account(stated, number) is same
+    assert is_account(stated, number, "EUR") is same
 
 
 PAIN = """<?xml version="1.0" encoding="UTF-8"?>

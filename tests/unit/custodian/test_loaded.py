@@ -66,11 +66,20 @@ def test_a_year_of_days_fits(sources: int, kind: type) -> None:
     assert days.number(Source(0, from_suspense=True)) == sources + 1
 
 
-def test_beyond_255_reasons_the_others_are_not_kept() -> None:
+def test_reasons_beyond_255_are_kept_and_known_again() -> None:
     run = loaded(seats=300)
-    run.explain(np.arange(300), pa.array([*(f"R{n}" for n in range(299)), None]))
-    kept = [run.reasons[place] for place in run.reason.tolist()]
-    assert (kept[0], kept[254], kept[255], kept[299]) == ("R0", "R254", None, None)
+    said = [*(f"R{n}" for n in range(299)), None]
+    run.explain(np.arange(100), pa.array(said[:100]))
+    assert run.reason.dtype == np.uint8
+    run.explain(np.arange(100, 300), pa.array(said[100:]))
+    assert [run.reasons[place] for place in run.reason.tolist()] == said
+
+
+def test_beyond_65535_reasons_the_others_are_not_kept() -> None:
+    run = loaded(seats=65_537)
+    run.explain(np.arange(65_537), pa.array([f"R{n}" for n in range(65_537)]))
+    kept = [run.reasons[run.reason[place]] for place in (0, 65_534, 65_535)]
+    assert kept == ["R0", "R65534", None]
 
 
 def test_all_that_the_run_charged_is_known_as_such() -> None:
