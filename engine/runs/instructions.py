@@ -43,6 +43,8 @@ class Instructions:
 
     def ordered(self) -> Instructions:
         """The same in the order of debit."""
+        if (self.payer_seat[1:] > self.payer_seat[:-1]).all():  # each pays once, and they stand in their order
+            return self
         order = np.lexsort((self.seat, self.shares_from, self.seat != self.payer_seat, self.payer_seat))
         return self.chosen(order)
 
@@ -193,7 +195,7 @@ async def _pays(
     """bool[n]: whether the payer named (int32[n] seats, ALONE for none) pays on the run's debit day."""
     pays, day = np.zeros(len(named), np.bool_), day_number(run.debit_on)
     numbers = np.where(named == ALONE, 0, named // SHARD_SEATS + 1)
-    for number in np.unique(numbers[numbers > 0]).tolist():
+    for number in (1 + np.flatnonzero(np.bincount(numbers)[1:])).tolist():
         there = run.plan_id * PLAN_STRIDE + number
         columns = here
         if there != shard_id:
