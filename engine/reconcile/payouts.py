@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -167,19 +168,10 @@ async def _parts(
     """The one part there is, on the plan's shard 0; posted before it is asked for."""
     numbers = np.array([each.claim for each in paid], np.int32)
     amounts = np.array([each.pay_minor for each in paid], np.int64)
-    aid = Segment(account_id(run.plan_id, Account.AID_PAYABLE), amounts, numbers)
-    in_transit = account_id(run.plan_id, Account.PAYOUTS_IN_TRANSIT)
-    journal = Journal(
-        shard_id=plan_shard(run.plan_id),
-        key=f"{run.name}:payout:{batch.attempt}",
-        kind="settlement",
-        effective_on=on,
-        lines={aid.account_id: aid.total, in_transit: -aid.total},
-        segments=(aid,),
-    )
-    await post(connection, journal)
+    key = f"{run.name}:payout:{batch.attempt}"
+    await _post_off_aid(connection, run, numbers, amounts, Account.PAYOUTS_IN_TRANSIT, key, "settlement", on)
     accounts = await _claimants_accounts(connection, run.plan_id, numbers.tolist(), custodian, desk)
-    yield part_of(batch, journal.shard_id, numbers, numbers.astype(np.int64), amounts, accounts)
+    yield part_of(batch, plan_shard(run.plan_id), numbers, numbers.astype(np.int64), amounts, accounts)
 
 
 async def _claimants_accounts(
@@ -213,20 +205,23 @@ async def _post_set_off(
     kept = [each for each in found if each.set_off_minor]
     if not kept:
         return
-    detail = Segment(
-        account_id(run.plan_id, Account.AID_PAYABLE),
-        np.array([each.set_off_minor for each in kept], np.int64),
-        np.array([each.claim for each in kept], np.int32),
-    )
-    cash = account_id(run.plan_id, Account.CUSTODIAN_CASH)
-    await post(
-        connection,
-        Journal(
-            shard_id=plan_shard(run.plan_id),
-            key=f"{run.name}:set-off:{decision.decision_id}",
-            kind="recovery",
-            effective_on=on,
-            lines={detail.account_id: detail.total, cash: -detail.total},
-            segments=(detail,),
-        ),
-    )
+    numbers = np.array([each.claim for each in kept], np.int32)
+    amounts = np.array([each.set_off_minor for each in kept], np.int64)
+    key = f"{run.name}:set-off:{decision.decision_id}"
+    await _post_off_aid(connection, run, numbers, amounts, Account.CUSTODIAN_CASH, key, "recovery", on)
+
+
+async def _post_off_aid(
+    connection: AsyncConnection,
+    run: Run,
+    numbers: NDArray[np.int32],
+    amounts: Amounts,
+    account: Account,
+    key: str,
+    kind: str,
+    on: date,
+) -> None:
+    """Take amounts off aid payable, by the claims' numbers, and put them on another account of the plan."""
+    aid = Segment(account_id(run.plan_id, Account.AID_PAYABLE), amounts, numbers)
+    lines = {aid.account_id: aid.total, account_id(run.plan_id, account): -aid.total}
+    await post(connection, Journal(plan_shard(run.plan_id), key, kind, on, lines, (aid,)))
