@@ -18,10 +18,11 @@ from engine.cli.answer import print_json
 from engine.cli.payers import Paid, read_paid
 from engine.cli.shell import in_database
 from engine.errors import InvalidInput
+from engine.ledger.accounts import seat_shard
 from engine.ledger.books import BookedAccount, books, difference_of
 from engine.ledger.proof import Proof, prove, verify_proof
 from engine.ledger.seal import TAG_BYTES
-from engine.ledger.statement import Entry, Statement, read_entries, read_statement, shard_of
+from engine.ledger.statement import Entry, Statement, read_entries, read_statement
 from engine.ledger.trial_balance import TrialLine, difference, trial_balance
 from engine.ledger.verify import Verification, verify
 from engine.money import grouped, to_major
@@ -266,7 +267,7 @@ async def _entries_wanted(
     if seat is not None and member is not None:
         raise InvalidInput("give either --seat N or --member REF")
     found = await plan_or_only(connection, plan)
-    seats = [(shard_of(found.plan_id, seat), seat)] if seat is not None else []
+    seats = [(seat_shard(found.plan_id, seat), seat)] if seat is not None else []
     if member is not None:
         seats = await _seats(connection, found.plan_id, member)
     return _of_seats(connection, seats, run, limit)

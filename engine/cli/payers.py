@@ -13,8 +13,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from engine.cli.answer import print_json
 from engine.cli.shell import in_database
 from engine.errors import InvalidInput
-from engine.ledger.accounts import Account
-from engine.ledger.statement import Entry, Statement, read_statement, shard_of
+from engine.ledger.accounts import Account, seat_shard
+from engine.ledger.statement import Entry, Statement, read_statement
 from engine.money import BIGINT_MAX, grouped, to_major
 from engine.roster.members import find_seats, ref_of
 from engine.runs.instructions import Totals, family_of, of_payer, payers_of_seat, totals_of
@@ -127,7 +127,7 @@ async def read_paid(connection: AsyncConnection, plan_id: int, statement: Statem
     }
     debits: list[Debit] = []
     for seat in await family_of(connection, plan_id, statement.seat):
-        shard_id = shard_of(plan_id, seat)
+        shard_id = seat_shard(plan_id, seat)
         paid = await payers_of_seat(connection, shard_id, seat)
         member = await ref_of(connection, plan_id, seat)
         debits += [

@@ -89,6 +89,11 @@ def plan_shard(plan_id: int) -> int:
     return plan_id * PLAN_STRIDE
 
 
+def seat_shard(plan_id: int, seat: int) -> int:
+    """The shard that holds a seat: 65,536 consecutive ones, from shard number 1 on."""
+    return plan_shard(plan_id) + 1 + seat // SHARD_SEATS
+
+
 def first_seat(shard_id: int) -> int:
     """The number in the plan of the first seat of one of its other shards."""
     return (shard_id % PLAN_STRIDE - 1) * SHARD_SEATS

@@ -112,11 +112,6 @@ LIMIT :limit
 """)
 
 
-def shard_of(plan_id: int, seat: int) -> int:
-    """The shard that holds a seat: 65,536 consecutive ones, from shard number 1 on."""
-    return plan_shard(plan_id) + 1 + seat // SHARD_SEATS
-
-
 async def read_statement(connection: AsyncConnection, shard_id: int, seat: int) -> Statement:
     """One seat's statement. Reads one element of each of the shard's segments, not the segments.
 

@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from engine.apportion.outcome import unpack
 from engine.apportion.played import Played
 from engine.errors import InvalidInput
-from engine.ledger.accounts import Account, account_id, plan_shard
+from engine.ledger.accounts import Account, account_id, plan_shard, seat_shard
 from engine.ledger.journals import Journal, Segment, post
 from engine.ledger.statement import Statement, read_statement
 from engine.members.deposits import deposit_journal, prepaid_of
@@ -175,7 +175,7 @@ async def come_back(
             f"or more; the balance is {grouped(cost.balance_minor)}"
         )
     seat = np.array([cost.seat])
-    shard_id = plan_shard(plan.plan_id) + 1 + cost.seat // SHARD_SEATS
+    shard_id = seat_shard(plan.plan_id, cost.seat)
     await _post(connection, shard_id, cost, amount_minor, on)
     from_day = day_number(cost.frozen_from)
     waiting = [gate for gate in await open_gates(connection, plan.plan_id, rules, on) if gate >= from_day]

@@ -14,7 +14,7 @@ from engine.custodian.breaks import Code
 from engine.custodian.lines import Lines
 from engine.custodian.loaded import Source, seats_of
 from engine.custodian.verdicts import broken
-from engine.ledger.accounts import Account, plan_shard
+from engine.ledger.accounts import Account, plan_shard, seat_shard
 from engine.ledger.journals import post
 from engine.members.deposits import deposit_journal
 from engine.members.shards import post_in_bulk, shard_of
@@ -109,7 +109,7 @@ class TopUps:
             positions = np.flatnonzero(there).astype(np.int32)
             if not len(positions):
                 continue
-            shard = await shard_of(self._connection, plan_shard(plan_id) + first // SHARD_SEATS + 1)
+            shard = await shard_of(self._connection, seat_shard(plan_id, first))
             paid = deposit_journal(shard, Account.CUSTODIAN_CASH, there[positions], positions, key=key, on=on)
             journal = replace(paid, kind="settlement")
             if len(positions) * BULK > shard.seats:

@@ -16,9 +16,8 @@ from sqlalchemy import and_, bindparam, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from engine.errors import InvalidInput
-from engine.ledger.accounts import Account, account_id, first_seat
+from engine.ledger.accounts import Account, account_id, first_seat, seat_shard
 from engine.ledger.journals import posted_under
-from engine.ledger.statement import shard_of
 from engine.plans.days import day_number
 from engine.roster.columns import ALONE, DAY, Paying, read_paying, value_at, value_in
 from engine.runs.run import Run
@@ -121,7 +120,7 @@ async def payers_of_seat(connection: AsyncConnection, shard_id: int, seat: int) 
     paid: dict[int, int] = {}
     for payer in set(named.values()):
         for run_id, own, shares_from, ended_on, debit_day in await _paying_at(
-            connection, shard_of(shard_id // PLAN_STRIDE, payer), payer
+            connection, seat_shard(shard_id // PLAN_STRIDE, payer), payer
         ):
             if named.get(run_id) == payer and own == ALONE and shares_from <= debit_day < ended_on:
                 paid[run_id] = payer
@@ -174,7 +173,7 @@ def _stored(seat: int) -> bytes:
 
 async def _shards_naming(connection: AsyncConnection, run: Run, payer_seat: int) -> list[int]:
     """The run's shards in which a seat may have this payer, or is it."""
-    own = shard_of(run.plan_id, payer_seat)
+    own = seat_shard(run.plan_id, payer_seat)
     naming = select(run_shards.c.shard_id).join(roster, _PINNED).where(run_shards.c.run_id == run.run_id, _NAMES)
     return sorted({own, *await connection.scalars(naming, {"stored": _stored(payer_seat)})})
 

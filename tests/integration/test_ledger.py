@@ -13,12 +13,12 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from engine.errors import InvalidInput
-from engine.ledger.accounts import Account, account_id, plan_shard
+from engine.ledger.accounts import Account, account_id, plan_shard, seat_shard
 from engine.ledger.balances import read_balance, read_year_usage, write_balance, write_year_usage
 from engine.ledger.journals import Journal, Segment, post
 from engine.ledger.proof import prove, verify_proof
 from engine.ledger.seal import leaf_hashes, sealed_root, tree_root
-from engine.ledger.statement import read_entries, read_statement, shard_of
+from engine.ledger.statement import read_entries, read_statement
 from engine.ledger.trial_balance import difference, trial_balance
 from engine.ledger.verify import verify
 from engine.store.arrays import copy_in
@@ -193,9 +193,9 @@ async def two_runs(engine: AsyncEngine) -> int:
 
 async def test_a_statement_says_what_is_owed_and_what_was_waived(engine: AsyncEngine, two_runs: int) -> None:
     async with engine.connect() as connection:
-        first = await read_statement(connection, shard_of(two_runs, 0), 0)
-        other = await read_statement(connection, shard_of(two_runs, SHARD_SEATS + 2), SHARD_SEATS + 2)
-        nobody = await read_statement(connection, shard_of(two_runs, 50), 50)
+        first = await read_statement(connection, seat_shard(two_runs, 0), 0)
+        other = await read_statement(connection, seat_shard(two_runs, SHARD_SEATS + 2), SHARD_SEATS + 2)
+        nobody = await read_statement(connection, seat_shard(two_runs, 50), 50)
     assert (first.owed, first.waived) == (0, 300)
     assert [(e.effective_on, e.kind, e.run_id, e.account, e.amount, balance) for e, balance in first.running()] == [
         (DAY, "charge", 1, Account.SPONSOR_WAIVERS, 100, 100),
@@ -209,7 +209,7 @@ async def test_statements_are_what_the_view_says(engine: AsyncEngine, two_runs: 
     async with engine.connect() as connection:
         entries = [entry async for entry in read_entries(connection, two_runs, limit=1000)]
         for seat in {entry.seat for entry in entries}:
-            statement = await read_statement(connection, shard_of(two_runs, seat), seat)
+            statement = await read_statement(connection, seat_shard(two_runs, seat), seat)
             assert list(statement.entries) == [entry for entry in entries if entry.seat == seat]
     assert len(entries) == 2 * sum(SEATS)
 
@@ -283,13 +283,13 @@ async def test_a_proof_is_read_from_the_ledger(engine: AsyncEngine) -> None:
                 {"shard": shard, "run": run_id, "seats": amounts.size, "root": roots[number]},
             )
         for seat in (0, 40_000, SHARD_SEATS, 2 * SHARD_SEATS + 299):
-            proof = await prove(connection, run_id, shard_of(plan_id, seat), seat)
+            proof = await prove(connection, run_id, seat_shard(plan_id, seat), seat)
             number, position = divmod(seat, SHARD_SEATS)
             assert verify_proof(proof)
             assert proof.root == root
             assert proof.amount == drawn[number][position]
             assert proof.tag == tags[number][16 * position : 16 * position + 16]
         with pytest.raises(InvalidInput, match="joined after run"):
-            await prove(connection, run_id, shard_of(plan_id, 2 * SHARD_SEATS), 2 * SHARD_SEATS + 300)
+            await prove(connection, run_id, seat_shard(plan_id, 2 * SHARD_SEATS), 2 * SHARD_SEATS + 300)
         with pytest.raises(InvalidInput, match="is not a sealed run"):
-            await prove(connection, run_id + 1, shard_of(plan_id, 0), 0)
+            await prove(connection, run_id + 1, seat_shard(plan_id, 0), 0)
