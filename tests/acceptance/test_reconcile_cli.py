@@ -10,7 +10,8 @@ from rich.console import Console, ConsoleDimensions
 
 from engine.store.database import engine_on
 from tests.acceptance.console import Fentan, refused, said, told
-from tests.integration.reconciling import BOOKED, Line, asked
+from tests.integration.bank_statement import BOOKED_ON, Line
+from tests.integration.reconciling import asked
 
 pytestmark = pytest.mark.acceptance
 
@@ -52,7 +53,7 @@ def test_show_tells_where_the_debits_are_and_what_is_to_be_done(fentan: Fentan, 
 
 
 def test_proof_shows_the_strip_of_an_account_and_day(fentan: Fentan, answered: None) -> None:
-    found = told(fentan("reconcile", "proof", "generic-csv", str(BOOKED), "--json"))
+    found = told(fentan("reconcile", "proof", "generic-csv", str(BOOKED_ON), "--json"))
     keys = ("account", "date", "opening", "credits", "debits", "closing", "book", "in_transit", "entered_by_hand")
     assert [found[key] for key in keys] == [
         "generic-csv", "2019-07-15", "0.00", "5.29", "0.12", "5.17", "5.17", "0.10", "0.00",
@@ -60,7 +61,7 @@ def test_proof_shows_the_strip_of_an_account_and_day(fentan: Fentan, answered: N
     assert found["difference"] == "0.00"
     assert found["breaks"]["MISSING_IN_LEDGER"] == {"count": 1, "amount": "5.00", "suspense": "5.00"}
     assert found["coverage"] == {"first": "2019-07-15", "last": "2019-07-15", "missing": [], "parked": 0}
-    assert said(fentan("reconcile", "proof", "generic-csv", str(BOOKED))).endswith("difference 0.00")
+    assert said(fentan("reconcile", "proof", "generic-csv", str(BOOKED_ON))).endswith("difference 0.00")
 
 
 @pytest.mark.parametrize("columns", [40, 60, 200])
@@ -68,7 +69,7 @@ def test_numbers_stand_whole_on_a_narrow_screen(
     fentan: Fentan, answered: None, monkeypatch: pytest.MonkeyPatch, columns: int
 ) -> None:
     monkeypatch.setattr(Console, "size", ConsoleDimensions(columns, height=50))
-    shown = fentan("reconcile", "proof", "generic-csv", str(BOOKED)).out
+    shown = fentan("reconcile", "proof", "generic-csv", str(BOOKED_ON)).out
     assert "5.29" in shown
     assert "-0.12" in shown
     assert max(map(len, shown.splitlines())) <= columns

@@ -12,7 +12,8 @@ from engine.custodian.raw_text import raw_text
 from engine.errors import InvalidInput
 from engine.store.database import engine_on
 from tests.acceptance.console import Fentan
-from tests.integration.custody import Line, custody, debit, statement
+from tests.integration.bank_statement import Line, statement
+from tests.integration.custody import custody, debit
 
 pytestmark = pytest.mark.acceptance
 

@@ -20,53 +20,19 @@ from engine.custodian.registered import Custodian, assign, custodian_of, registe
 from engine.custodian.standing import read_standing, sent_batches
 from engine.ledger.accounts import Account, account_id
 from engine.ledger.journals import Journal, Segment, post
-from engine.money import to_major
 from engine.plans import PlanRules
 from engine.reconcile.taking import Taken, take
+from tests.integration.bank_statement import TODAY, Line, statement
 from tests.integration.books import charge
 from tests.integration.worlds import World, alike, build, rules_of_preset
 
 RUN = 7
 SENT_ON = date(2019, 7, 14)
-BOOKED_ON = date(2019, 7, 15)
-TODAY = date(2019, 7, 20)
 ACCOUNT = "6222000011"
-HEAD = "booked_on,value_on,amount,reference,batch_reference,bank_reference,kind,reason,original,charges,count"
 
 
 def debit(seat: int, attempt: int = 1, *, kind: Kind = Kind.DEBIT, run: int = RUN) -> str:
     return str(Reference(kind, run, attempt, seat))
-
-
-@dataclass(frozen=True)
-class Line:
-    """A line of a statement; amounts in minor units."""
-
-    amount: int
-    reference: str = ""
-    kind: str = "debit"
-    on: date = BOOKED_ON
-    batch: str = ""
-    reason: str = ""
-    original: int | None = None
-    charges: int = 0
-    count: int = 1
-
-    def row(self) -> str:
-        original = "" if self.original is None else to_major(self.original)
-        charges = to_major(self.charges) if self.charges else ""
-        fields = (self.on, self.on, to_major(self.amount), self.reference, self.batch, "", self.kind, self.reason)
-        return ",".join(map(str, (*fields, original, charges, self.count)))
-
-
-def statement(lines: Sequence[Line], opening: int = 0, *, closing: int | None = None, note: str = "") -> str:
-    """A statement as the preset generic-csv lays it out; it ties unless another `closing` is given."""
-    amounts = [line.amount for line in lines]
-    paid_in, paid_out = sum(each for each in amounts if each > 0), -sum(each for each in amounts if each < 0)
-    closing = opening + paid_in - paid_out if closing is None else closing
-    head = [f"#opening,{to_major(opening)}", *([f"#{note}"] if note else []), HEAD]
-    foot = [f"#entries,{len(lines)}", f"#credits,{to_major(paid_in)}", f"#debits,{to_major(paid_out)}"]
-    return "\n".join([*head, *(line.row() for line in lines), *foot, f"#closing,{to_major(closing)}", ""])
 
 
 @dataclass(frozen=True)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -13,51 +12,14 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from engine.custodian.profile import Profile
 from engine.custodian.reference import Kind, Reference
 from engine.custodian.registered import Custodian, custodian_of
-from engine.money import to_major
 from engine.reconcile.funnel import Funnel, funnel_of
 from engine.reconcile.proof import Proof, proof_of
 from engine.reconcile.taking import Taken, take
 from engine.roster.columns import Columns
 from engine.runs.run import Run
+from tests.integration.bank_statement import BOOKED_ON, TODAY, Line, statement
 from tests.integration.held import ACTOR, desk_in, instructed, sealed
 from tests.integration.worlds import DEBIT, World, alike
-
-BOOKED = DEBIT + timedelta(days=1)
-"""A Monday."""
-
-TODAY = date(2019, 7, 20)
-HEAD = "booked_on,value_on,amount,reference,batch_reference,bank_reference,kind,reason,original,charges,count"
-
-
-@dataclass(frozen=True)
-class Line:
-    """A line of a statement, in minor units."""
-
-    amount: int
-    reference: str = ""
-    kind: str = "debit"
-    on: date = BOOKED
-    reason: str = ""
-    original: int | None = None
-    charges: int = 0
-
-    def row(self) -> str:
-        original = "" if self.original is None else to_major(self.original)
-        said = (self.on, self.on, to_major(self.amount), self.reference, "", "", self.kind, self.reason)
-        return ",".join(map(str, (*said, original, to_major(self.charges), 1)))
-
-
-def statement(lines: Sequence[Line], opening: int = 0, off: int = 0) -> str:
-    """A statement as generic-csv lays it out; it ties unless it is `off`."""
-    moved = [line.amount for line in lines]
-    totals = {
-        "entries": str(len(lines)),
-        "credits": to_major(sum(amount for amount in moved if amount > 0)),
-        "debits": to_major(-sum(amount for amount in moved if amount < 0)),
-        "closing": to_major(opening + sum(moved) + off),
-    }
-    rows = [f"#opening,{to_major(opening)}", HEAD, *(line.row() for line in lines)]
-    return "\n".join([*rows, *(f"#{name},{total}" for name, total in totals.items()), ""])
 
 
 @dataclass(frozen=True)
@@ -77,10 +39,10 @@ class Asked:
         await instructed(self.world, self.run, desk_in(self.folder))
         await self.world.sql("UPDATE debit_batches SET sent_at = now(), sent_on = :on WHERE sent_at IS NULL", on=DEBIT)
 
-    async def takes(self, *lines: Line, opening: int = 0, off: int = 0, state: str = "taken", **how: Any) -> Taken:
+    async def takes(self, *lines: Line, opening: int = 0, state: str = "taken", **how: Any) -> Taken:
         """A statement is imported, and is then in this state."""
         path = self.folder / "statement.csv"
-        path.write_text(statement(lines, opening, off), "utf-8")
+        path.write_text(statement(lines, opening), "utf-8")
         given: dict[str, Any] = {"files": self.folder, "actor": ACTOR, "on": TODAY} | how
         (taken,) = await take(self.world.engine, self.custodian, path, **given)
         assert taken.state == state, taken.problems
@@ -90,7 +52,7 @@ class Asked:
         async with self.world.engine.connect() as connection:
             return await funnel_of(connection, self.run.run_id)
 
-    async def proof(self, on: date = BOOKED) -> Proof:
+    async def proof(self, on: date = BOOKED_ON) -> Proof:
         async with self.world.engine.connect() as connection:
             return await proof_of(connection, await custodian_of(connection, self.custodian.code), on)
 

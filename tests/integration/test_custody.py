@@ -13,8 +13,9 @@ from engine.errors import InvalidInput
 from engine.ledger.accounts import Account, account_id, plan_shard
 from engine.ledger.journals import Journal, Segment, post
 from engine.reconcile.custody import Custody, Quarter, custody_of
+from tests.integration.bank_statement import BOOKED_ON, Line
 from tests.integration.prepaid import opened, prepaid
-from tests.integration.reconciling import BOOKED, Asked, Line, asked
+from tests.integration.reconciling import Asked, asked
 from tests.integration.worlds import World, alike, build
 
 pytestmark = pytest.mark.integration
@@ -52,11 +53,11 @@ async def test_a_quarter_is_opening_and_flows_by_kind_and_the_books(engine: Asyn
     )
     # The same day as another comes in: a day's collections and returns are not netted.
     await world.takes(
-        Line(-SHARE - 3, world.reference(0), "return", BOOKED + timedelta(days=1), "AM04", SHARE, 3),
-        Line(SHARE, world.reference(3), on=BOOKED + timedelta(days=1)),
+        Line(-SHARE - 3, world.reference(0), "return", BOOKED_ON + timedelta(days=1), "AM04", SHARE, 3),
+        Line(SHARE, world.reference(3), on=BOOKED_ON + timedelta(days=1)),
         opening=75,
     )
-    first, october = BOOKED + timedelta(days=2), date(2019, 10, 1)
+    first, october = BOOKED_ON + timedelta(days=2), date(2019, 10, 1)
     await settled(world, "run:1:statement:3:2019-07-17", 0, Account.PAYOUTS_IN_TRANSIT, {0: 20}, first)
     await settled(world, "refund:1:statement:3:2019-07-17", 1, Account.PAYOUTS_IN_TRANSIT, {0: 4}, first)
     await settled(world, "run:1:statement:4:2019-07-17", 0, Account.AID_PAYABLE, {0: -5}, first)

@@ -15,7 +15,8 @@ from engine.custodian.routes import NotSet
 from engine.ledger.accounts import Account, account_id, plan_shard
 from engine.ledger.journals import Journal, post
 from engine.reconcile.day import CustodianDay, play_day
-from tests.integration.custody import BOOKED_ON, TODAY, Custody, Line, custody, debit, statement
+from tests.integration.bank_statement import BOOKED_ON, TODAY, Line, statement
+from tests.integration.custody import Custody, custody, debit
 from tests.integration.test_taking import camt
 
 pytestmark = pytest.mark.integration

@@ -23,13 +23,14 @@ from engine.reconcile.exports.contents import tables_of_account, tables_of_run
 from engine.reconcile.exports.folder import Format, export
 from engine.reconcile.exports.formats import harmless
 from engine.reconcile.exports.tables import AMOUNT, COUNT, DAY, TEXT, Table, columns, of_rows
-from tests.integration.reconciling import BOOKED, Asked, Line, asked
+from tests.integration.bank_statement import BOOKED_ON, Line
+from tests.integration.reconciling import Asked, asked
 
 pytestmark = pytest.mark.integration
 
 NAMES = ["summary", "breaks", "returns", "lines", "postings", "audit", "files"]
 SHEETS = ["Summary proof", "Breaks", "Returns", "Lines", "Postings", "Audit", "File hashes"]
-DAYS = (BOOKED - timedelta(days=1), BOOKED + timedelta(days=1))
+DAYS = (BOOKED_ON - timedelta(days=1), BOOKED_ON + timedelta(days=1))
 SMALL = columns(id=TEXT, amount=AMOUNT, count=COUNT, on=DAY)
 
 
@@ -107,9 +108,9 @@ async def test_an_account_is_handed_out_over_its_days(engine: AsyncEngine, tmp_p
     await exported(world, folder, Format.PARQUET, of_run=False)
     strip = pq.read_table(folder / "summary.parquet").to_pylist()
     assert [(row["date"], row["closing"], row["book"], row["difference"]) for row in strip] == [
-        (BOOKED - timedelta(days=1), Decimal("0.00"), Decimal("0.00"), Decimal("0.00")),
-        (BOOKED, Decimal("5.17"), Decimal("5.17"), Decimal("0.00")),
-        (BOOKED + timedelta(days=1), Decimal("5.17"), Decimal("5.17"), Decimal("0.00")),
+        (BOOKED_ON - timedelta(days=1), Decimal("0.00"), Decimal("0.00"), Decimal("0.00")),
+        (BOOKED_ON, Decimal("5.17"), Decimal("5.17"), Decimal("0.00")),
+        (BOOKED_ON + timedelta(days=1), Decimal("5.17"), Decimal("5.17"), Decimal("0.00")),
     ]
     lines = pq.read_table(folder / "lines.parquet")
     assert (lines.schema.field("amount").type, lines["statement"].type) == (AMOUNT, TEXT)

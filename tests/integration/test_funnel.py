@@ -30,8 +30,9 @@ from engine.reconcile.decided import carry_out
 from engine.reconcile.funnel import PARTS, Debts, FunnelLeaks, funnel_of, parted
 from engine.reconcile.resolving import propose_resolution
 from engine.roster.plan import lock_roster
+from tests.integration.bank_statement import BOOKED_ON, Line
 from tests.integration.prepaid import opened, prepaid
-from tests.integration.reconciling import BOOKED, Asked, Line, asked
+from tests.integration.reconciling import Asked, asked
 from tests.integration.worlds import APPROVER, DEBIT, PLANNER, alike, build
 
 pytestmark = pytest.mark.integration
@@ -62,7 +63,7 @@ async def posted(world: Asked, kind: str, against: Account, amounts: dict[int, i
     lines = {receivable: segment.total, other: -segment.total}
     key = f"{world.run.name}:{kind}:1"
     async with world.world.engine.begin() as connection:
-        await post(connection, Journal(world.world.shard(1), key, kind, BOOKED, lines, (segment,)))
+        await post(connection, Journal(world.world.shard(1), key, kind, BOOKED_ON, lines, (segment,)))
 
 
 async def test_I12_every_share_is_in_one_place_from_the_seal_to_the_end(engine: AsyncEngine, tmp_path: Path) -> None:
@@ -130,12 +131,12 @@ async def test_I12_what_was_taken_back_is_in_flight_until_it_is_booked_once_more
     for days, (line, expected) in enumerate(
         [(booked, rest), (back, whole), (booked, rest), (back, whole), (booked, rest)]
     ):
-        await world.takes(replace(line, on=BOOKED + timedelta(days=days)), opening=opening)
+        await world.takes(replace(line, on=BOOKED_ON + timedelta(days=days)), opening=opening)
         opening += line.amount
         assert await parts(world) == expected
     async with engine.begin() as connection:
         both = await propose_resolution(
-            connection, Selection(code=Code.REVERSED), Action.ASK_AGAIN, reason="a test", on=BOOKED, actor=PLANNER
+            connection, Selection(code=Code.REVERSED), Action.ASK_AGAIN, reason="a test", on=BOOKED_ON, actor=PLANNER
         )
         await carry_out(connection, both.decision_id, actor=APPROVER)
     assert await parts(world) == rest
@@ -210,7 +211,7 @@ async def test_I12_holds_after_each_resolution(
         await world.takes(Line(-SHARE, world.reference(3), kind, original=SHARE), opening=4 * SHARE)
     async with engine.begin() as connection:
         chosen = Selection(code=code)
-        decision = await propose_resolution(connection, chosen, action, reason="a test", on=BOOKED, actor=PLANNER)
+        decision = await propose_resolution(connection, chosen, action, reason="a test", on=BOOKED_ON, actor=PLANNER)
     async with engine.begin() as connection:
         await carry_out(connection, decision.decision_id, actor=APPROVER)
     assert await parts(world) == {"assessed": (4, 4 * SHARE)} | expected
@@ -226,7 +227,7 @@ async def test_I12_a_debit_that_is_booked_and_not_posted_leaks(engine: AsyncEngi
 async def test_I12_money_that_is_posted_and_in_no_history_leaks(engine: AsyncEngine, tmp_path: Path) -> None:
     world = await asked(engine, tmp_path)
     async with engine.begin() as connection:
-        await collect(connection, world.run.run_id, world.world.shard(1), np.array([2], np.int32), on=BOOKED)
+        await collect(connection, world.run.run_id, world.world.shard(1), np.array([2], np.int32), on=BOOKED_ON)
     with pytest.raises(FunnelLeaks, match=r"position 2 owes 0.00 and its debit is sent with 0.10 left"):
         await world.funnel()
 

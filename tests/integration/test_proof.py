@@ -16,8 +16,9 @@ from engine.ledger.accounts import Account, account_id, plan_shard
 from engine.ledger.journals import Journal, post
 from engine.plans.rules import BusinessDays, Roll
 from engine.reconcile.proof import Waiting, reconciled, strips
+from tests.integration.bank_statement import BOOKED_ON, Line
 from tests.integration.held import ACTOR, profile_of
-from tests.integration.reconciling import BOOKED, Asked, Line, asked
+from tests.integration.reconciling import Asked, asked
 from tests.integration.worlds import DEBIT, alike, build
 
 pytestmark = pytest.mark.integration
@@ -51,13 +52,13 @@ async def test_I11_each_day_is_proved_by_its_statement(engine: AsyncEngine, tmp_
     assert (before.in_transit, before.coverage.first_on) == (Sum(4, 4 * SHARE), None)
     await world.takes(Line(SHARE, world.reference(0)), Line(SHARE, world.reference(1)))
     late = [
-        Line(-SHARE - 2, world.reference(0), "return", BOOKED + DAY, "AM04", SHARE, 2),
-        Line(500, "", "other", BOOKED + DAY),
-        Line(SHARE - 1, world.reference(2), on=BOOKED + DAY),
+        Line(-SHARE - 2, world.reference(0), "return", BOOKED_ON + DAY, "AM04", SHARE, 2),
+        Line(500, "", "other", BOOKED_ON + DAY),
+        Line(SHARE - 1, world.reference(2), on=BOOKED_ON + DAY),
     ]
     await world.takes(*late, opening=2 * SHARE)
     assert balances(await world.proof()) == (0, 20, 0, 20, 20, 0)
-    proof = await world.proof(BOOKED + DAY)
+    proof = await world.proof(BOOKED_ON + DAY)
     assert balances(proof) == (20, 509, 12, 517, 517, 0)
     assert proof.suspense == 509
     assert proof.breaks == {
@@ -65,7 +66,7 @@ async def test_I11_each_day_is_proved_by_its_statement(engine: AsyncEngine, tmp_
         Code.AMOUNT_MISMATCH: Waiting(1, 9, 9),
     }
     assert proof.in_transit == Sum(1, SHARE)
-    assert (proof.coverage.first_on, proof.coverage.last_on, proof.coverage.missing) == (BOOKED, BOOKED + DAY, ())
+    assert (proof.coverage.first_on, proof.coverage.last_on, proof.coverage.missing) == (BOOKED_ON, BOOKED_ON + DAY, ())
     shown = proof.as_json()
     assert {name: shown[name] for name in ("account", "date", "closing", "book", "difference", "in_transit")} == {
         "account": "generic-csv", "date": "2019-07-16", "closing": "5.17", "book": "5.17", "difference": "0.00",
@@ -80,7 +81,7 @@ async def test_I11_each_day_is_proved_by_its_statement(engine: AsyncEngine, tmp_
 async def test_I11_what_people_enter_by_hand_is_named(engine: AsyncEngine, tmp_path: Path) -> None:
     world = await asked(engine, tmp_path)
     await world.takes(Line(SHARE, world.reference(0)))
-    await posted(world, "by-hand:1", "deposit", BOOKED, 77)
+    await posted(world, "by-hand:1", "deposit", BOOKED_ON, 77)
     proof = await world.proof()
     assert balances(proof) == (0, 10, 0, 10, 87, 0)
     assert proof.by_hand == 77
@@ -93,10 +94,10 @@ async def test_I11_a_statement_that_was_posted_wrongly_shows_as_a_difference(
     """The guard fires: nothing explains what passes itself off as a statement's."""
     world = await asked(engine, tmp_path)
     taken = await world.takes(Line(SHARE, world.reference(0)))
-    await posted(world, f"wrong:statement:{taken.statement_id}:{BOOKED}", "settlement", BOOKED, 3)
+    await posted(world, f"wrong:statement:{taken.statement_id}:{BOOKED_ON}", "settlement", BOOKED_ON, 3)
     assert balances(await world.proof()) == (0, 10, 0, 10, 13, -3)
     assert (await told(world))["difference"] == "-0.03"
-    await posted(world, f"unknown:statement:99:{BOOKED}", "settlement", BOOKED, 4)
+    await posted(world, f"unknown:statement:99:{BOOKED_ON}", "settlement", BOOKED_ON, 4)
     assert (await world.proof()).difference == -7
 
 
@@ -114,12 +115,12 @@ async def test_what_comes_after_a_lock_is_posted_later_and_stands_in_the_strip(
     engine: AsyncEngine, tmp_path: Path
 ) -> None:
     world = await asked(engine, tmp_path)
-    await world.world.sql("UPDATE plans SET locked_through = :day", day=BOOKED)
+    await world.world.sql("UPDATE plans SET locked_through = :day", day=BOOKED_ON)
     await world.takes(Line(SHARE, world.reference(0)))
     proof = await world.proof()
     assert balances(proof) == (0, 10, 0, 10, 0, 0)
     assert proof.posted_later == 10
-    after = await world.proof(BOOKED + DAY)
+    after = await world.proof(BOOKED_ON + DAY)
     assert balances(after) == (10, 0, 0, 10, 10, 0)
     assert after.posted_later == 0
 
@@ -128,13 +129,13 @@ async def test_a_statement_over_several_days_is_proved_within(engine: AsyncEngin
     world = await asked(engine, tmp_path)
     await world.takes(
         Line(SHARE, world.reference(0)),
-        Line(SHARE, world.reference(1), on=BOOKED + 2 * DAY),
-        Line(-SHARE, world.reference(0), "return", BOOKED + 2 * DAY, "AM04", SHARE),
-        Line(-3, "", "charge", BOOKED + 3 * DAY),
+        Line(SHARE, world.reference(1), on=BOOKED_ON + 2 * DAY),
+        Line(-SHARE, world.reference(0), "return", BOOKED_ON + 2 * DAY, "AM04", SHARE),
+        Line(-3, "", "charge", BOOKED_ON + 3 * DAY),
     )
     async with engine.connect() as connection:
         custodian = await custodian_of(connection, world.custodian.code)
-        found = await strips(connection, custodian, BOOKED - DAY, BOOKED + 4 * DAY)
+        found = await strips(connection, custodian, BOOKED_ON - DAY, BOOKED_ON + 4 * DAY)
     # What comes and goes on one day is posted in one sum.
     assert [balances(each) for each in found] == [
         (0, 0, 0, 0, 0, 0), (0, 10, 0, 10, 10, 0), (10, 0, 0, 10, 10, 0), (10, 0, 0, 10, 10, 0), (10, 0, 3, 7, 7, 0),
@@ -144,15 +145,15 @@ async def test_a_statement_over_several_days_is_proved_within(engine: AsyncEngin
 
 
 async def test_days_that_no_statement_speaks_of_are_missing(engine: AsyncEngine, tmp_path: Path) -> None:
-    holiday = BOOKED + DAY
+    holiday = BOOKED_ON + DAY
     days = BusinessDays(roll=Roll.FOLLOWING, holidays=(holiday,))
     world = await asked(engine, tmp_path, profile=profile_of(business_days=days))
     await world.takes(Line(SHARE, world.reference(0)))
-    friday = BOOKED + 4 * DAY
+    friday = BOOKED_ON + 4 * DAY
     # Another opening balance: what lies between did not reach us.
     await world.takes(Line(SHARE, world.reference(1), on=friday), opening=99, state="parked")
     proof = await world.proof(friday + 2 * DAY)
-    wednesday = BOOKED + 2 * DAY
+    wednesday = BOOKED_ON + 2 * DAY
     assert proof.coverage.missing == (wednesday, wednesday + DAY, friday)
     assert proof.coverage.as_json() == {
         "first": "2019-07-15", "last": "2019-07-15", "missing": ["2019-07-17", "2019-07-18", "2019-07-19"], "parked": 1,
@@ -167,8 +168,8 @@ async def test_one_account_holds_several_plans(engine: AsyncEngine, tmp_path: Pa
         await assign(connection, world.custodian.code, other.plan_id, actor=ACTOR)
     taken = await world.takes(Line(SHARE, world.reference(0)))
     # A resolution moves money from one plan to the other: the account does not feel it.
-    await posted(world, "decision:1:transfer", "resolution", BOOKED, -4)
-    await posted(world, "decision:1:transfer:1", "resolution", BOOKED, 4, other.plan_id)
+    await posted(world, "decision:1:transfer", "resolution", BOOKED_ON, -4)
+    await posted(world, "decision:1:transfer:1", "resolution", BOOKED_ON, 4, other.plan_id)
     assert taken.statement_id is not None
     proof = await world.proof()
     assert balances(proof) == (0, 10, 0, 10, 10, 0)

@@ -17,8 +17,9 @@ from engine.custodian.verdicts import NotConserved
 from engine.ledger.accounts import Account
 from engine.reconcile import settling
 from engine.reconcile.decided import carry_out
+from tests.integration.bank_statement import BOOKED_ON, Line, statement
 from tests.integration.broken import propose
-from tests.integration.custody import BOOKED_ON, RUN, Custody, Line, custody, debit, statement
+from tests.integration.custody import RUN, Custody, custody, debit
 from tests.integration.prepaid import prepaid
 from tests.integration.worlds import APPROVER
 

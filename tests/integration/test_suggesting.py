@@ -20,9 +20,10 @@ from engine.reconcile.decided import carry_out
 from engine.reconcile.effects import Target
 from engine.reconcile.suggesting import Suggested, suggest
 from engine.reconcile.taking import take
+from tests.integration.bank_statement import BOOKED_ON, HEAD, TODAY, Line
 from tests.integration.broken import propose
 from tests.integration.held import ACTOR, KEY, desk_in, profile_of, standing
-from tests.integration.reconciling import BOOKED, HEAD, TODAY, Asked, Line, asked
+from tests.integration.reconciling import Asked, asked
 from tests.integration.worlds import APPROVER, PLANNER, alike
 
 pytestmark = pytest.mark.integration
@@ -76,7 +77,7 @@ async def test_a_line_without_its_reference_is_suggested_and_settles_the_debit_o
         (2, Code.MISSING_IN_LEDGER, SHARE),
     ]
     first, second = await suggested(found)
-    assert (first.break_id, first.booked_on, first.amount_minor) == (1, BOOKED, SHARE)
+    assert (first.break_id, first.booked_on, first.amount_minor) == (1, BOOKED_ON, SHARE)
     assert said(first) == [(found.run.run_id, 1, 100)]
     assert first.candidates[0].why == "its payer and 0.10, 1 business days after it was sent"
     assert (second.break_id, second.candidates) == (2, ())

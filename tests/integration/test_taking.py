@@ -26,7 +26,8 @@ from engine.errors import InvalidInput
 from engine.reconcile import settling, taking
 from engine.reconcile.taking import is_account, take
 from engine.store.tables import plans, shards
-from tests.integration.custody import ACCOUNT, BOOKED_ON, RUN, TODAY, Custody, Line, custody, debit, statement
+from tests.integration.bank_statement import BOOKED_ON, TODAY, Line, statement
+from tests.integration.custody import ACCOUNT, RUN, Custody, custody, debit
 
 DAYS = (
     [Line(300, debit(0)), Line(200, debit(1))],
