@@ -10,8 +10,8 @@ from pydantic import SecretStr
 
 from engine.settings import Settings
 
-_SHARED = ("out", "in")
-"""Folders that others read and write; the rest hold accounts, and are their owner's alone."""
+_SHARED = "in"
+"""The folder that others write to; the rest hold numbers of accounts, and are their owner's alone."""
 
 
 @dataclass(frozen=True)
@@ -33,5 +33,5 @@ class Desk:
     def folder(self, code: str, name: str) -> Path:
         """One folder of a custodian, made if it is not there: debits, out, in, statements."""
         folder = self.files / code / name
-        folder.mkdir(mode=0o777 if name in _SHARED else 0o700, parents=True, exist_ok=True)
+        folder.mkdir(mode=0o777 if name == _SHARED else 0o700, parents=True, exist_ok=True)
         return folder

@@ -29,8 +29,10 @@ class HttpRoute(Part):
     `url_from`: what the paths are added to. `headers_from`: headers, each with the variable that holds its value (a
     token). `submit`: where files are posted, its query and all. `duplicate`: a text in the answer to a file that the
     bank has already, beside the status 409. `listing`: where what is ready is listed, JSON objects each with its `id`;
-    without it nothing is fetched. `download`: where one of them is read, `{id}` standing for it. `name`, `suffix`: what
-    it is called here, by other keys of its object.
+    without it nothing is fetched. `only`: keys of its objects, each with the variable that holds what it must be where
+    it is anything: a list may hold what is of other accounts. `download`: where one of them is read, `{id}` standing
+    for it. `name`, `suffix`: what it is called here, by other keys of its object. With one that changes with its bytes
+    (a size, a hash) what the bank writes anew under the same id is fetched anew.
     """
 
     kind: Literal["http"]
@@ -40,6 +42,7 @@ class HttpRoute(Part):
     content_type: Annotated[str, Field(pattern=r"^[a-z]+/[a-z0-9.+-]+(; ?charset=[a-z0-9-]+)?$", max_length=64)]
     duplicate: Annotated[str, Field(min_length=2, max_length=64)] | None = None
     listing: _Place | None = None
+    only: dict[_Place, Secret] = Field(default_factory=dict)
     download: Annotated[str, Field(pattern="[{]id[}]", max_length=200)] | None = None
     id: _Place = "id"
     name: _Place = "{id}"

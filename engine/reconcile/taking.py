@@ -146,7 +146,7 @@ def _copy(path: Path, folder: Path) -> tuple[Path, FileName]:
     """A copy of the file, and the SHA-256 of its bytes. Raises InvalidInput without one."""
     if not path.is_file():
         raise InvalidInput(f"{path}: there is no such file")
-    folder.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     digest = hashlib.sha256()
     with path.open("rb") as source, NamedTemporaryFile(dir=folder, suffix=".part", delete=False) as copy:
         while block := source.read(_BLOCK_BYTES):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, Self
@@ -20,6 +21,7 @@ from engine.custodian.debit_files.pain001 import Pain001
 from engine.custodian.debit_files.pain008 import Pain008
 from engine.custodian.debit_files.rows import Rows
 from engine.custodian.flushed import flush
+from engine.custodian.private import new_file
 from engine.custodian.profile import AccountNumbers, DelimitedDebits, Pain001Payouts, Profile
 from engine.errors import FentanError, InvalidInput
 from engine.money import BIGINT_MAX
@@ -61,7 +63,7 @@ def write(
 ) -> list[Manifest]:
     """Files of the debits (`batch.SCHEMA`, in their order) in `folder`, which exists; what each is known by.
 
-    All appear or none; killed anywhere and run again it gives the same files, byte by byte. Memory is that of one file
+    All appear or none; killed anywhere and run again it gives the same files, byte by byte. Memory is that of two files
     and one record batch. Raises Rewritten where a finished file would change, and InvalidInput for a debit that may not
     leave, for two of one seat in a file, and for a debit that no file can hold.
     """
@@ -74,7 +76,8 @@ def write(
 class Files:
     """`write`, for who has the debits one part after the other: `add` each, then `publish` them all.
 
-    Leaving the block drops what was not published.
+    A full file is hashed and put on the disk in a thread, while the next is filled. Leaving the block drops what was
+    not published.
     """
 
     def __init__(self, folder: Path, profile: Profile, numbers: AccountNumbers, batch: Batch) -> None:
@@ -83,14 +86,17 @@ class Files:
         around = len(self._form.head(batch.file_reference(0), _COUNT_MOST, BIGINT_MAX)) + len(self._form.foot)
         self._items, self._size = profile.limits.max_items_per_file, profile.limits.max_bytes - around
         self._opened = _Opened()
-        self._drafted: list[Manifest] = []
+        self._drafts: list[Future[Manifest]] = []
+        self._thread = ThreadPoolExecutor(1)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for each in self._drafted:
-            _partial(self._folder / each.file).unlink(missing_ok=True)
+        self._thread.shutdown()
+        for draft in self._drafts:
+            if not draft.exception():
+                _partial(self._folder / draft.result().file).unlink(missing_ok=True)
 
     def add(self, debits: pa.RecordBatch) -> None:
         """The next debits, checked, into files as full as the limits allow."""
@@ -111,14 +117,19 @@ class Files:
         """Every file under its name, with its manifest; what each is known by."""
         if self._opened.count:
             self._draft()
-        for each in self._drafted:
+        drafted = [draft.result() for draft in self._drafts]
+        for each in drafted:
             _publish(self._folder, each)
-        return self._drafted
+        return drafted
 
     def _draft(self) -> None:
-        number = self._batch.first_file + len(self._drafted)
-        self._drafted.append(_draft(self._folder, self._profile, self._batch, self._form, self._opened, number))
-        self._opened = _Opened()
+        if self._drafts:
+            self._drafts[-1].result()  # one at a time, for the memory
+        reference = self._batch.file_reference(self._batch.first_file + len(self._drafts))
+        filled, self._opened = self._opened, _Opened()
+        self._drafts.append(
+            self._thread.submit(_draft, self._folder, self._profile, self._batch, self._form, filled, reference)
+        )
 
 
 @dataclass
@@ -146,12 +157,11 @@ class _Opened:
         self.seats.append(seats[at])
 
 
-def _draft(folder: Path, profile: Profile, batch: Batch, form: Form, opened: _Opened, number: int) -> Manifest:
+def _draft(folder: Path, profile: Profile, batch: Batch, form: Form, filled: _Opened, reference: str) -> Manifest:
     """Writes the file under a passing name, unless it stands there finished; raises Rewritten where that differs."""
-    reference = batch.file_reference(number)
-    _refuse_twice(opened.seats, reference)
+    _refuse_twice(filled.seats, reference)
     layout = layout_of(profile, batch.kind)
-    parts = [memoryview(form.head(reference, opened.count, opened.amount_minor)), *opened.parts, memoryview(form.foot)]
+    parts = [memoryview(form.head(reference, filled.count, filled.amount_minor)), *filled.parts, memoryview(form.foot)]
     digest = hashlib.sha256()
     for part in parts:
         digest.update(part)
@@ -167,8 +177,8 @@ def _draft(folder: Path, profile: Profile, batch: Batch, form: Form, opened: _Op
         sequence=batch.sequence,
         created_at=batch.created_at,
         currency=profile.currency,
-        count=opened.count,
-        amount_minor=opened.amount_minor,
+        count=filled.count,
+        amount_minor=filled.amount_minor,
         bytes=sum(len(part) for part in parts),
         sha256=digest.hexdigest(),
     )
@@ -210,7 +220,7 @@ def _refuse_twice(seats: Sequence[NDArray[np.int64]], reference: str) -> None:
 
 
 def _write(path: Path, parts: Sequence[memoryview]) -> None:
-    with path.open("wb") as file:
+    with new_file(path) as file:
         for part in parts:
             file.write(part)
     flush(path)

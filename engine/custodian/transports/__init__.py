@@ -69,7 +69,7 @@ async def fetch_new(custodian: Custodian, desk: Desk) -> list[Path]:
 def set_aside(file: Path) -> Path:
     """Put a file away that was taken, so that it is not new any more; where it lies then."""
     folder = file.parent / _TAKEN
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(mode=0o700, exist_ok=True)
     return file.replace(folder / file.name)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from engine.custodian.debit_files.manifest import SUFFIX
 from engine.custodian.flushed import flush
+from engine.custodian.private import new_file
 
 
 class Folder:
@@ -26,7 +27,7 @@ class Folder:
     def _put(self, file: Path) -> None:
         for each in (file, file.with_name(file.stem + SUFFIX)):
             passing = self._out / f"{each.name}.part"
-            with each.open("rb") as source, passing.open("wb") as copy:
+            with each.open("rb") as source, new_file(passing) as copy:
                 shutil.copyfileobj(source, copy, 2**20)
             flush(passing)
             passing.replace(self._out / each.name)

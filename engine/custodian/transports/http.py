@@ -13,6 +13,7 @@ from urllib.parse import quote
 
 import aiohttp
 
+from engine.custodian.private import new_file
 from engine.custodian.routes import HttpRoute, secrets_of
 from engine.custodian.transports.refused import NotTaken
 from engine.errors import InvalidInput
@@ -25,8 +26,8 @@ _PATIENCE = aiohttp.ClientTimeout(total=None, sock_connect=15, sock_read=120)
 class Http:
     """A bank behind an address; nothing of the address is ever said."""
 
-    def __init__(self, route: HttpRoute, url: str, session: aiohttp.ClientSession) -> None:
-        self._route, self._url, self._session = route, url.rstrip("/"), session
+    def __init__(self, route: HttpRoute, url: str, only: Mapping[str, str], session: aiohttp.ClientSession) -> None:
+        self._route, self._url, self._only, self._session = route, url.rstrip("/"), only, session
 
     async def put(self, file: Path) -> None:
         """See `Transport.put`. A bank that says it has the file already has taken it."""
@@ -48,13 +49,13 @@ class Http:
             return
         with _answering():
             listed = json.loads(b"".join([some async for some in self._read(self._route.listing)]))
-            for identity, name in _entries(listed, self._route):
+            for identity, name in _entries(listed, self._route, self._only):
                 if name not in known:
                     await self._download(self._route.download.replace("{id}", quote(identity, safe="")), into / name)
 
     async def _download(self, path: str, to: Path) -> None:
         passing = to.with_name(f"{to.name}.part")
-        with passing.open("wb") as file:
+        with new_file(passing) as file:
             async for some in self._read(path):
                 file.write(some)
         passing.replace(to)
@@ -75,8 +76,9 @@ async def opened(route: HttpRoute, environment: Mapping[str, str]) -> AsyncItera
         raise InvalidInput(f"{route.url_from} is no address; write it like https://bank.example/api")
     values = secrets_of(environment, *route.headers_from.values())
     headers = dict(zip(route.headers_from, values, strict=True))
+    only = dict(zip(route.only, secrets_of(environment, *route.only.values()), strict=True))
     async with aiohttp.ClientSession(headers=headers, timeout=_PATIENCE) as session:
-        yield Http(route, url, session)
+        yield Http(route, url, only, session)
 
 
 @contextmanager
@@ -92,13 +94,15 @@ def _answering() -> Iterator[None]:
         raise NotTaken("the custodian cannot be asked: its address and headers in the environment disagree") from None
 
 
-def _entries(listed: Any, route: HttpRoute) -> Iterator[tuple[str, str]]:
+def _entries(listed: Any, route: HttpRoute, only: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     """The id of each thing in the list and its file name, of letters, digits and . - _ whatever the bank says."""
     try:
         for entry in listed:
+            if any(entry.get(key) not in (None, value) for key, value in only.items()):
+                continue
             name = _KEY.sub(partial(_value_in, entry), route.name)
             yield str(entry[route.id]), re.sub("[^0-9A-Za-z._-]+", "-", name).lstrip(".") + route.suffix
-    except (TypeError, KeyError):
+    except (AttributeError, TypeError, KeyError):
         raise NotTaken(f"the custodian's list has objects without {route.id}, or what {route.name} names") from None
 
 

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
+from engine.custodian.private import new_file
 from engine.custodian.routes import SftpRoute, secrets_of
 from engine.custodian.transports.passing import UNFINISHED
 from engine.custodian.transports.refused import NotTaken
@@ -33,15 +34,16 @@ class Sftp:
             await self._client.posix_rename(passing, str(self._out / file.name))
 
     async def fetch(self, into: Path, known: frozenset[str]) -> None:
-        """See `Transport.fetch`. A file is called by its name and when it was last changed: banks use names again."""
+        """See `Transport.fetch`. A file is called by its name, its last change and its size: banks use names again."""
         with _answering():
             for entry in await self._client.readdir(str(self._into)):
                 remote, about = PurePosixPath(str(entry.filename)), entry.attrs
-                name = f"{remote.stem}-{about.mtime or 0}{remote.suffix}"
+                name = f"{remote.stem}-{about.mtime or 0}-{about.size or 0}{remote.suffix}"
                 is_file = about.permissions is None or stat.S_ISREG(about.permissions)
                 if not is_file or name in known or remote.name.startswith(".") or remote.suffix in UNFINISHED:
                     continue
                 passing = into / f"{name}.part"
+                new_file(passing).close()
                 await self._client.get(str(self._into / remote.name), str(passing))
                 passing.replace(into / name)
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
@@ -175,6 +177,56 @@ async def test_what_a_bank_has_ready_is_fetched_once(tmp_path: Path) -> None:
         assert not list(desk.folder("generic-csv", "in").glob("camt-4*.xml"))
 
 
+async def test_what_a_bank_writes_anew_under_the_same_id_is_fetched_anew(tmp_path: Path) -> None:
+    profile = reached(HTTP.model_copy(update={"name": "{id}-{bytes}"}))
+    async with bank_in(tmp_path) as (bank, desk):
+        for content in (b"<half/>", b"<half/><whole/>"):
+            bank.mailbox["1"] = content
+            bank.listed = [{"id": "1", "bytes": len(content)}]
+            name = f"1-{len(content)}.xml"
+            for _ in range(2):
+                assert await fetched(desk, profile) == {name: content}
+            set_aside(desk.folder("generic-csv", "in") / name)
+        assert await fetched(desk, profile) == {}
+
+
+async def test_what_is_of_another_account_is_left_where_it_is(tmp_path: Path) -> None:
+    profile = reached(HTTP.model_copy(update={"name": "{id}", "only": {"account": "CUSTODIAN_NAME"}}))
+    async with bank_in(tmp_path) as (bank, desk):
+        bank.mailbox = {"1": b"ours", "2": b"theirs", "3": b"anybody's", "4": b"ours, too"}
+        accounts = {"1": "US", "2": "THEM", "3": None}
+        bank.listed = [{"id": number, "account": account} for number, account in accounts.items()] + [{"id": "4"}]
+        with pytest.raises(InvalidInput, match="set CUSTODIAN_NAME in the environment"):
+            await fetched(desk, profile)
+        ours = replace(desk, environment={**desk.environment, "CUSTODIAN_NAME": "US"})
+        assert await fetched(ours, profile) == {"1.xml": b"ours", "3.xml": b"anybody's", "4.xml": b"ours, too"}
+
+
+def modes(folder: Path) -> dict[str, int]:
+    """The rights of everything in a folder, by its path there."""
+    return {str(path.relative_to(folder)): path.stat().st_mode & 0o777 for path in folder.rglob("*")}
+
+
+@pytest.mark.parametrize("way", ["folder", "http", "sftp"])
+async def test_what_holds_numbers_of_accounts_is_its_owners_alone(tmp_path: Path, way: str) -> None:
+    async with bank_in(tmp_path / "http") as (bank, over_http), server_in(tmp_path) as (remote, over_sftp, sftp):
+        bank.mailbox = {"1": b"<one/>"}
+        (remote / "in" / "1.xml").write_bytes(b"<one/>")
+        desk = over_sftp if way == "sftp" else over_http
+        routes: dict[str, FolderRoute | HttpRoute | SftpRoute] = {"folder": FolderRoute(), "http": HTTP, "sftp": sftp}
+        profile = reached(routes[way])
+        await put(desk, profile)
+        came = [set_aside(path) for path in await fetch_new(held_by(profile), desk)]
+        found = modes(desk.files / "generic-csv")
+        assert len(came) == (way != "folder")
+        assert {found[str(path.relative_to(desk.files / "generic-csv"))] for path in came} <= {0o600}
+        assert {name: mode for name, mode in found.items() if name in ("debits", "out", "in/taken")} == {
+            "debits": 0o700,
+            **({"out": 0o700} if way == "folder" else {"in/taken": 0o700}),
+        }
+        assert {mode for name, mode in found.items() if name.startswith("out/")} <= {0o600}
+
+
 @pytest.mark.parametrize("listed", [{"error": "no"}, [{"number": 1}], [1], "no"])
 async def test_a_list_that_is_none_is_refused(tmp_path: Path, listed: Any) -> None:
     async with bank_in(tmp_path) as (bank, desk):
@@ -236,7 +288,7 @@ async def test_mock_bank_takes_a_file_once_and_its_answers_are_fetched(tmp_path:
     debits = pa.record_batch([pa.array(columns[name], SCHEMA.field(name).type) for name in SCHEMA.names], schema=SCHEMA)
     batch = Batch(14, 1, date(2026, 10, 1), datetime(2026, 9, 30, 8, tzinfo=UTC))
     with mock_bank() as url:
-        desk = desk_in(tmp_path, CUSTODIAN_MOCK_BANK_URL=url)
+        desk = desk_in(tmp_path, CUSTODIAN_MOCK_BANK_URL=url, CUSTODIAN_MOCK_BANK_ACCOUNT="ACME")
         folder = desk.folder(profile.code, "debits")
         (known,) = write(folder, profile, AccountNumbers("NL41MOCK0000000001", "NL41ZZZ000000000001"), batch, [debits])
         for _ in range(2):
@@ -244,7 +296,7 @@ async def test_mock_bank_takes_a_file_once_and_its_answers_are_fetched(tmp_path:
                 await transport.put(folder / known.file)
         for _ in range(2):
             came = [path.name for path in await fetch_new(held_by(profile), desk)]
-            assert came == ["pain.002.001.10-1.xml", "pain.002.001.10-2.xml"]
+            assert [re.sub("-[0-9]+[.]xml$", "", name) for name in came] == ["pain.002.001.10-1", "pain.002.001.10-2"]
     first, second = ((desk.folder(profile.code, "in") / name).read_text("utf-8") for name in came)
     assert known.reference in first
     assert "DUPL" not in first
@@ -291,12 +343,12 @@ async def test_a_file_stands_on_the_server_whole(tmp_path: Path) -> None:
 async def test_what_a_server_has_is_fetched_once_and_a_name_used_again_is_new(tmp_path: Path) -> None:
     async with server_in(tmp_path) as (remote, desk, route):
         there = remote / "in" / "statement.csv"
-        for number, content in enumerate((b"monday", b"tuesday")):
+        for number, content in ((0, b"monday"), (1, b"tuesday"), (1, b"tuesday, all of it")):
             there.write_bytes(content)
             os.utime(there, (number, 1_600_000_000 + number))
             (remote / "in" / "half.csv.part").write_bytes(b"half")
             (remote / "in" / "a folder").mkdir(exist_ok=True)
-            name = f"statement-{1_600_000_000 + number}.csv"
+            name = f"statement-{1_600_000_000 + number}-{len(content)}.csv"
             assert (await fetched(desk, reached(route)))[name] == content
             set_aside(desk.folder("generic-csv", "in") / name)
             assert await fetched(desk, reached(route)) == {}
