@@ -12,7 +12,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from pathlib import Path
 from time import monotonic
@@ -37,7 +37,7 @@ from engine.decisions import Decision
 from engine.errors import FentanError, InvalidInput
 from engine.members.collection import leaving_day
 from engine.members.shards import shards_of
-from engine.money import grouped
+from engine.money import grouped, to_major
 from engine.plans.rules import PlanRules
 from engine.reconcile.closing import close_run, missing_to_close
 from engine.reconcile.collecting import collect_day
@@ -50,6 +50,7 @@ from engine.reconcile.proof import Proof, proof_of, reconciled
 from engine.reconcile.refunds import propose_refunds, refunds_owed
 from engine.reconcile.resolving import propose_resolution
 from engine.reconcile.sending import send_all
+from engine.reconcile.sponsor import sponsor_of
 from engine.runs.run import Run, load_run
 from engine.runs.states import RunState
 from engine.settings import Settings
@@ -99,21 +100,6 @@ class NotClosed(FentanError):
     """The demo's run did not come to closed books."""
 
 
-@dataclass
-class Collected:
-    """What the custodian's part came to, as it goes on: seconds by phase, and files that could not be read."""
-
-    seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(PHASES, 0.0))
-    refused_files: int = 0
-
-    @contextmanager
-    def phase(self, name: str) -> Iterator[None]:
-        """Add the time of a block to a phase."""
-        began = monotonic()
-        yield
-        self.seconds[name] += monotonic() - began
-
-
 @dataclass(frozen=True)
 class Books:
     """How it ended: the run, its funnel, the statements' lines, the proof of the last day, faults planted and found."""
@@ -150,14 +136,15 @@ class Collection:
         self._planner, self._approver = planner, approver
         self._desk = Desk.of(settings, {**os.environ, **ENVIRONMENT})
         self._zone = ZoneInfo(load(CUSTODIAN).time_zone)
-        self._collected = Collected()
+        self._seconds = dict.fromkeys(PHASES, 0.0)
+        self._refused_files = 0
 
     async def play(self) -> Books:
         """Ask, look at each day that matters, pay out, and close. Raises NotClosed."""
         async with self._engine.begin() as connection:
             await register(connection, load(CUSTODIAN), actor=self._planner)
             self._custodian = await assign(connection, CUSTODIAN, self._run.plan_id, actor=self._planner)
-        with self._collected.phase("instruct"):
+        with self._phase("instruct"):
             asked = await self._ask()
         on = self._run.debit_on
         for on in self._days(asked):
@@ -167,8 +154,15 @@ class Collection:
                 break
             on += timedelta(days=LOOKED_AT[0])
             await self._day(on)
-        with self._collected.phase("close"):
+        with self._phase("close"):
             return await self._close(on)
+
+    @contextmanager
+    def _phase(self, name: str) -> Iterator[None]:
+        """Add the time of a block to a phase."""
+        began = monotonic()
+        yield
+        self._seconds[name] += monotonic() - began
 
     async def _is_open(self) -> bool:
         """Whether something is still under way, so that the run cannot be closed."""
@@ -182,7 +176,16 @@ class Collection:
                 connection, self._run.run_id, self._desk, on=on, now=self._morning(on), actor=self._planner
             )
         await self._send(on)
+        await self._let_sponsor_pay(on)
         return asking.instructions
+
+    async def _let_sponsor_pay(self, on: date) -> None:
+        """The sponsor pays in what members do not bear of the run, by the reference it was given."""
+        async with self._engine.connect() as connection:
+            sponsor = await sponsor_of(connection, self._run.plan_id)
+        if sponsor.owed_minor > 0:
+            line = f"{sponsor.reference},{to_major(sponsor.owed_minor)},{on}"
+            self._paid_in.write_text(f"reference,amount,day\n{line}\n", "utf-8")
 
     @property
     def _settles_on(self) -> date:
@@ -199,17 +202,17 @@ class Collection:
         return [*sorted(days), max(days) + timedelta(days=LATE_DAYS)]
 
     async def _day(self, on: date) -> None:
-        with self._collected.phase("custodian"):
+        with self._phase("custodian"):
             await self._custodian_plays(on)
-        with self._collected.phase("statements"):
+        with self._phase("statements"):
             files = await take_new(self._engine, self._custodian, self._desk, on=on, actor=self._planner)
-            self._collected.refused_files += sum(bool(file.refused) for file in files)
-        with self._collected.phase("reconcile"):
+            self._refused_files += sum(bool(file.refused) for file in files)
+        with self._phase("reconcile"):
             await self._collect(on)
             if await self._decide(on):
                 await self._collect(on)
             await self._send(on)
-        with self._collected.phase("close"):
+        with self._phase("close"):
             await self._pay(on)
 
     async def _custodian_plays(self, until: date) -> None:
@@ -219,6 +222,8 @@ class Collection:
         command += ["--profile", CUSTODIAN, "--seed", "1"]
         for option, name in folders.items():
             command += [option, str(self._desk.folder(CUSTODIAN, name))]
+        if self._paid_in.exists():
+            command += ["--top-ups", str(self._paid_in)]
         process = await asyncio.create_subprocess_exec(
             *(*command, "--until", until.isoformat(), "--truth", str(self._truth)),
             env=child_environment(self._found) | ENVIRONMENT,
@@ -257,22 +262,23 @@ class Collection:
             if run.kind != "share" or run.state is not RunState.SETTLED:
                 return
             if await aid_owed(connection, self._run):
-                await self._approve(connection, await propose_payouts(connection, self._run.run_id, **self._by(on)), on)
+                payouts = await propose_payouts(connection, self._run.run_id, on=on, actor=self._planner)
+                await self._approve(connection, payouts, on)
             shards = await shards_of(connection, self._run.plan_id)
             if any([bool((await refunds_owed(connection, shard)).any()) for shard in shards]):
-                await self._approve(
-                    connection, await propose_refunds(connection, self._run.plan_id, **self._by(on)), on
-                )
+                refunds = await propose_refunds(connection, self._run.plan_id, on=on, actor=self._planner)
+                await self._approve(connection, refunds, on)
         await self._send(on)
-
-    def _by(self, on: date) -> dict[str, Any]:
-        return {"on": on, "actor": self._planner}
 
     async def _send(self, on: date) -> None:
         await send_all(self._engine, self._custodian, self._desk, now=self._morning(on))
 
     def _morning(self, on: date) -> datetime:
         return datetime.combine(on, time(9), self._zone)
+
+    @property
+    def _paid_in(self) -> Path:
+        return self._desk.files / CUSTODIAN / "paid-in.csv"
 
     @property
     def _truth(self) -> Path:
@@ -291,7 +297,7 @@ class Collection:
             funnel = await funnel_of(connection, run.run_id)
             proof = await proof_of(connection, self._custodian, on)
             found = await self._found_faults(connection, reconciliation["breaks"])
-        return Books(run, funnel, reconciliation, proof, self._planted(), found, self._collected.seconds)
+        return Books(run, funnel, reconciliation, proof, self._planted(), found, self._seconds)
 
     def _planted(self) -> dict[str, int]:
         """How often the custodian did what wrong, by the words of FAULTS; it tells only now."""
@@ -307,7 +313,7 @@ class Collection:
         parked = await connection.scalar(select(func.count()).where(statements.c.state == "parked"))
         found = {words: breaks.get(code or "", 0) for words, (_, code) in FAULTS.items()}
         found[ELSE] = sum(count for code, count in breaks.items() if code not in _TOLD)
-        return found | {RETURNED: int(returned or 0), CUT_OFF: int(parked or 0) + self._collected.refused_files}
+        return found | {RETURNED: int(returned or 0), CUT_OFF: int(parked or 0) + self._refused_files}
 
 
 _RETURNED = select(func.coalesce(func.sum(func.cardinality(instruction_events.c.positions)), 0)).where(

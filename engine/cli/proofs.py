@@ -87,9 +87,7 @@ def custody(
         _print_custody(found)
 
 
-def sponsor(
-    plan: Annotated[str, typer.Argument(metavar="PLAN", help="The plan.")], as_json: AsJson = False
-) -> None:
+def sponsor(plan: Annotated[str, typer.Argument(metavar="PLAN", help="The plan.")], as_json: AsJson = False) -> None:
     """What the plan's sponsor still owes by the books, and the reference that its payments need to be known by."""
     from engine.reconcile.sponsor import sponsor_of
     from engine.roster.plan import plan_of

@@ -41,7 +41,7 @@ def play_custodian(
     ] = None,
     truth: Annotated[Path | None, typer.Option(metavar="FILE", help="Also write what was planted, for tests.")] = None,
     top_ups: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="What members pay in: CSV of reference,amount,day; once a file.")
+        Path | None, typer.Option(metavar="FILE", help="What is paid in: CSV of reference,amount,day; once a file.")
     ] = None,
 ) -> None:
     """Book debits and payouts as a custodian would: a statement for each day, with faults planted by a seed.

@@ -41,6 +41,12 @@ class Kind(IntEnum):
     TOP_UP = ord("T")
     BATCH = ord("B")
     """A file of instructions, its number in place of the seat."""
+    SPONSOR = ord("S")
+    """What a plan's sponsor pays in, or is paid back."""
+
+
+OF_PLANS = (Kind.TOP_UP, Kind.SPONSOR)
+"""Payments that nobody asked for by file: the run is the plan."""
 
 
 @dataclass(frozen=True)

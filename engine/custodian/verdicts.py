@@ -49,7 +49,7 @@ class Stage(IntEnum):
     SUGGESTION = 5
     """Only for people: no line ends here by itself."""
     KNOWN = 6
-    """By its type: charges, interest, what the account's terms have."""
+    """By its type: charges, interest, what the account's terms have; or as the sponsor's."""
     TRANSIT = 7
 
 

@@ -97,10 +97,10 @@ _WORDS: Mapping[Account, tuple[str, str]] = {
     Account.PAYOUTS_IN_TRANSIT: ("confirmed beyond what was ordered", "ordered to be paid out, not confirmed yet"),
     Account.CONTRIBUTIONS_RECEIVABLE: ("owed by {debtors}", "owed to {creditors}"),
     Account.SPONSOR_WAIVERS: (
-        "{sponsor} still to pay, in place of {debtors}",
-        "owed to {sponsor}, for {creditors}",
+        "borne by {sponsor}, in place of {debtors}",
+        "given back to {sponsor}, for {creditors}",
     ),
-    Account.SPONSOR_RECEIVABLE: ("{sponsor} still to pay", "owed to {sponsor}"),
+    Account.SPONSOR_RECEIVABLE: ("{sponsor} still to pay", "paid by {sponsor} ahead, or for what it bears"),
     Account.MEMBER_DEPOSITS: ("overdrawn by {debtors}", "paid in by {creditors} and not drawn"),
     Account.MEMBER_COVER: ("cover taken back from {debtors}", "cover given to {creditors}"),
     Account.AID_PAYABLE: ("aid paid out too much for {debtors}", "aid to be paid out for {creditors}"),

@@ -22,7 +22,7 @@ from engine.custodian.lines import KINDS, Lines
 from engine.custodian.loaded import Loaded, Loader, Source, Sources
 from engine.custodian.matching import Matcher
 from engine.custodian.profile import BookingMode
-from engine.custodian.reference import Kind
+from engine.custodian.reference import OF_PLANS, Kind
 from engine.custodian.registered import Custodian
 from engine.custodian.statement import Kind as LineKind
 from engine.custodian.statement_rows import Decided, add_lines, decide_lines, pending_lines
@@ -130,6 +130,9 @@ class Matched:
                 await self.top_ups.refuse(lines, undecided, run, self._days(lines))
                 if run in self.top_ups.by_plan:
                     self.matcher.top_ups[run] = self.top_ups.by_plan[run].seats
+            elif kind is Kind.SPONSOR:
+                if run in self.custodian.plans:
+                    lines.verdict[undecided], lines.stage[undecided] = MATCHED, Stage.KNOWN
             elif kind is Kind.BATCH:
                 if self._in_batches and len(undecided):
                     for each in INSTRUCTED:
@@ -150,9 +153,9 @@ class Matched:
         """Whose books take what is about a run: the plan's, if its money is here at all."""
         if (kind, run) in self._plans:
             return
-        plan_id: int | None = run if kind is Kind.TOP_UP else None
+        plan_id: int | None = run if kind in OF_PLANS else None
         for each in INSTRUCTED if kind is Kind.BATCH else (kind,):
-            if kind is not Kind.TOP_UP and (loaded := await self.loader.run(each, run)) is not None:
+            if kind not in OF_PLANS and (loaded := await self.loader.run(each, run)) is not None:
                 plan_id = loaded.plan_id
         if plan_id is None and kind is not Kind.REFUND:
             plan_id = await self._connection.scalar(select(share_runs.c.plan_id).where(share_runs.c.run_id == run))
@@ -260,7 +263,7 @@ class Matched:
         for each in sums.to_pylist():
             kind, amount = each["kind"], each["amount_sum"]
             plan_id = self._plans[Kind(kind), each["run"]] if kind else self.custodian.home_plan
-            account = Account.SUSPENSE if each["account"] == _SUSPENSE else _BY_TYPE[KINDS[each["account"]]]
+            account = Account.SUSPENSE if each["account"] == _SUSPENSE else _account_of(KINDS[each["account"]])
             self.general[plan_id, each["day"]].update({Account.CUSTODIAN_CASH: amount, account: -amount})
 
     async def _decide_earlier(self, lines: Lines, rows: NDArray[np.int64], days: NDArray[np.int32]) -> None:
@@ -303,6 +306,11 @@ class Matched:
         if not lines.target.valid[row]:
             return self.custodian.home_plan
         return self._plans[Kind(int(lines.target.kind[row])), int(lines.target.run[row])]
+
+
+def _account_of(kind: LineKind) -> Account:
+    """Where a line goes of which nothing was asked: what is of no known type has the sponsor's reference."""
+    return _BY_TYPE.get(kind, Account.SPONSOR_RECEIVABLE)
 
 
 def _by_run(

@@ -16,7 +16,7 @@ from engine.custodian.lines import Lines
 from engine.custodian.loaded import Loaded, Loader
 from engine.custodian.phases import CONFLICT, first_of
 from engine.custodian.profile import Meaning, Profile
-from engine.custodian.reference import Kind
+from engine.custodian.reference import OF_PLANS, Kind
 from engine.custodian.statement import Kind as LineKind
 from engine.custodian.verdicts import MATCHED, Stage
 
@@ -49,7 +49,7 @@ async def reject(lines: Lines, profile: Profile, loader: Loader, hold: Hold, num
             for row in there.tolist():
                 if profile.reason(lines.batch.column("reason")[row].as_py()).means is not Meaning.DUPLICATE:
                     await _reject_batch(lines, row, loader, hold, numbers)
-        elif kind is not Kind.TOP_UP and (loaded := await loader.run(kind, run)) is not None:
+        elif kind not in OF_PLANS and (loaded := await loader.run(kind, run)) is not None:
             await hold(loaded, loaded.missing(lines.target.seat[there]))
             _reject_rows(lines, there, loaded, numbers)
 

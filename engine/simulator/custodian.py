@@ -80,7 +80,7 @@ class Custodian:
         """Play the days that are not over yet, up to `until` or till nothing waits: a statement in `sent` for each.
 
         It takes the files in `received` that it has not taken before, on their day, or on the first that is not over;
-        and from `top_ups` what members pay in (`top_ups.TopUps`). What it must remember it keeps beside the
+        and from `top_ups` what is paid in by itself (`top_ups.TopUps`). What it must remember it keeps beside the
         statements, so that day by day gives what one call gives, and a call that was killed goes on where it was.
         `truth`: write all that was planted since the beginning. Memory does not grow with the orders.
         """

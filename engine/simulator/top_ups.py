@@ -1,4 +1,4 @@
-"""What members pay in by themselves, with the reference they were given: `reference,amount,day` in a CSV file."""
+"""What is paid in by itself, by members or a sponsor, with their reference: `reference,amount,day` in a CSV file."""
 
 from __future__ import annotations
 

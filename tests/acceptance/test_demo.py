@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from datetime import date
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -142,6 +143,16 @@ def test_its_account_can_be_proved_afterwards(fentan: Fentan, report: dict[str, 
     assert len(listed) > 3
 
 
+def test_the_sponsor_pays_its_part_in(fentan: Fentan, report: dict[str, Any]) -> None:
+    told = json.loads(fentan("reconcile", "sponsor", "xianghubao", "--json").stdout)
+    assert (told["sponsor"], told["owed"]) == ("the platform", "0.00")
+    on = date.fromisoformat(report["debit_on"])
+    quarter = f"{on.year}Q{(on.month + 2) // 3}"
+    custody = json.loads(fentan("reconcile", "custody", "xianghubao", quarter, "--json").stdout)
+    assert custody["inflow"]["paid by the sponsor"] == report["sponsor"] != "0.00"
+    assert Decimal(report["proof"]["closing"]) > 0
+
+
 def test_it_shows_what_a_person_wants_to_see(demo: Done, report: dict[str, Any]) -> None:
     shown = demo.stdout
     for words in ("each member pays", "seats at the per case cap", "sponsor", "fee", "carry out", "difference 0.00",
@@ -218,6 +229,8 @@ def test_a_small_replay_shows_who_the_platform_paid_for(fentan: Fentan, folder: 
     assert (replay["aid"], replay["fee"]) == ("600000.00", "48000.00")
     assert 0 < replay["waived_seats"] < replay["sharers"]
     assert "seats the sponsor pays for" in done.stdout
+    told = json.loads(fentan("reconcile", "sponsor", "xianghubao", "--json").stdout)
+    assert told["owed"] == "0.00"
     ties_out(replay)
 
 

@@ -61,7 +61,7 @@ def target_of(line: Line) -> Reference | None:
 
 def looks_ours(text: str | None) -> bool:
     digits = set("0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ")
-    return text is not None and len(text) == 16 and set(text) <= digits and text[0] in "DRPTB"
+    return text is not None and len(text) == 16 and set(text) <= digits and text[0] in map(chr, Kind)
 
 
 def at_first_sight(line: Line, world: World, top_ups: Mapping[int, int], known: frozenset[str]) -> str | None:
