@@ -249,6 +249,8 @@ def day(code: Code, actor: As, on: On = None) -> None:
     done, sent = in_database(played)
     for file in done.files:
         console.print(f"{file.name}: {file.refused or _became(file)}", soft_wrap=True)
+    if done.overdue_lines:
+        console.print(f"{done.overdue_lines:,} lines have waited too long for what they name: breaks")
     for run in done.collected.runs:
         console.print(f"run {run.run_id} is {run.state}: {_brought(run)}", soft_wrap=True)
     if done.collected.refunds_missing:

@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from engine.cli import money_out, proofs
+from engine.cli import money_out, proofs, suggested
 from engine.cli.answer import print_json
 from engine.cli.break_tables import dossier_as_json, print_dossier, print_queue, queue_as_json
 from engine.cli.options import As, actor_name, iso_day
@@ -50,6 +50,7 @@ app.command()(proofs.proof)
 app.command()(proofs.custody)
 app.command()(proofs.sponsor)
 app.command()(proofs.export)
+app.command()(suggested.suggest)
 console = Console(markup=False, highlight=False)
 
 

@@ -8,10 +8,10 @@ from datetime import date, datetime
 from typing import Any, NamedTuple
 
 import pyarrow as pa
-from sqlalchemy import Row, func, insert, select, text, tuple_, update
+from sqlalchemy import Row, func, insert, or_, select, text, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from engine.custodian.breaks import Code
+from engine.custodian.breaks import Code, State
 from engine.custodian.gates import Tally as Footed
 from engine.custodian.gates import follows
 from engine.custodian.statement import SCHEMA, Declared, Fault, Footing, Problem, Statement
@@ -19,7 +19,7 @@ from engine.custodian.verdicts import Ignored, Named, Outcome, Sum
 from engine.errors import InvalidInput
 from engine.store.arrays import Row as Values
 from engine.store.arrays import copy_in
-from engine.store.tables import custodians, statement_lines, statements
+from engine.store.tables import breaks, custodians, statement_lines, statements
 
 _PAGE = 50_000
 
@@ -247,11 +247,12 @@ async def finish(
 
 
 class Decided(NamedTuple):
-    """What became of a line of an earlier statement that was pending."""
+    """What became of a line of an earlier statement that waited."""
 
     statement_id: int
     ordinal: int
     amount_minor: int
+    was: Named
     what: Named
     stage: int
 
@@ -317,28 +318,62 @@ async def place_of(connection: AsyncConnection, statement_id: int, ordinal: int)
     return found
 
 
+class PendingLine(NamedTuple):
+    """A line of an earlier statement that waits for a later one, since a day.
+
+    `is_break`: for so long that it has a break, on which nobody decided yet.
+    """
+
+    statement_id: int
+    ordinal: int
+    since: date
+    is_break: bool
+
+    @property
+    def was(self) -> Named:
+        """What became of it until now."""
+        return Named(Outcome.BREAK, OVERDUE) if self.is_break else Named(Outcome.PENDING)
+
+
+OVERDUE = Code.MISSING_IN_LEDGER
+"""The break of a line that waited too long for what it names: the custodian has it, the books have not."""
+
+# As the index has it.
+_MAY_WAIT = text("(outcome = 'pending' OR (outcome = 'break' AND stage = 7))")
+_HAS_OPEN_BREAK = (
+    select(breaks.c.break_id)
+    .where(breaks.c.statement_id == statement_lines.c.statement_id, breaks.c.ordinal == statement_lines.c.ordinal)
+    .where(breaks.c.code == OVERDUE, breaks.c.state.in_([State.OPEN, State.ASSIGNED]))
+    .exists()
+)
+
+
 async def pending_lines(
     connection: AsyncConnection, custodian_id: int
-) -> AsyncIterator[tuple[list[tuple[int, int]], pa.RecordBatch]]:
-    """The lines of earlier statements that wait, page by page: whose they are (statement, ordinal), and SCHEMA."""
+) -> AsyncIterator[tuple[list[PendingLine], pa.RecordBatch]]:
+    """The lines of earlier statements that wait, page by page: which they are, and SCHEMA."""
+    line, own = statement_lines.c, statements.c
     after = (0, 0)
     while True:
         found = await connection.execute(
-            select(statement_lines)
-            .join(statements, statements.c.statement_id == statement_lines.c.statement_id)
+            select(statement_lines, func.coalesce(line.booked_on, own.to_on, func.date(own.taken_at)).label("since"))
+            .join(statements, own.statement_id == line.statement_id)
             .where(
-                statements.c.custodian_id == custodian_id,
-                statement_lines.c.outcome == "pending",
-                tuple_(statement_lines.c.statement_id, statement_lines.c.ordinal) > after,
+                own.custodian_id == custodian_id,
+                _MAY_WAIT,
+                or_(line.outcome == "pending", _HAS_OPEN_BREAK),
+                tuple_(line.statement_id, line.ordinal) > after,
             )
-            .order_by(statement_lines.c.statement_id, statement_lines.c.ordinal)
+            .order_by(line.statement_id, line.ordinal)
             .limit(_PAGE)
         )
         rows = [row._asdict() for row in found]
         if not rows:
             return
-        names = [(row["statement_id"], row["ordinal"]) for row in rows]
-        after = names[-1]
+        names = [
+            PendingLine(row["statement_id"], row["ordinal"], row["since"], row["outcome"] == "break") for row in rows
+        ]
+        after = names[-1][:2]
         yield names, pa.RecordBatch.from_pylist([{name: row[name] for name in SCHEMA.names} for row in rows], SCHEMA)
 
 
@@ -351,8 +386,8 @@ _DECIDE = text(
 )
 
 
-async def decide_lines(connection: AsyncConnection, decided_by: int, decided: Sequence[Decided]) -> None:
-    """Let pending lines be what a later statement makes of them, and count them so (I10)."""
+async def decide_lines(connection: AsyncConnection, decided_by: int | None, decided: Sequence[Decided]) -> None:
+    """Let lines that waited be what a later statement, None: the time, makes of them, and count them so (I10)."""
     await connection.execute(
         _DECIDE,
         {
@@ -366,13 +401,12 @@ async def decide_lines(connection: AsyncConnection, decided_by: int, decided: Se
     )
     moved: dict[int, dict[Named, Sum]] = {}
     for each in decided:
-        of_statement = moved.setdefault(each.statement_id, {})
-        of_statement[each.what] = of_statement.get(each.what, Sum()) + Sum(1, each.amount_minor)
+        sums = moved.setdefault(each.statement_id, {})
+        for what, sign in ((each.was, -1), (each.what, 1)):
+            sums[what] = sums.get(what, Sum()) + Sum(sign, sign * each.amount_minor)
     for statement_id, sums in moved.items():
         tally = dict((await statement_of(connection, statement_id)).tally)
         for what, total in sums.items():
-            pending = next(each for each in tally if each.outcome.name == "PENDING")
-            tally[pending] += Sum(-total.count, -total.amount_minor)
             tally[what] = tally.get(what, Sum()) + total
         await connection.execute(
             update(statements)

@@ -14,10 +14,11 @@ from engine.custodian.breaks import NEXT, BreakRefused, Event, State, possible
 from engine.custodian.instructions import State as Instruction
 from engine.custodian.reference import Kind
 from engine.custodian.standing import read_standing, sent_batches
+from engine.custodian.statement_rows import OVERDUE
 from engine.errors import InvalidInput
 from engine.store.arrays import copy_out
 from engine.store.audit import record
-from engine.store.tables import PLAN_STRIDE, SHARD_SEATS, break_events, breaks
+from engine.store.tables import PLAN_STRIDE, SHARD_SEATS, break_events, breaks, statement_lines
 
 REMARK = "comment"
 """A row of a break's history that moves it nowhere."""
@@ -58,18 +59,27 @@ async def comment(connection: AsyncConnection, break_id: int, text: str, *, on: 
 
 
 async def clear_breaks(
-    connection: AsyncConnection, where: ColumnElement[bool], *, on: date, actor: str, reason: str
+    connection: AsyncConnection,
+    where: ColumnElement[bool],
+    *,
+    on: date,
+    actor: str,
+    reason: str,
+    takes_suspense: bool = False,
 ) -> Cleared:
     """A later statement explained the breaks that the condition picks, exactly: there is nothing left to decide.
 
         await clear_breaks(connection, (breaks.c.code == Code.STATEMENT_GAP) & (breaks.c.statement_id == 7), …)
 
     Nothing is posted: who calls has posted what the statement says. The same again clears nothing more. Raises
-    BreakRefused where money of one stands on suspense, which only a decision of two takes off.
+    BreakRefused where money of one stands on suspense, which only a decision of two takes off; but where the statement
+    takes it on (`takes_suspense`).
     """
     waits = where & breaks.c.state.in_([state for state, event in NEXT if event is Event.CLEAR])
-    on_suspense = await connection.scalar(
-        select(func.min(breaks.c.break_id)).where(waits, breaks.c.suspense_minor != 0)
+    on_suspense = (
+        None
+        if takes_suspense
+        else await connection.scalar(select(func.min(breaks.c.break_id)).where(waits, breaks.c.suspense_minor != 0))
     )
     if on_suspense is not None:
         raise BreakRefused(f"break {on_suspense} has money on suspense; resolve it by a decision of two")
@@ -106,6 +116,21 @@ async def clear_missing(connection: AsyncConnection, run_id: int, *, on: date, a
         cleared += result.number
         held.update(result.held_by)
     return Cleared(cleared, tuple(sorted(held)))
+
+
+async def clear_overdue(
+    connection: AsyncConnection, custodian_id: int, statement_id: int, *, on: date, actor: str
+) -> Cleared:
+    """Clear the breaks of lines that waited too long, which this statement decides, and whose suspense it takes on."""
+    line = statement_lines.c
+    decided = select(line.ordinal).where(
+        line.statement_id == breaks.c.statement_id,
+        line.ordinal == breaks.c.ordinal,
+        line.decided_by == statement_id,
+    )
+    overdue = (breaks.c.custodian_id == custodian_id) & (breaks.c.code == OVERDUE) & decided.exists()
+    reason = f"statement {statement_id} decides its line"
+    return await clear_breaks(connection, overdue, on=on, actor=actor, reason=reason, takes_suspense=True)
 
 
 _MISSING = f"""

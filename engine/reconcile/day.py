@@ -14,6 +14,7 @@ from engine.custodian.routes import NotSet
 from engine.custodian.transports import fetch_new, set_aside
 from engine.errors import FentanError
 from engine.reconcile.collecting import CollectedDay, collect_day
+from engine.reconcile.pending import open_overdue
 from engine.reconcile.taking import Taken, take
 
 
@@ -33,9 +34,10 @@ class File:
 
 @dataclass(frozen=True)
 class CustodianDay:
-    """What a day brought: the files that came, and the runs gone through."""
+    """What a day brought: the files that came, how many lines have waited too long, and the runs gone through."""
 
     files: tuple[File, ...]
+    overdue_lines: int
     collected: CollectedDay
 
 
@@ -49,8 +51,10 @@ async def play_day(
     reached, NotSet where the environment lacks the number of the account.
     """
     files = await take_new(engine, custodian, desk, on=on, actor=actor)
+    async with engine.begin() as connection:
+        overdue_lines = await open_overdue(connection, custodian, on=on)
     collected = await collect_day(engine, custodian, desk, on=on, now=now, actor=actor)
-    return CustodianDay(files, collected)
+    return CustodianDay(files, overdue_lines, collected)
 
 
 async def take_new(engine: AsyncEngine, custodian: Custodian, desk: Desk, *, on: date, actor: str) -> tuple[File, ...]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import date
 
 import numpy as np
@@ -25,7 +26,7 @@ from engine.custodian.profile import BookingMode
 from engine.custodian.reference import OF_PLANS, Kind
 from engine.custodian.registered import Custodian
 from engine.custodian.statement import Kind as LineKind
-from engine.custodian.statement_rows import Decided, add_lines, decide_lines, pending_lines
+from engine.custodian.statement_rows import Decided, PendingLine, add_lines, decide_lines, pending_lines
 from engine.custodian.verdicts import (
     MATCHED,
     PENDING,
@@ -58,7 +59,8 @@ class Matched:
 
     `books`: it books, and does not only inform. `rejects`: a line of no amount that came back says of its instruction
     that it was refused. `on`: the day of lines that name none. `general`: by plan and day number, what is posted on
-    accounts that are nobody's, minor units by account, debits positive.
+    accounts that are nobody's, minor units by account, debits positive. `decides_breaks`: some of the
+    lines that waited had become breaks over it.
     """
 
     def __init__(
@@ -83,7 +85,8 @@ class Matched:
         self.general: dict[tuple[int, int], Counter[Account]] = defaultdict(Counter)
         self.top_ups = TopUps(connection, custodian.plans)
         self._plans: dict[tuple[Kind, int], int] = {}
-        self._earlier: list[tuple[int, int]] = []
+        self.decides_breaks = False
+        self._earlier: list[PendingLine] = []
         self._of_earlier = Tally()
 
     async def take_pending(self) -> None:
@@ -275,11 +278,14 @@ class Matched:
         rows = rows[verdict != PENDING]
         decided, openings = [], []
         for row in rows.tolist():
-            statement_id, ordinal = self._earlier[-lines.batch.column("ordinal")[row].as_py() - 1]
+            was = self._earlier[-lines.batch.column("ordinal")[row].as_py() - 1]
             what, amount = named(lines.verdict[row]), int(lines.amount_minor[row])
-            decided.append(Decided(statement_id, ordinal, amount, what, int(lines.stage[row])))
+            decided.append(Decided(was.statement_id, was.ordinal, amount, was.was, what, int(lines.stage[row])))
+            self.decides_breaks |= was.is_break
             if what.code is not None:
-                openings.append(self._opening(lines, row, days, statement_id, ordinal))
+                opening = self._opening(lines, row, days, was.statement_id, was.ordinal)
+                # Until today its money was on suspense by the break that it had.
+                openings.append(replace(opening, opened_on=date_of(self._on)) if was.is_break else opening)
         if decided:
             await decide_lines(self._connection, self.statement_id, decided)
             await open_breaks(self._connection, self.custodian.custodian_id, openings)

@@ -143,12 +143,13 @@ _PENDING = text(
     " FROM statement_lines AS line JOIN statements AS own USING (statement_id)"
     " LEFT JOIN statements AS later ON later.statement_id = line.decided_by"
     " WHERE own.custodian_id = :custodian AND own.books AND own.state = 'taken'"
-    " AND (line.outcome = 'pending' OR line.decided_by IS NOT NULL) GROUP BY since, until"
+    " AND (line.outcome = 'pending' OR line.decided_by IS NOT NULL) AND NOT EXISTS (SELECT FROM breaks"
+    " WHERE breaks.statement_id = line.statement_id AND breaks.ordinal = line.ordinal) GROUP BY since, until"
 )
 
 
 async def waiting(connection: AsyncConnection, custodian_id: int) -> list[Waits]:
-    """Breaks and pending lines, those that are over too."""
+    """Breaks and pending lines, those that are over too; a line that ever was a break counts as that."""
     sums = (func.count(), func.sum(breaks.c.amount_minor), func.sum(breaks.c.suspense_minor))
     days = (breaks.c.code, breaks.c.opened_on, breaks.c.closed_on)
     opened = await connection.execute(

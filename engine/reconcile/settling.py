@@ -26,7 +26,7 @@ from engine.ledger.accounts import Account, account_id, plan_shard
 from engine.ledger.journals import Journal, Segment, post
 from engine.members.shards import Amounts, Shard, post_in_bulk
 from engine.plans.days import date_of
-from engine.reconcile.breaks import clear_missing
+from engine.reconcile.breaks import clear_missing, clear_overdue
 from engine.reconcile.matched import Matched
 from engine.reconcile.open_days import OpenDays
 from engine.reconcile.top_ups import BULK
@@ -62,6 +62,8 @@ async def settle(connection: AsyncConnection, matched: Matched, net_minor: int, 
             cash += await _settle_shard(connection, matched, loaded, number, shard, open_days)
         if numbers:
             await clear_missing(connection, loaded.run, on=on, actor=actor)
+    if matched.decides_breaks:
+        await clear_overdue(connection, matched.custodian.custodian_id, matched.statement_id, on=on, actor=actor)
     cash += await matched.top_ups.post(matched.statement_id, open_days)
     cash += await _post_general(connection, matched, open_days)
     if cash != net_minor:

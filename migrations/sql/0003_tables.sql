@@ -181,7 +181,8 @@ COMMENT ON COLUMN statement_lines.code IS 'of a break';
 COMMENT ON COLUMN statement_lines.stage IS 'engine.custodian.verdicts.Stage';
 COMMENT ON COLUMN statement_lines.decided_by IS 'the later statement that decided what was pending';
 
-CREATE INDEX statement_lines_pending_index ON statement_lines (statement_id) WHERE outcome = 'pending';
+CREATE INDEX statement_lines_pending_index ON statement_lines (statement_id)
+    WHERE outcome = 'pending' OR (outcome = 'break' AND stage = 7);
 
 CREATE TABLE breaks (
     break_id BIGINT GENERATED ALWAYS AS IDENTITY,

@@ -200,7 +200,11 @@ statement_lines = Table(
     ForeignKeyConstraint(["statement_id"], ["statements.statement_id"], name="statement_lines_statement_fkey"),
     CheckConstraint("outcome IN ('matched', 'break', 'pending', 'ignored')", name="statement_lines_outcome_check"),
     CheckConstraint("(code IS NOT NULL) = (outcome = 'break')", name="statement_lines_code_check"),
-    Index("statement_lines_pending_index", "statement_id", postgresql_where=text("outcome = 'pending'")),
+    Index(
+        "statement_lines_pending_index",
+        "statement_id",
+        postgresql_where=text("outcome = 'pending' OR (outcome = 'break' AND stage = 7)"),
+    ),
 )
 
 breaks = Table(
