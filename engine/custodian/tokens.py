@@ -18,7 +18,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from numpy.typing import NDArray
 from pydantic import SecretStr
-from sqlalchemy import insert, select
+from sqlalchemy import bindparam, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from engine.errors import FentanError
@@ -222,19 +222,22 @@ async def replace_tokens(
     return True
 
 
+# Built once: it runs for each shard, and building it costs more than running it.
+_NEWEST = (
+    select(account_tokens.c.version, account_tokens.c.key_id, account_tokens.c.blob, shards.c.seats)
+    .join(shards, shards.c.shard_id == account_tokens.c.shard_id)
+    .where(account_tokens.c.shard_id == bindparam("of_shard"))
+    .order_by(account_tokens.c.version.desc())
+    .limit(1)
+)
+
+
 async def read_tokens(connection: AsyncConnection, shard_id: int, key: SecretStr) -> Tokens | None:
     """The newest tokens of a shard, a row for each of its seats; None when none were ever brought in.
 
     Raises WrongAccountKey when they are sealed under another key, TamperedTokens when they are not as they were.
     """
-    found = await connection.execute(
-        select(account_tokens.c.version, account_tokens.c.key_id, account_tokens.c.blob, shards.c.seats)
-        .join(shards, shards.c.shard_id == account_tokens.c.shard_id)
-        .where(account_tokens.c.shard_id == shard_id)
-        .order_by(account_tokens.c.version.desc())
-        .limit(1)
-    )
-    row = found.first()
+    row = (await connection.execute(_NEWEST, {"of_shard": shard_id})).first()
     if row is None:
         return None
     if row.key_id != key_id_of(key):

@@ -166,6 +166,10 @@ _SHARDS = (
     select(run_shards.c.shard_id).where(run_shards.c.run_id == bindparam("of_run")).order_by(run_shards.c.shard_id)
 )
 
+_VERSION = select(run_shards.c.roster_version).where(
+    run_shards.c.shard_id == bindparam("of_shard"), run_shards.c.run_id == bindparam("of_run")
+)
+
 
 def _stored(seat: int) -> bytes:
     return np.array(seat, DAY).tobytes()
@@ -180,9 +184,7 @@ async def _shards_naming(connection: AsyncConnection, run: Run, payer_seat: int)
 
 async def _version(connection: AsyncConnection, run: Run, shard_id: int) -> int:
     """The roster version that the run pinned."""
-    version: int | None = await connection.scalar(
-        select(run_shards.c.roster_version).where(run_shards.c.shard_id == shard_id, run_shards.c.run_id == run.run_id)
-    )
+    version: int | None = await connection.scalar(_VERSION, {"of_run": run.run_id, "of_shard": shard_id})
     if version is None:
         raise InvalidInput(f"shard {shard_id} is none of {run.name}")
     return version
