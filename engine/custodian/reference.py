@@ -165,6 +165,12 @@ def _fitting(name: str, values: ArrayLike, most: int) -> NDArray[np.uint32]:
     return numbers.astype(np.uint32, copy=False)
 
 
+def _divided(values: NDArray[np.uint32], by: int) -> tuple[NDArray[np.uint32], NDArray[np.uint32]]:
+    """`np.divmod`, in a tenth of the time: the remainder by multiplication."""
+    whole = values // by
+    return whole, values - whole * by
+
+
 def _encode(
     out: NDArray[np.uint16],
     kind: Kind,
@@ -173,18 +179,19 @@ def _encode(
     seat: NDArray[np.uint32],
 ) -> None:
     """Writes the references as pairs of characters, uint16[n, 8]; parts are uint32[n] or [1]."""
+    first, last = divmod(run, 36)
+    upper, lowest = _divided(seat, _PAIR)
     values = [
-        _DIGITS.index(chr(kind)) * 36 + run // 36**5,
-        run // 36**3 % _PAIR,
-        run // 36 % _PAIR,
-        run % 36 * 36 + attempt,
-        seat // _PAIR**2,
-        seat // _PAIR % _PAIR,
-        seat % _PAIR,
+        _DIGITS.index(chr(kind)) * 36 + first // _PAIR**2,
+        first // _PAIR % _PAIR,
+        first % _PAIR,
+        last * 36 + attempt,
+        *_divided(upper, _PAIR),
+        lowest,
     ]
-    total = sum(value * (_MODULUS - weight) for value, weight in zip(values, _WEIGHTS, strict=False))
-    for place, value in enumerate([*values, (1 + total) % _MODULUS]):
-        out[:, place] = _WRITTEN[value]
+    total = reduce(np.add, (value * (_MODULUS - weight) for value, weight in zip(values, _WEIGHTS, strict=False)))
+    for place, value in enumerate([*values, _divided(1 + total, _MODULUS)[1]]):
+        out[:, place] = _WRITTEN.take(value)
 
 
 def _decode(table: NDArray[np.uint8], found: Decoded, at: slice | NDArray[np.int64]) -> None:
@@ -192,11 +199,12 @@ def _decode(table: NDArray[np.uint8], found: Decoded, at: slice | NDArray[np.int
     pairs, heads = table.view(np.uint16), table.view(np.uint64)[:, 0]
     # Kind, run and attempt are the first eight characters, and mostly the same for all: then they are read once.
     head = pairs[:1, :4] if (heads == heads[0]).all() else pairs[:, :4]
-    values = [_VALUES[column] for column in (*head.T, *pairs[:, 4:].T)]
+    values = [_VALUES.take(column) for column in (*head.T, *pairs[:, 4:].T)]
     kind = values[0] // 36
     # A check of 1271 to 1295 is the same modulo 1271 as one that we write, and is none of ours.
     valid = (reduce(np.bitwise_or, values) < _BAD) & (values[7] < _MODULUS) & _IS_KIND.take(kind, mode="clip")
-    valid &= sum(value * weight for value, weight in zip(values, _WEIGHTS, strict=True)) % _MODULUS == 1
+    total = reduce(np.add, (value * weight for value, weight in zip(values, _WEIGHTS, strict=True)))
+    valid &= _divided(total, _MODULUS)[1] == 1
     run = ((values[0] % 36 * _PAIR + values[1]) * _PAIR + values[2]) * 36 + values[3] // 36
     seat = (values[4] * _PAIR + values[5]) * _PAIR + values[6]
     found.kind[at] = _LETTER.take(kind, mode="clip") * valid

@@ -134,7 +134,10 @@ def unsafe_texts(texts: pa.StringArray, most: int) -> pa.BooleanArray:
     if data is not None and data.size:
         letters = np.frombuffer(data, np.uint8)
         unsafe |= ~_IS_FIRST[letters.take(bounds[:-1], mode="clip")]
-        wrong = np.flatnonzero(~_IS_LATER[letters[bounds[0] : bounds[-1]]]) + bounds[0]
+        within = letters[bounds[0] : bounds[-1]]
+        # Mostly digits and letters, which arithmetic tells apart faster than a table.
+        others = np.flatnonzero((within - 48 >= 10) & ((within | 32) - 97 >= 26))
+        wrong = others[~_IS_LATER[within[others]]] + bounds[0]
         unsafe[np.searchsorted(bounds, wrong, side="right") - 1] = True
     return pa.array(unsafe)
 
