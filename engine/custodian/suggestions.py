@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 LIKELY_MOST = 20
 """A line that might be more than so many instructions tells nothing."""
 
-_WORDS = [re.compile(f"[0-9A-Za-z][0-9A-Za-z{others}]{{3,33}}") for others in ("@._*-", "@._*/:-")]
+_WORDS = [re.compile(f"[0-9A-Za-z][0-9A-Za-z{others}]{{1,33}}") for others in ("@._*-", "@._*/:-")]
 """Formats set words apart by / and :, which accounts may hold."""
 
 _SUBFIELD = re.compile(r"\?[0-9]{2}")

@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from engine.custodian.reference import Kind, Reference
 from engine.resources import config_dir
 from engine.runs.run import Run
-from tests.acceptance.console import Fentan, said
+from tests.acceptance.console import Fentan, said, told
+from tests.integration.bank_statement import HEAD, Line, statement
 from tests.integration.worlds import World, alike, build, rules_of_preset
 
 pytestmark = pytest.mark.acceptance
@@ -81,3 +83,34 @@ def test_what_is_missing_and_what_cannot_be_read_want_a_person(
     code, words = day(fentan, "2019-07-18")
     assert (code, "run 1 is collecting: 5 missing at the custodian" in words) == (0, True)
     assert "nothing new" in day(fentan, "2019-07-18")[1]
+
+
+def test_a_line_that_lost_its_reference_is_suggested_and_one_that_waits_too_long_is_a_break(
+    fentan: Fentan, asked: Callable[[str, str], None], run: Run, tmp_path: Path
+) -> None:
+    asked("2019-07-13", "all=0")
+    box = tmp_path / "data" / "custodian" / "generic-csv" / "in"
+    references = [str(Reference(Kind.DEBIT, run.run_id, 1, seat)) for seat in range(5)]
+    lines = [Line(10, reference) for reference in (*references[:2], references[2][:8], references[3])]
+    text = statement([*lines, Line(-10, references[4], "return")])
+    (box / "by-hand.csv").write_text(text.replace(HEAD, f"{HEAD},payer").replace(",1\n", ",1,m2\n"), "utf-8")
+    assert day(fentan, "2019-07-15")[0] == 0
+    (found,) = told(fentan("reconcile", "suggest", "--json"))["breaks"]
+    assert (found["break"], found["booked_on"], found["amount"]) == (1, "2019-07-15", "0.10")
+    (candidate,) = found["candidates"]
+    assert candidate.pop("why") == "its payer and 0.10, 1 business days after it was sent"
+    assert candidate == {"run": run.run_id, "seat": 2, "attempt": 1, "amount": "0.10", "score": 100}
+    how = f"reconcile resolve 1 --action match --run {run.run_id} --seat 2"
+    assert f"to propose one: fentan {how} --reason WHY --as NAME" in said(fentan("reconcile", "suggest", "1"))
+    said(fentan(*how.split(), "--reason", "the payer and the day agree", *ANNA))
+    assert said(fentan("reconcile", "suggest")) == "no open break is about a line that could be matched"
+    assert "is done" in said(fentan("decision", "approve", "1", "--as", "bo"))
+    code, words = day(fentan, "2019-07-19")
+    assert (code, "1 lines have waited too long for what they name: breaks" in words) == (0, True)
+    assert "waited" not in day(fentan, "2019-07-19")[1]
+    queue = told(fentan("reconcile", "breaks", "--json", "--on", "2019-07-19"))["breaks"]
+    # The one that came back without having been booked, and that it was not.
+    assert [(each["code"], each["seat"], each["suspense"]) for each in queue] == [
+        ("MISSING_IN_LEDGER", 4, "-0.10"),
+        ("MISSING_AT_BANK", 4, "0.00"),
+    ]
