@@ -8,6 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from engine.cli.answer import in_major
 from engine.custodian.break_rows import Break, Counted
 from engine.custodian.breaks import MEANING
 from engine.money import grouped, to_major
@@ -127,8 +128,8 @@ def dossier_as_json(found: Dossier) -> dict[str, Any]:
         "meaning": MEANING[found.found.code],
         "reference": found.reference,
         "actions": found.actions,
-        "line": None if found.line is None else _major(found.line._asdict()),
-        "postings": [_major(each._asdict()) for each in found.postings],
+        "line": None if found.line is None else in_major(found.line._asdict()),
+        "postings": [in_major(each._asdict()) for each in found.postings],
         "history": [each._asdict() for each in found.history],
     }
 
@@ -155,12 +156,4 @@ def _break(each: Break) -> dict[str, Any]:
         "kind": each.kind,
         "attempt": each.attempt,
         "seat": each.seat,
-    }
-
-
-def _major(values: dict[str, Any]) -> dict[str, Any]:
-    """The same with amounts as text in major units, under their names without the unit."""
-    return {
-        name.removesuffix("_minor"): to_major(value) if name.endswith("_minor") and value is not None else value
-        for name, value in values.items()
     }

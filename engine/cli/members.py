@@ -6,13 +6,13 @@ from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 from datetime import date, datetime
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, TypeVar
 from zoneinfo import ZoneInfo
 
 import typer
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from engine.cli.answer import print_json
+from engine.cli.answer import in_major, print_json
 from engine.cli.options import As, iso_day
 from engine.cli.shell import in_database
 from engine.members.auto_top_ups import auto_top_ups
@@ -52,7 +52,7 @@ def show(ref: MemberRef, plan: PlanOrOnly = None, on: On = None, as_json: AsJson
 
     member = _committed(plan, on, read)
     if as_json:
-        _print_member(asdict(member))
+        print_json(in_major(asdict(member)))
         return
     for line in _lines(member):
         print(line)
@@ -104,7 +104,7 @@ def show_owed(ref: MemberRef, plan: PlanOrOnly = None, on: On = None, as_json: A
         runs = [{"run": run_id, "share": to_major(minor)} for run_id, minor in cost.missed.items()]
         fields = asdict(cost) | {"missed_minor": cost.missed_minor, "needed_minor": cost.needed_minor}
         del fields["missed"]
-        _print_member({"member": ref} | fields | {"runs": runs})
+        print_json(in_major({"member": ref} | fields | {"runs": runs}))
         return
     print(
         f"{ref} is frozen since {cost.frozen_from} and can return until {cost.return_by}\n"
@@ -217,12 +217,3 @@ def _lines(member: Member) -> list[str]:
     if member.pays_for:
         lines.append(f"pays the shares of {', '.join(member.pays_for)}")
     return lines
-
-
-def _print_member(fields: dict[str, Any]) -> None:
-    """Keys in minor units become text in major units without the `_minor`."""
-    plain = {
-        key.removesuffix("_minor"): to_major(value) if key.endswith("_minor") and value is not None else value
-        for key, value in fields.items()
-    }
-    print_json(plain)
