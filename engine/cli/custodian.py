@@ -236,7 +236,8 @@ def fetch(code: Code) -> None:
 def day(code: Code, actor: As, on: On = None) -> None:
     """A custodian's whole day: take what it sent, ask again or end who does not pay, send what waits.
 
-    The same day again goes on where it was. Ends with 1 where something needs a person.
+    Auto top-ups and levies that are due are asked for as well. The same day again goes on where it was. Ends with 1
+    where something needs a person.
     """
 
     async def played(engine: AsyncEngine, settings: Settings) -> tuple[CustodianDay, Sent]:
@@ -253,8 +254,11 @@ def day(code: Code, actor: As, on: On = None) -> None:
         console.print(f"{done.overdue_lines:,} lines have waited too long for what they name: breaks")
     for run in done.collected.runs:
         console.print(f"run {run.run_id} is {run.state}: {_brought(run)}", soft_wrap=True)
-    if done.collected.refunds_missing:
-        console.print(f"{done.collected.refunds_missing:,} refunds are missing at the custodian")
+    for asked in done.collected.called:
+        what = f"{asked.instructions:,} {asked.kind.words}s of {grouped(asked.amount_minor)}"
+        console.print(f"call {asked.run_id}: {what} asked for {asked.debit_on}", soft_wrap=True)
+    if done.collected.missing:
+        console.print(f"{done.collected.missing:,} refunds, auto top-ups or levies are missing at the custodian")
     print_sent(code, sent)
     if any(file.needs_a_person for file in done.files):
         raise typer.Exit(1)
@@ -280,12 +284,13 @@ def _brought(run: CollectedRun) -> str:
 
 @app.command()
 def batches(run_id: RunId, as_json: AsJson = False) -> None:
-    """The files of a run: what is in each, and whether it left."""
+    """The files of a run, or of a call by its number: what is in each, and whether it left."""
 
     async def found(engine: AsyncEngine, _: Settings) -> list[OutgoingFile]:
         async with engine.connect() as connection:
-            await load_run(connection, run_id)
-            return await files_of(connection, run_id)
+            if not (found := await files_of(connection, run_id)):
+                await load_run(connection, run_id)
+            return found
 
     files = in_database(found)
     if as_json:

@@ -1,4 +1,4 @@
-"""`fentan member`: show, top-up, auto-top-up, owed, return, sweep, levy."""
+"""`fentan member`: show, top-up, owed, return, sweep, levy."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from engine.cli.answer import in_major, print_json
 from engine.cli.options import As, iso_day
 from engine.cli.shell import in_database
-from engine.members.auto_top_ups import auto_top_ups
 from engine.members.deposits import TakenTopUps, take_top_ups
 from engine.members.levies import levy
 from engine.members.member import Member, member_of
@@ -74,22 +73,6 @@ def top_up(
         print(f"{file.name}: {result.top_ups:,} top-ups already taken, nothing changed")
     else:
         print(f"{file.name}: {result.top_ups:,} top-ups taken, {grouped(result.amount_minor)} together")
-
-
-@app.command("auto-top-up")
-def auto_top_up(actor: As, plan: PlanOrOnly = None, on: On = None) -> None:
-    """Draw the plan's top-up from every member whose balance is below its limit, once a day."""
-
-    async def drawn(connection: AsyncConnection, found: Plan, rules: PlanRules, day: date) -> str:
-        result = await auto_top_ups(connection, found, rules, on=day)
-        if result.repeated:
-            return f"{found.code}: auto top-ups of {day} were drawn before, nothing changed"
-        detail = {"on": str(day), "top_ups": result.top_ups, "amount_minor": result.amount_minor}
-        await record(connection, actor, "auto top-up", f"plan:{found.code}", detail)
-        amount = grouped(result.amount_minor)
-        return f"{found.code}: {result.top_ups:,} auto top-ups drawn on {day}, {amount} in transit"
-
-    print(_committed(plan, on, drawn))
 
 
 @app.command("owed")

@@ -78,7 +78,8 @@ class Stand:
     """The instructions of one kind of one shard that breaks are about, an element for each of n positions.
 
     `suspense_minor` int64[n]: what stands on suspense for each, credits positive; `asked_minor` int64[n]: what its last
-    attempt asked for; `owed_minor` int64[n], of debits: what the seat still owes for the run; `state` uint8[n];
+    attempt asked for; `owed_minor` int64[n], of debits: what the seat still owes for the run, of auto top-ups
+    what of it is not paid in; `state` uint8[n];
     `is_last` bool[n]: the break is about the last attempt; `of_debt` bool[n]: about the debt, not money beside;
     `times` int32[n]: how many of the breaks have money on suspense.
     """
@@ -102,19 +103,28 @@ class Stand:
     @property
     def moved_minor(self) -> Amounts:
         """int64[n]: what was carried out; below 0, what came back."""
-        return self.suspense_minor if self.kind is Kind.DEBIT else -self.suspense_minor
+        return self.suspense_minor if self.kind.is_debit else -self.suspense_minor
+
+    @property
+    def is_debt(self) -> bool:
+        """Whether members owe it; an auto top-up that does not come in is nobody's debt."""
+        return self.kind in (Kind.DEBIT, Kind.LEVY)
 
     @property
     def owed_to(self) -> Account:
         """Where what is not carried out stands as owed: by the seat, to the seat, for the claim."""
-        return _OWED_ON[self.kind]
+        return OWED_ON[self.kind]
 
 
-_OWED_ON = {
+OWED_ON = {
     Kind.DEBIT: Account.CONTRIBUTIONS_RECEIVABLE,
+    Kind.LEVY: Account.CONTRIBUTIONS_RECEIVABLE,
+    Kind.AUTO_TOP_UP: Account.MEMBER_DEPOSITS,
     Kind.REFUND: Account.REFUNDS_PAYABLE,
     Kind.PAYOUT: Account.AID_PAYABLE,
 }
+"""Where it stands, by seat or claim, what instructions of a kind are asked for; of auto top-ups, where it goes."""
+
 _BOOKED = (State.BOOKED, State.SETTLED)
 
 
@@ -145,7 +155,7 @@ def effect_of(action: Action, stand: Stand) -> Effect:
             _carry_out(effect, stand, stand.moved_minor > 0)
             _take_back(effect, stand, stand.moved_minor < 0)
             nothing_left = (stand.moved_minor == 0) & stand.is_in(State.DISPUTED)
-            effect.become(State.RETURNED, nothing_left & ((stand.owed_minor > 0) | (stand.kind is not Kind.DEBIT)))
+            effect.become(State.RETURNED, nothing_left & ((stand.owed_minor > 0) | (not stand.kind.is_debit)))
         case Action.GIVE_BACK:
             effect.post(Account.SUSPENSE, Account.REFUNDS_PAYABLE, stand.suspense_minor)
             effect.become(State.RETURNED, stand.is_in(State.DISPUTED) & stand.of_debt & (stand.owed_minor > 0))
@@ -153,9 +163,9 @@ def effect_of(action: Action, stand: Stand) -> Effect:
             _write_off(effect, stand)
         case Action.EXPLAIN:
             disputed = stand.is_in(State.DISPUTED) & stand.of_debt
-            if stand.kind is not Kind.DEBIT:
+            if not stand.kind.is_debit:
                 effect.post(Account.PAYOUTS_IN_TRANSIT, stand.owed_to, np.where(disputed, stand.asked_minor, 0))
-            paid = (stand.owed_minor <= 0) & (stand.kind is Kind.DEBIT)
+            paid = (stand.owed_minor <= 0) & stand.kind.is_debit
             effect.become(State.BOOKED, disputed & paid)
             effect.become(State.RETURNED, disputed & ~paid)
     return effect
@@ -168,13 +178,14 @@ def _carry_out(effect: Effect, stand: Stand, where: Flags) -> None:
     payment: what is over is lost, what is short is still owed.
     """
     moved = np.where(where, np.abs(stand.suspense_minor), 0)
-    if stand.kind is Kind.DEBIT:
+    if stand.kind.is_debit:
         debt = np.where(where, np.maximum(stand.owed_minor, 0), 0)
         recovered = np.minimum(np.where(stand.is_in(State.WRITTEN_OFF), stand.asked_minor, 0), moved)
-        effect.post(Account.SUSPENSE, Account.CONTRIBUTIONS_RECEIVABLE, np.minimum(debt, moved))
+        effect.post(Account.SUSPENSE, stand.owed_to, np.minimum(debt, moved))
         effect.post(Account.SUSPENSE, Account.BAD_DEBT, recovered)
         effect.post(Account.SUSPENSE, Account.REFUNDS_PAYABLE, np.maximum(moved - debt - recovered, 0))
-        effect.post(Account.BAD_DEBT, Account.CONTRIBUTIONS_RECEIVABLE, np.maximum(debt - moved, 0))
+        if stand.is_debt:
+            effect.post(Account.BAD_DEBT, stand.owed_to, np.maximum(debt - moved, 0))
     else:
         asked = np.where(where, stand.asked_minor, 0)
         # What was refused or came back is owed again already, and no longer under way.
@@ -191,8 +202,8 @@ def _take_back(effect: Effect, stand: Stand, where: Flags, times: NDArray[np.int
     """What was booked came back, so many times: it is owed again; what it came back with more, or less, are charges."""
     moved = np.where(where, np.abs(stand.suspense_minor), 0)
     asked = np.where(where, times * stand.asked_minor, 0)
-    if stand.kind is Kind.DEBIT:
-        effect.post(Account.CONTRIBUTIONS_RECEIVABLE, Account.SUSPENSE, np.minimum(moved, asked))
+    if stand.kind.is_debit:
+        effect.post(stand.owed_to, Account.SUSPENSE, np.minimum(moved, asked))
         effect.post(Account.BANK_CHARGES, Account.SUSPENSE, np.maximum(moved - asked, 0))
     else:
         effect.post(Account.SUSPENSE, stand.owed_to, asked)
@@ -209,7 +220,7 @@ def _ask_again(effect: Effect, stand: Stand) -> None:
     _take_back(effect, stand, taken, stand.times)
     effect.become(State.NONE, taken & ~stand.is_in(State.DISPUTED))
     waits = (stand.moved_minor == 0) & stand.is_last & stand.is_in(State.SENT, State.REOPENED, State.RETURNED)
-    if stand.kind is not Kind.DEBIT:
+    if not stand.kind.is_debit:
         effect.post(Account.PAYOUTS_IN_TRANSIT, stand.owed_to, np.where(waits, stand.asked_minor, 0))
     effect.become(State.RETURNED, waits)
 
@@ -217,28 +228,30 @@ def _ask_again(effect: Effect, stand: Stand) -> None:
 def _write_off(effect: Effect, stand: Stand) -> None:
     """What is on suspense is lost, or recovered of what was lost before; a debt that a break is about is lost too."""
     effect.post(Account.SUSPENSE, Account.BAD_DEBT, stand.suspense_minor)
-    if stand.kind is Kind.DEBIT:
+    if stand.is_debt:
         ends = stand.of_debt & stand.is_last & ~stand.is_in(*_BOOKED, State.WRITTEN_OFF, State.NONE)
         debt = np.where(ends, np.maximum(stand.owed_minor, 0), 0)
-        effect.post(Account.BAD_DEBT, Account.CONTRIBUTIONS_RECEIVABLE, debt)
+        effect.post(Account.BAD_DEBT, stand.owed_to, debt)
         effect.become(State.WRITTEN_OFF, ends)
+    elif stand.kind.is_debit:
+        effect.become(State.RETURNED, stand.of_debt & stand.is_in(State.DISPUTED))
 
 
 def bars(action: Action, stand: Stand) -> Iterator[tuple[Flags, str]]:
     """What bars an action: bool[n] where it does, and in words what to do instead."""
     moved, silent = stand.moved_minor, stand.suspense_minor == 0
-    debit = stand.kind is Kind.DEBIT
+    debit = stand.kind.is_debit
     match action:
         case Action.ASK_AGAIN | Action.WRITE_OFF:
             came = silent & stand.is_last & stand.is_in(*_BOOKED)
             yield came, "its line came since; refuse the decision, and the break is cleared"
             if action is Action.ASK_AGAIN:
                 yield moved > 0, "it was carried out; accept that, or give the money back"
-            elif debit:
+            elif stand.is_debt:
                 again = stand.of_debt & (moved < 0) & (stand.owed_minor < 0)
                 yield again, "it was booked once more since it was taken back; ask again instead, which posts just that"
             else:
-                yield silent, "what was not paid out is still owed to who was to have it; ask again instead"
+                yield silent, "nobody owes it: what was not paid is simply asked for, or paid, again; ask again instead"
         case Action.ACCEPT | Action.MATCH:
             yield moved.astype(np.bool_) & ~stand.is_last, "it was asked for again since; give the money back instead"
             yield stand.is_in(State.NONE), "nothing was asked of it in that run"

@@ -4,18 +4,35 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import date, timedelta
 
 import numpy as np
 from numpy.typing import NDArray
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from engine.custodian.instructions import State
-from engine.custodian.reference import Kind
+from engine.custodian.reference import INSTRUCTED, Kind
 from engine.store.arrays import Row, copy_in, copy_out
-from engine.store.tables import instruction_events
+from engine.store.tables import attempts, instruction_events
 
-LETTERS = {Kind.DEBIT: "D", Kind.REFUND: "R", Kind.PAYOUT: "P"}
+LETTERS = {kind: chr(kind) for kind in INSTRUCTED}
 """How tables name the kinds of instructions."""
+
+CAUSES = {
+    Kind.DEBIT: "run",
+    Kind.PAYOUT: "run",
+    Kind.REFUND: "refund",
+    Kind.AUTO_TOP_UP: "auto-top-up",
+    Kind.LEVY: "levy",
+}
+"""How the keys of journals about instructions begin: with what it was that asked for them, then its number."""
+
+NOT_SENT = "NOT_SENT"
+"""The reason of debits whose file missed its cut-off; like any code that no profile lists, the plan's rule decides."""
+
+LATELY = timedelta(days=90)
+"""For so long what is of no run is looked at: whatever is missing is by then, and has its break."""
 
 _COLUMNS = ("shard_id", "run_id", "kind", "attempt", "state", "source", "batch_id", "reason", "positions", "amounts")
 _READ = (
@@ -55,6 +72,24 @@ async def append(connection: AsyncConnection, shard_id: int, run_id: int, kind: 
         rows.append((shard_id, run_id, letter, *said))
     if rows:
         await copy_in(connection, instruction_events, list(_COLUMNS), rows)
+
+
+async def asked_beside_runs(connection: AsyncConnection, custodian_id: int, since: date) -> list[tuple[int, Kind, int]]:
+    """(plan, kind, number) of what a custodian was asked for by decisions and calls, to be booked after `since`."""
+    made = attempts.c
+    kinds = [letter for kind, letter in LETTERS.items() if CAUSES[kind] != "run"]
+    asked = select(made.plan_id, made.kind, made.run_id).distinct().order_by(made.run_id, made.kind)
+    found = await connection.execute(
+        asked.where(made.custodian_id == custodian_id, made.kind.in_(kinds), made.debit_on > since)
+    )
+    return [(plan_id, Kind(ord(letter)), number) for plan_id, letter, number in found]
+
+
+async def shards_asked(connection: AsyncConnection, run_id: int, kind: Kind) -> list[int]:
+    """The shards that hold instructions of a kind and run, rising."""
+    events = instruction_events.c
+    of_kind = select(events.shard_id).distinct().where(events.run_id == run_id, events.kind == LETTERS[kind])
+    return list(await connection.scalars(of_kind.order_by(events.shard_id)))
 
 
 async def read_events(connection: AsyncConnection, shard_id: int, run_id: int, kind: Kind) -> list[Event]:

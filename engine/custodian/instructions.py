@@ -77,7 +77,7 @@ class Instructions:
     @property
     def sign(self) -> int:
         """+1 where the account is credited when the instruction is carried out, -1 where it pays."""
-        return 1 if self.kind is Kind.DEBIT else -1
+        return 1 if self.kind.is_debit else -1
 
     def playable(self) -> Instructions:
         """The same with a `state` of its own, to be changed."""

@@ -24,8 +24,8 @@ from engine.custodian.instructions import Instructions, State
 from engine.custodian.lines import KINDS, Lines, joined
 from engine.custodian.phases import BOOKING, CONFLICT, DUPLICATE, RETURN, REVERSAL, UNKNOWN, may_yet_be_booked
 from engine.custodian.profile import BookingMode
+from engine.custodian.reference import INSTRUCTED, decode
 from engine.custodian.reference import Kind as Asked
-from engine.custodian.reference import decode
 from engine.custodian.statement import Kind
 from engine.custodian.verdicts import MATCHED, PENDING, Ignored, Outcome, Stage, Tally, Verdicts, broken, ignored
 from engine.errors import InvalidInput
@@ -222,7 +222,7 @@ class Matcher:
 
     def _book_batch(self, of_runs: Mapping[tuple[Asked, int], Members], lines: Lines, row: int) -> None:
         number, attempt, run = (int(getattr(lines.target, name)[row]) for name in ("seat", "attempt", "run"))
-        for kind in (Asked.DEBIT, Asked.REFUND, Asked.PAYOUT):
+        for kind in INSTRUCTED:
             members = of_runs.get((kind, run))
             if members is not None and members.has(number):
                 amount, count = int(lines.amount_minor[row]), int(lines.count[row])

@@ -13,7 +13,7 @@ from engine.store.tables import attempts, debit_batches
 
 @dataclass(frozen=True)
 class OutgoingFile:
-    """One file. `kind`: D, R or P; `sha256` in hex; `error`: why it did not leave yet, None when nothing is wrong."""
+    """One file. `kind`: D, R, P, A or L; `sha256` in hex; `error`: why it did not leave yet, None: nothing is wrong."""
 
     batch_id: int
     kind: str
@@ -39,8 +39,8 @@ class OutgoingFile:
 _COLUMNS = tuple(debit_batches.c[name] for name in OutgoingFile.__dataclass_fields__ if name in debit_batches.c)
 
 
-async def files_of(connection: AsyncConnection, run_id: int, kinds: str = "DP") -> list[OutgoingFile]:
-    """The files of a run, in the order they were written. `kinds`: R counts by decisions, not by runs."""
+async def files_of(connection: AsyncConnection, run_id: int, kinds: str = "DPAL") -> list[OutgoingFile]:
+    """The files of a run or call, in the order they were written. `kinds`: R counts by decisions, not by runs."""
     found = await connection.execute(
         select(*_COLUMNS, attempts.c.debit_on)
         .select_from(debit_batches.join(attempts))

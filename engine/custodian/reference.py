@@ -39,10 +39,26 @@ class Kind(IntEnum):
     REFUND = ord("R")
     PAYOUT = ord("P")
     TOP_UP = ord("T")
+    AUTO_TOP_UP = ord("A")
+    LEVY = ord("L")
     BATCH = ord("B")
     """A file of instructions, its number in place of the seat."""
     SPONSOR = ord("S")
     """What a plan's sponsor pays in, or is paid back."""
+
+    @property
+    def is_debit(self) -> bool:
+        """Whether it asks members for money: for a share of a run, or by a call (`engine.custodian.calls`)."""
+        return self in (Kind.DEBIT, Kind.AUTO_TOP_UP, Kind.LEVY)
+
+    @property
+    def words(self) -> str:
+        """One of them, for people: `"auto top-up"`."""
+        return self.name.lower().replace("top_up", "top-up").replace("_", " ")
+
+
+INSTRUCTED = (Kind.DEBIT, Kind.REFUND, Kind.PAYOUT, Kind.AUTO_TOP_UP, Kind.LEVY)
+"""What custodians are asked for in files, in the order in which these are numbered."""
 
 
 OF_PLANS = (Kind.TOP_UP, Kind.SPONSOR)
@@ -87,7 +103,7 @@ class Reference:
             raise InvalidInput(f"{text[:40]!r} is no reference: it has {LENGTH} characters, digits and letters A to Z")
         found = decode(pa.array([written]))
         if not found.valid[0]:
-            letters = ", ".join(f"{kind.name.lower().replace('_', '-')} {chr(kind)}" for kind in Kind)
+            letters = ", ".join(f"{kind.words} {chr(kind)}" for kind in Kind)
             raise InvalidInput(
                 f"{text[:40]!r} is no reference of ours: its check characters do not fit the rest, or its first letter"
                 f" none of {letters}; look for a character mistyped or two swapped"

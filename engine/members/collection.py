@@ -1,4 +1,4 @@
-"""What members owe for a run or a levy: collected, or written off when they leave without paying."""
+"""What members owe for a run: collected, or written off when they leave without paying."""
 
 from __future__ import annotations
 
@@ -56,19 +56,6 @@ async def collect(
     return await _settle(connection, shard, f"run:{run_id}", "collection", Account.CUSTODIAN_CASH, positions, on)
 
 
-async def collect_levy(
-    connection: AsyncConnection,
-    name: str,
-    shard_id: int,
-    positions: NDArray[np.int32] | None = None,
-    *,
-    on: date,
-) -> Settled:
-    """`collect` for what seats still owe for a levy."""
-    shard = await shard_of(connection, shard_id)
-    return await _settle(connection, shard, f"levy:{name}", "collection", Account.CUSTODIAN_CASH, positions, on)
-
-
 async def exit_unpaid(
     connection: AsyncConnection,
     run_id: int,
@@ -114,7 +101,7 @@ def leaving_day(rules: PlanRules, debit_on: date) -> date:
 
 
 async def owed_by(connection: AsyncConnection, shard: Shard, cause: str) -> Amounts:
-    """int64[n] minor units: what each seat still owes for `cause` (`run:7`, `levy:entry`), by the keys of journals."""
+    """int64[n] minor units: what each seat still owes for `cause` (`run:7`, `levy`), by the keys of journals."""
     where = f"starts_with(journals.idempotency_key, '{cause}:')"
     return await amounts_under(connection, shard, Account.CONTRIBUTIONS_RECEIVABLE, where)
 

@@ -9,7 +9,7 @@ from datetime import date
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import func, select
+from sqlalchemy import and_, any_, func, literal, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from engine.claims.states import State
@@ -22,7 +22,7 @@ from engine.plans import NEVER, Gate, PlanRules, day_number
 from engine.plans.answers import floor_minor, members_share
 from engine.roster.changes import Kind, current_columns, record_by_rule
 from engine.roster.columns import Columns
-from engine.store.tables import IN_THE_BOOKS, claims, journals, notices, run_cases, share_runs
+from engine.store.tables import IN_THE_BOOKS, claims, journals, notices, posting_segments, run_cases, share_runs
 
 _DRAWS = ("charge", "levy", "correction")
 """Kinds of journals that draw on balances while a seat is in force."""
@@ -181,15 +181,22 @@ async def _aided(connection: AsyncConnection, plan_id: int) -> dict[int, list[tu
 
 
 async def _drawn_until(connection: AsyncConnection, shard: Shard, facts: _Facts) -> int:
-    """The day number after balances of the shard were last drawn on (`_DRAWS`); that of `on` when they never were.
+    """The day number after balances of the shard were last drawn on (`_DRAWS`, or a top-up that came back).
+
+    That of `on` when they never were.
 
     Who is below the floor fell below it by then at the latest, and has the days to return from there.
     """
+    deposits, detail = shard.account(Account.MEMBER_DEPOSITS), posting_segments.c
+    lowered = select(detail.seq).where(
+        detail.shard_id == journals.c.shard_id, detail.seq == journals.c.seq, detail.account_id == deposits,
+        literal(0) < any_(detail.amounts),
+    )  # fmt: skip
     last = await connection.scalar(
         select(func.max(journals.c.effective_on)).where(
             journals.c.shard_id == shard.shard_id,
-            journals.c.kind.in_(_DRAWS),
-            journals.c.accounts.contains([shard.account(Account.MEMBER_DEPOSITS)]),
+            journals.c.accounts.contains([deposits]),
+            or_(journals.c.kind.in_(_DRAWS), and_(journals.c.kind == "settlement", lowered.exists())),
         )
     )
     return facts.day if last is None else day_number(last) + 1

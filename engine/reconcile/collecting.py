@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from datetime import date, datetime, timedelta
+from datetime import date, datetime
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,17 +14,18 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from engine.custodian.break_rows import Opening, open_breaks
 from engine.custodian.breaks import Code
 from engine.custodian.desk import Desk
-from engine.custodian.events import LETTERS, Event, append, read_events
+from engine.custodian.events import LATELY, LETTERS, Event, append, asked_beside_runs, read_events, shards_asked
 from engine.custodian.instructions import State
 from engine.custodian.reference import Kind
 from engine.custodian.registered import Custodian
 from engine.custodian.retries import AskedFile, Step, decided_in, may_come_back, may_retry_of, overdue, retry_day, steps
 from engine.custodian.standing import SentBatch, Standing, charged_by, fold, read_standing, sent_batches
 from engine.custodian.statement_rows import lock_custodian
-from engine.ledger.accounts import plan_shard
+from engine.ledger.accounts import first_seat, plan_shard
 from engine.members.collection import Settled, Unpaid, exit_unpaid, leaving_day, owed_by
 from engine.members.shards import Shard, shards_of
 from engine.reconcile.breaks import clear_missing
+from engine.reconcile.calling import call_members
 from engine.reconcile.closing import UNDER_WAY, settle_if_done
 from engine.reconcile.instructing import Asking, ask_again
 from engine.reconcile.locking import first_open_day
@@ -52,12 +53,14 @@ class CollectedRun:
 class CollectedDay:
     """What a day brought every run of a custodian's plans that is collecting, or has debits that came back later.
 
-    `refunds_missing`: how many refunds were found missing, which are of no run.
+    `called`: what the plans asked of members beside (`engine.reconcile.calling`). `missing`: how many refunds, auto
+    top-ups and levies were found missing, which are of no run.
     """
 
     on: date
     runs: tuple[CollectedRun, ...]
-    refunds_missing: int = 0
+    called: tuple[Asking, ...] = ()
+    missing: int = 0
 
 
 @dataclass
@@ -82,8 +85,8 @@ async def collect_day(
     What was sent and stands on no statement in the days the custodian has for it becomes a break, once; one that was
     found since is cleared. What came back is asked for again where its reason and the plan's rule allow it, as one
     attempt for a day. From the leaving day on who has not paid leaves, and the debt is written off. A run is settled
-    once nothing is under way and the days are over in which most of what comes back does. Killed anywhere and run again
-    it is the same; and so is the same day twice.
+    once nothing is under way and the days are over in which most of what comes back does. At last the plans' calls of
+    the day are made. Killed anywhere and run again it is the same; and so is the same day twice.
     """
     async with engine.connect() as connection:
         run_ids = await _runs(connection, custodian)
@@ -93,8 +96,13 @@ async def collect_day(
             day = _Day(connection, custodian, desk, on, now, actor)
             found.append(await day.collect(run_id))
     async with engine.begin() as connection:
-        refunds = await _Day(connection, custodian, desk, on, now, actor).refunds_missing()
-    return CollectedDay(on, tuple(found), refunds)
+        missing = await _Day(connection, custodian, desk, on, now, actor).missing_beside_runs()
+    called: list[Asking] = []
+    for plan_id in custodian.plans:
+        async with engine.begin() as connection:
+            await lock_custodian(connection, custodian.custodian_id)
+            called += await call_members(connection, custodian, plan_id, desk, on=on, now=now, actor=actor)
+    return CollectedDay(on, tuple(found), tuple(called), missing)
 
 
 async def _runs(connection: AsyncConnection, custodian: Custodian) -> list[int]:
@@ -252,21 +260,19 @@ class _Day:
         standing = await read_standing(self.connection, shard_id, run.run_id, Kind.PAYOUT, batches=batches)
         return await self._open_missing(run.plan_id, run.run_id, Kind.PAYOUT, standing, files, 0)
 
-    async def refunds_missing(self) -> int:
-        """Open what is missing of the refunds that were paid lately; of those before it was opened then."""
+    async def missing_beside_runs(self) -> int:
+        """Open what is missing of what was asked lately and is of no run; of what was before it was opened then."""
         await lock_custodian(self.connection, self.custodian.custodian_id)
         missing = 0
-        for plan_id, decision_id in await _refunds(self.connection, self.custodian, self.on):
-            files = await _files(self.connection, decision_id, Kind.REFUND)
-            batches = await sent_batches(self.connection, decision_id, Kind.REFUND)
-            asked = set(await self.connection.scalars(_REFUNDED, {"of_decision": decision_id}))
-            for shard in await shards_of(self.connection, plan_id):
-                if shard.shard_id in asked:
-                    standing = await read_standing(
-                        self.connection, shard.shard_id, decision_id, Kind.REFUND, batches=batches
-                    )
-                    there = (standing, files, shard.first_seat)
-                    missing += await self._open_missing(plan_id, decision_id, Kind.REFUND, *there)
+        for plan_id, kind, number in await asked_beside_runs(
+            self.connection, self.custodian.custodian_id, self.on - LATELY
+        ):
+            files = await _files(self.connection, number, kind)
+            batches = await sent_batches(self.connection, number, kind)
+            for shard_id in await shards_asked(self.connection, number, kind):
+                standing = await read_standing(self.connection, shard_id, number, kind, batches=batches)
+                there = (standing, files, first_seat(shard_id))
+                missing += await self._open_missing(plan_id, number, kind, *there)
         return missing
 
     async def _open_missing(
@@ -284,7 +290,7 @@ class _Day:
         )
         known = {(attempt, seat) for attempt, seat in rows}
         each = Opening(Code.MISSING_AT_BANK, plan_id, 0, 0, self.on, run_id=run_id, kind=kind)
-        sign = 1 if kind is Kind.DEBIT else -1
+        sign = 1 if kind.is_debit else -1
         asked = zip((sign * standing.amount_minor[late]).tolist(), standing.attempt[late].tolist(), late, strict=True)
         openings = [
             replace(each, amount_minor=amount, attempt=attempt, seat=first_seat + int(position))
@@ -292,28 +298,6 @@ class _Day:
             if (attempt, first_seat + position) not in known
         ]
         return await open_breaks(self.connection, self.custodian.custodian_id, openings)
-
-
-_LATELY = timedelta(days=90)
-"""For so long refunds are looked for: whatever is missing is by then, and has its break."""
-
-_REFUNDED = (
-    select(instruction_events.c.shard_id)
-    .distinct()
-    .where(instruction_events.c.run_id == bindparam("of_decision"), instruction_events.c.kind == LETTERS[Kind.REFUND])
-)
-
-
-async def _refunds(connection: AsyncConnection, custodian: Custodian, on: date) -> list[tuple[int, int]]:
-    """(plan, decision) of refunds that were asked for lately."""
-    made = attempts.c
-    lately = (
-        made.custodian_id == custodian.custodian_id,
-        made.kind == LETTERS[Kind.REFUND],
-        made.debit_on > on - _LATELY,
-    )
-    found = await connection.execute(select(made.plan_id, made.run_id).distinct().where(*lately).order_by(made.run_id))
-    return [(plan_id, decision_id) for plan_id, decision_id in found]
 
 
 _SHARDS = select(run_shards.c.shard_id).where(run_shards.c.run_id == bindparam("of_run"))

@@ -16,6 +16,8 @@ from typing import Any
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from engine.custodian.events import CAUSES
+from engine.custodian.reference import Kind
 from engine.errors import InvalidInput
 from engine.ledger.accounts import Account, account_id, plan_shard
 from engine.ledger.trial_balance import trial_balance
@@ -49,6 +51,11 @@ _OUTFLOW: Mapping[Account, str] = {
     Account.SPONSOR_RECEIVABLE: "paid back to the sponsor",
     Account.SUSPENSE: "payments not explained yet",
 }
+_CALLED: Mapping[tuple[Account, str], str] = {
+    (Account.MEMBER_DEPOSITS, CAUSES[Kind.AUTO_TOP_UP]): "auto top-ups",
+    (Account.CONTRIBUTIONS_RECEIVABLE, CAUSES[Kind.LEVY]): "levies",
+}
+"""What calls bring, by how the keys of their journals begin; beside shares, and what members pay in by themselves."""
 AID_PAID, REFUNDS_PAID = "aid paid", "refunds paid"
 BETWEEN_PLANS = "moved between plans of the account"
 EXPLAINED = "unknown before, explained since"
@@ -139,8 +146,12 @@ async def custody_of(connection: AsyncConnection, plan: Plan, quarter: Quarter) 
         "from_on": quarter.first_on,
         "to_on": quarter.last_on,
     }
-    for code, is_of_plan, kind, came, went in await connection.execute(_FLOWS, values):
+    for code, is_of_plan, kind, cause, came, went in await connection.execute(_FLOWS, values):
         account = Account(code)
+        if called := _CALLED.get((account, cause)):
+            inflow[f"{called} collected"] += int(came)
+            outflow[f"{called} that came back"] += int(went)
+            continue
         inflow[_in(account, is_of_plan, kind)] += int(came)
         outflow[_out(account, is_of_plan, kind)] += int(went)
     return Custody(
@@ -184,10 +195,11 @@ def _off_suspense(is_of_plan: bool, kind: str) -> str | None:
 
 # Of every journal that moves cash each other line, turned round; where it has detail by seat, by its signs.
 _FLOWS = text(
-    "WITH moved AS MATERIALIZED (SELECT shard_id, seq, kind, accounts, amounts FROM journals"
+    "WITH moved AS MATERIALIZED (SELECT shard_id, seq, kind, accounts, amounts,"
+    " split_part(idempotency_key, ':', 1) AS cause FROM journals"
     " WHERE shard_id >= :first AND shard_id < :stop AND effective_on BETWEEN :from_on AND :to_on"
     " AND CAST(:cash AS bigint) = ANY (accounts))"
-    " SELECT line.account % 10000 AS code, shard_id % 1000000 = 0 AS is_of_plan, kind,"
+    " SELECT line.account % 10000 AS code, shard_id % 1000000 = 0 AS is_of_plan, kind, cause,"
     " sum(coalesce(detail.came, greatest(-line.amount, 0))) AS came,"
     " sum(coalesce(detail.went, greatest(line.amount, 0))) AS went"
     " FROM moved CROSS JOIN unnest(accounts, amounts) AS line (account, amount)"
@@ -196,7 +208,7 @@ _FLOWS = text(
     " FROM posting_segments AS segment, unnest(segment.amounts) AS each"
     " WHERE segment.shard_id = moved.shard_id AND segment.seq = moved.seq AND segment.account_id = line.account"
     " HAVING count(*) > 0) AS detail ON line.account % 10 = 0"
-    " WHERE line.account <> :cash GROUP BY code, is_of_plan, kind ORDER BY code, is_of_plan, kind"
+    " WHERE line.account <> :cash GROUP BY code, is_of_plan, kind, cause ORDER BY code, is_of_plan, kind, cause"
 )
 
 

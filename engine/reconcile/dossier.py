@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from engine.custodian.actions import Action, actions_for
 from engine.custodian.break_rows import UNRESOLVED, Break, Step, break_of, history_of
 from engine.custodian.breaks import Code
+from engine.custodian.events import CAUSES
 from engine.custodian.reference import Kind, Reference
 from engine.custodian.registered import list_custodians
 from engine.ledger.accounts import account_of, plan_shard
@@ -94,14 +95,14 @@ async def _postings(connection: AsyncConnection, found: Break) -> list[Posting]:
     plan_id = await connection.scalar(select(breaks.c.plan_id).where(breaks.c.break_id == found.break_id))
     assert plan_id is not None
     places = [plan_shard(plan_id)]
-    if found.seat is not None and found.kind in ("D", "R", "T"):
+    if found.seat is not None and found.kind not in (None, "P", "B"):
         places.append(places[0] + found.seat // SHARD_SEATS + 1)
     key, keys = journals.c.idempotency_key, []
     if found.statement_id is not None and found.suspense_minor:
         keys.append(key.startswith(f"statement:{found.statement_id}:", autoescape=True))
     if found.decision_id is not None and found.state not in UNRESOLVED:
         name = f"decision:{found.decision_id}"
-        for prefix in (name, f"run:{found.run_id}:{name}", f"refund:{found.run_id}:{name}"):
+        for prefix in (name, *(f"{cause}:{found.run_id}:{name}" for cause in sorted(set(CAUSES.values())))):
             keys += [key == prefix, key.startswith(f"{prefix}:", autoescape=True)]
     if not keys:
         return []

@@ -19,9 +19,9 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.types import TypeEngine
 
-from engine.custodian.actions import OF_DEBTS, Action, Amounts, Effect, Stand, bars, effect_of
+from engine.custodian.actions import OF_DEBTS, OWED_ON, Action, Amounts, Effect, Stand, bars, effect_of
 from engine.custodian.breaks import BreakRefused
-from engine.custodian.events import LETTERS, Event, append
+from engine.custodian.events import CAUSES, LETTERS, Event, append
 from engine.custodian.instructions import State
 from engine.custodian.reference import Kind
 from engine.custodian.registered import custodian_of_plan
@@ -121,13 +121,12 @@ class Books:
 
     def key(self, kind: int, run_id: int | None) -> str:
         """Begins with what it is about, so that what a seat owes for a run, or is owed by a refund, is with it."""
-        if kind in (*_OF_RUNS, Kind.BATCH):
-            return f"run:{run_id}:{self.decision.name}"
-        if kind == Kind.REFUND:
-            return f"refund:{run_id}:{self.decision.name}"
+        if cause := _CAUSES.get(kind):
+            return f"{cause}:{run_id}:{self.decision.name}"
         return f"{self.decision.name}:{_OTHERS[kind]}"
 
 
+_CAUSES: Mapping[int, str] = {int(kind): cause for kind, cause in CAUSES.items()} | {int(Kind.BATCH): "run"}
 _OTHERS = {_BESIDE: "beside", _CHARGE: "charges", Kind.TOP_UP: "seats"}
 
 
@@ -160,7 +159,7 @@ _OF_RUNS = (Kind.DEBIT, Kind.PAYOUT)
 
 _IS_KNOWN = """CASE
     WHEN code = 'FEE_UNEXPECTED' THEN false
-    WHEN kind IN ('D', 'T', 'R') AND NOT EXISTS (
+    WHEN kind NOT IN ('P', 'B') AND NOT EXISTS (
         SELECT FROM shards WHERE shards.shard_id = breaks.plan_id * 1000000 + breaks.seat / 65536 + 1
             AND shards.seats > breaks.seat % 65536
     ) THEN false
@@ -172,8 +171,8 @@ _IS_KNOWN = """CASE
         WHERE file.run_id = breaks.run_id AND file.attempt = breaks.attempt AND file.number = breaks.seat
             AND attempts.plan_id = breaks.plan_id
     )
-    WHEN kind = 'R' THEN EXISTS (
-        SELECT FROM attempts WHERE attempts.run_id = breaks.run_id AND attempts.kind = 'R'
+    WHEN kind IN ('R', 'A', 'L') THEN EXISTS (
+        SELECT FROM attempts WHERE attempts.run_id = breaks.run_id AND attempts.kind = breaks.kind
             AND attempts.plan_id = breaks.plan_id
     )
     WHEN kind = 'T' THEN run_id = plan_id
@@ -189,7 +188,7 @@ WITH named AS (
     SELECT plan_id, suspense_minor, attempt, code,
         CASE WHEN known THEN ascii(kind) WHEN code = 'FEE_UNEXPECTED' THEN {_CHARGE} ELSE {_BESIDE} END AS kind,
         CASE WHEN known AND kind <> 'T' THEN run_id END AS run_id,
-        CASE WHEN known AND kind IN ('D', 'R', 'T') THEN seat / {SHARD_SEATS} + 1 ELSE 0 END AS number,
+        CASE WHEN known AND kind NOT IN ('P', 'B') THEN seat / {SHARD_SEATS} + 1 ELSE 0 END AS number,
         CASE WHEN NOT known THEN 0 WHEN kind IN ('P', 'B') THEN seat ELSE seat % {SHARD_SEATS} END AS place
     FROM named
 ), summed AS (
@@ -289,12 +288,23 @@ async def _stand(connection: AsyncConnection, shard: Shard, group: Group) -> tup
     standing = await read_standing(connection, shard.shard_id, group.run_id, kind, batches=batches)
     standing = _reaching(standing, int(group.place[-1]) + 1)
     owed = none
-    if kind is Kind.DEBIT:
-        of_run = f"starts_with(journals.idempotency_key, 'run:{group.run_id}:')"
-        owed = (await amounts_under(connection, shard, Account.CONTRIBUTIONS_RECEIVABLE, of_run))[group.place]
+    if kind.is_debit:
+        owed = await _owed(connection, shard, kind, group.run_id, standing.amount_minor, group.place)
     is_last = np.isin(group.attempt, [_LAST]) | (group.attempt == standing.attempt[group.place])
     asked, state = standing.amount_minor[group.place], standing.state[group.place]
     return standing, Stand(kind, group.suspense_minor, asked, owed, state, is_last, of_debt, group.times)
+
+
+async def _owed(
+    connection: AsyncConnection, shard: Shard, kind: Kind, run_id: int, asked: Amounts, place: NDArray[np.int32]
+) -> Amounts:
+    """int64[n]: what seats still owe for a run, or of a levy that was asked; of an auto top-up what is not paid in."""
+    cause = "levy" if kind is Kind.LEVY else f"{CAUSES[kind]}:{run_id}"
+    under = f"starts_with(journals.idempotency_key, '{cause}:')"
+    posted = (await amounts_under(connection, shard, OWED_ON[kind], under))[place]
+    if kind is Kind.AUTO_TOP_UP:
+        return posted + asked[place]
+    return np.minimum(posted, asked[place]) if kind is Kind.LEVY else posted
 
 
 def _reaching(standing: Standing, n: int) -> Standing:
@@ -370,7 +380,8 @@ async def _accept_file(books: Books, group: Group, file: int, attempt: int, amou
     key = f"{books.key(group.kind, group.run_id)}:file:{file}"
     async for of_shard, standing, stand in _members_of(books.connection, group, file, attempt):
         effect = effect_of(Action.ACCEPT, stand)
-        await books.post(group.plan_id, of_shard.number, key, effect.postings, of_shard.place)
+        member_key = f"{books.key(stand.kind, group.run_id)}:file:{file}"
+        await books.post(group.plan_id, of_shard.number, member_key, effect.postings, of_shard.place)
         # Several files of a decision may have members on one shard, and a source says a state there once.
         source = f"{books.decision.name}:file:{file}"
         moved += await _move_on(books, of_shard, stand.kind, standing, effect, source=source)
@@ -404,5 +415,5 @@ async def _members_of(
             number = shard_id % PLAN_STRIDE
             of_shard = Group(group.plan_id, kind, row.run_id, number, place, none, one * attempt, one, one)
             _, stand = await _stand(connection, shard, of_shard)
-            paid = stand.owed_minor if kind is Kind.DEBIT else -stand.asked_minor
+            paid = stand.owed_minor if kind.is_debit else -stand.asked_minor
             yield of_shard, standing, replace(stand, suspense_minor=paid)

@@ -166,7 +166,7 @@ async def _parts(
             continue
         tokens = await tokens_of_payers(connection, custodian.profile, run.plan_id, debits.payer_seat, desk)
         if not isinstance(custodian.profile.debits, Pain008Debits):
-            yield _part(shard, charged, debits, tokens, batch, "RCUR")
+            yield part_of_debits(shard, charged, debits, tokens, batch, "RCUR")
             continue
         is_first = debits.payer_seat == debits.seat
         if last_asked is not None:
@@ -174,10 +174,12 @@ async def _parts(
         split: list[tuple[MandateSequence, NDArray[np.bool_]]] = [("FRST", is_first), ("RCUR", ~is_first)]
         for sequence, which in split:
             if which.any():
-                yield _part(shard, charged, debits.chosen(which), tokens.taken(np.flatnonzero(which)), batch, sequence)
+                yield part_of_debits(
+                    shard, charged, debits.chosen(which), tokens.taken(np.flatnonzero(which)), batch, sequence
+                )
 
 
-def _part(
+def part_of_debits(
     shard: Shard,
     charged: NDArray[np.int64],
     debits: Instructions,
@@ -185,7 +187,7 @@ def _part(
     batch: Batch,
     sequence: MandateSequence,
 ) -> Part:
-    """`charged`: int64[seats] of the shard, by the run; `tokens`: of the debits' payers."""
+    """Debits of one shard as they go into files. `charged`: int64[seats], by the run; `tokens`: of their payers."""
     at = debits.seat - np.int32(shard.first_seat)
     columns = {
         "reference": encode(batch.kind, batch.run, batch.attempt, debits.seat),
@@ -256,6 +258,10 @@ async def _last_asked(connection: AsyncConnection, run: Run, attempt: int) -> da
     asked = attempts.c
     this = (asked.run_id == run.run_id) & (asked.attempt == attempt)
     last: date | None = await connection.scalar(
-        select(func.max(asked.debit_on)).where(asked.plan_id == run.plan_id, asked.kind == LETTERS[Kind.DEBIT], ~this)
+        select(func.max(asked.debit_on)).where(
+            asked.plan_id == run.plan_id,
+            asked.kind.in_([letter for kind, letter in LETTERS.items() if kind.is_debit]),
+            ~this,
+        )
     )
     return last

@@ -23,7 +23,7 @@ from engine.custodian.lines import KINDS, Lines
 from engine.custodian.loaded import Loaded, Loader, Source, Sources
 from engine.custodian.matching import Matcher
 from engine.custodian.profile import BookingMode
-from engine.custodian.reference import OF_PLANS, Kind
+from engine.custodian.reference import INSTRUCTED, OF_PLANS, Kind
 from engine.custodian.registered import Custodian
 from engine.custodian.statement import Kind as LineKind
 from engine.custodian.statement_rows import Decided, PendingLine, add_lines, decide_lines, pending_lines
@@ -45,7 +45,6 @@ from engine.reconcile.rejected import reject
 from engine.reconcile.top_ups import TopUps
 from engine.store.tables import share_runs
 
-INSTRUCTED = (Kind.DEBIT, Kind.REFUND, Kind.PAYOUT)
 LATE = broken(Code.RETURNED_AFTER_SETTLEMENT)
 """A break that is posted all the same: the debit is open again."""
 
@@ -160,7 +159,7 @@ class Matched:
         for each in INSTRUCTED if kind is Kind.BATCH else (kind,):
             if kind not in OF_PLANS and (loaded := await self.loader.run(each, run)) is not None:
                 plan_id = loaded.plan_id
-        if plan_id is None and kind is not Kind.REFUND:
+        if plan_id is None and kind in (Kind.DEBIT, Kind.PAYOUT, Kind.BATCH):
             plan_id = await self._connection.scalar(select(share_runs.c.plan_id).where(share_runs.c.run_id == run))
         self._plans[kind, run] = plan_id if plan_id in self.custodian.plans else self.custodian.home_plan
 

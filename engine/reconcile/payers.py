@@ -24,6 +24,20 @@ async def tokens_of_payers(
 
     Raises InvalidInput where one lacks what the custodian's files need.
     """
+    found, missing = await known_payers(connection, profile, plan_id, seats, desk)
+    for name, which in missing.items():
+        if which.any():
+            raise InvalidInput(
+                f"{np.count_nonzero(which)} payers have no {name}, which {profile.code} needs; the first has seat"
+                f" {seats[which][0]}; bring them in with `fentan roster accounts FILE`"
+            )
+    return found
+
+
+async def known_payers(
+    connection: AsyncConnection, profile: Profile, plan_id: int, seats: NDArray[np.int32], desk: Desk
+) -> tuple[Tokens, dict[str, NDArray[np.bool_]]]:
+    """The tokens of payers, and by what the custodian's files need bool[n]: who lacks it."""
     numbers = seats // SHARD_SEATS + 1
     found: Tokens | None = None
     order: list[NDArray[np.int64]] = []
@@ -36,8 +50,7 @@ async def tokens_of_payers(
     assert found is not None, "somebody pays"
     if len(order) > 1:
         found = found.taken(np.argsort(np.concatenate(order), kind="stable"))
-    _refuse_missing(profile, seats, found)
-    return found
+    return found, _missing(profile, found)
 
 
 async def _known_by(connection: AsyncConnection, profile: Profile, shard_id: int, desk: Desk) -> Tokens:
@@ -47,22 +60,14 @@ async def _known_by(connection: AsyncConnection, profile: Profile, shard_id: int
             select(member_columns.c.member_refs).where(member_columns.c.shard_id == shard_id)
         )
         return Tokens(pc.split_pattern(pa.array([refs]), "\n").flatten())
-    tokens = await read_tokens(connection, shard_id, desk.account_key)
-    if tokens is None:
-        raise InvalidInput(f"no account of shard {shard_id} was ever brought in; `fentan roster accounts FILE` does")
-    return tokens
+    return await read_tokens(connection, shard_id, desk.account_key) or Tokens.unknown(SHARD_SEATS)
 
 
-def _refuse_missing(profile: Profile, seats: NDArray[np.int32], tokens: Tokens) -> None:
+def _missing(profile: Profile, tokens: Tokens) -> dict[str, NDArray[np.bool_]]:
     held = {"account": tokens.account, "mandate_id": tokens.mandate_id}
     held["signed_on"] = None if tokens.signed_on is None else tokens.signed_dates
-    for name in columns_of(profile):
-        if name not in held:
-            continue
-        column = held[name]
-        missing = np.ones(len(seats), np.bool_) if column is None else pc.is_null(column).to_numpy(zero_copy_only=False)
-        if missing.any():
-            raise InvalidInput(
-                f"{np.count_nonzero(missing)} payers have no {name}, which {profile.code} needs; the first has seat"
-                f" {seats[missing][0]}; bring them in with `fentan roster accounts FILE`"
-            )
+    return {
+        name: np.ones(len(tokens), np.bool_) if column is None else pc.is_null(column).to_numpy(zero_copy_only=False)
+        for name, column in held.items()
+        if name in columns_of(profile)
+    }

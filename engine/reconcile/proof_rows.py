@@ -14,12 +14,14 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from engine.custodian.break_rows import UNRESOLVED
 from engine.custodian.breaks import Code
+from engine.custodian.events import LATELY, asked_beside_runs, shards_asked
 from engine.custodian.instructions import State
+from engine.custodian.loaded import sent_days
 from engine.custodian.reference import Kind
 from engine.custodian.registered import Custodian
 from engine.custodian.standing import read_standing, sent_batches
 from engine.ledger.accounts import Account, account_id
-from engine.store.tables import breaks, run_shards, statements
+from engine.store.tables import attempts, breaks, statements
 
 SUSPENSE, PAYOUTS = Account.SUSPENSE, Account.PAYOUTS_IN_TRANSIT
 
@@ -179,23 +181,31 @@ _OPEN = text(
 
 
 async def in_transit(connection: AsyncConnection, custodian: Custodian) -> list[InTransit]:
-    """The debits under way now, asking by asking; a shard of the runs that still collect at a time."""
-    runs: dict[int, dict[int, date]] = {}
+    """The debits under way now, asking by asking; a shard at a time of the runs that still collect, and of calls.
+
+    Calls of three months before the last asking are passed over: what of them is on no statement is a break.
+    """
+    asked: dict[tuple[Kind, int], dict[int, date]] = {}
     for run_id, attempt, sent_on in await connection.execute(_OPEN, {"custodian": custodian.custodian_id}):
-        runs.setdefault(run_id, {})[attempt] = sent_on
-    found: dict[tuple[int, int], Counter[str]] = {}
-    for run_id in runs:
-        files = await sent_batches(connection, run_id, Kind.DEBIT)
-        shards = select(run_shards.c.shard_id).where(run_shards.c.run_id == run_id).order_by(run_shards.c.shard_id)
-        for shard_id in (await connection.scalars(shards)).all():
-            standing = await read_standing(connection, shard_id, run_id, Kind.DEBIT, batches=files)
+        asked.setdefault((Kind.DEBIT, run_id), {})[attempt] = sent_on
+    last = select(func.max(attempts.c.debit_on)).where(attempts.c.custodian_id == custodian.custodian_id)
+    if (last_on := await connection.scalar(last)) is not None:
+        for _, kind, number in await asked_beside_runs(connection, custodian.custodian_id, last_on - LATELY):
+            if kind.is_debit:
+                asked[kind, number] = await sent_days(connection, number, kind)
+    found: dict[tuple[Kind, int, int], Counter[str]] = {}
+    for (kind, number), days in asked.items():
+        files = await sent_batches(connection, number, kind)
+        for shard_id in await shards_asked(connection, number, kind) if days else ():
+            standing = await read_standing(connection, shard_id, number, kind, batches=files)
             sent = standing.where(State.SENT)
             for attempt in np.unique(standing.attempt[sent]).tolist():
                 amounts = standing.amount_minor[sent[standing.attempt[sent] == attempt]]
-                sums = found.setdefault((run_id, attempt), Counter())
+                sums = found.setdefault((kind, number, attempt), Counter())
                 sums.update(number=len(amounts), amount=int(amounts.sum()))
     return [
-        InTransit(runs[run_id][attempt], sums["number"], sums["amount"]) for (run_id, attempt), sums in found.items()
+        InTransit(asked[kind, number][attempt], sums["number"], sums["amount"])
+        for (kind, number, attempt), sums in found.items()
     ]
 
 

@@ -16,7 +16,7 @@ from engine.custodian.lines import Lines
 from engine.custodian.loaded import Loaded, Loader
 from engine.custodian.phases import CONFLICT, first_of
 from engine.custodian.profile import Meaning, Profile
-from engine.custodian.reference import OF_PLANS, Kind
+from engine.custodian.reference import INSTRUCTED, OF_PLANS, Kind
 from engine.custodian.statement import Kind as LineKind
 from engine.custodian.verdicts import MATCHED, Stage
 
@@ -73,7 +73,7 @@ async def _reject_batch(lines: Lines, row: int, loader: Loader, hold: Hold, numb
     """A whole file was refused: nothing is said of what is in it."""
     number, attempt, run = (int(getattr(lines.target, name)[row]) for name in ("seat", "attempt", "run"))
     reason = lines.batch.column("reason")[row].as_py()
-    for kind in (Kind.DEBIT, Kind.REFUND, Kind.PAYOUT):
+    for kind in INSTRUCTED:
         loaded = await loader.run(kind, run)
         seat = np.empty(0, np.int64) if loaded is None else await loader.members(loaded, number, attempt)
         if loaded is None or not len(seat):

@@ -22,17 +22,13 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from engine.custodian import schedule
 from engine.custodian.debit_files import manifest
 from engine.custodian.desk import Desk
-from engine.custodian.events import LETTERS
+from engine.custodian.events import LETTERS, NOT_SENT
 from engine.custodian.instructions import State
-from engine.custodian.reference import Kind
 from engine.custodian.registered import Custodian, custodian_by_id
 from engine.custodian.transports import NotTaken, Transport, transport_of
 from engine.errors import InvalidInput
 from engine.store.audit import record
 from engine.store.tables import attempts, custodians, debit_batches, instruction_events
-
-NOT_SENT = "NOT_SENT"
-"""The reason of debits whose file missed its cut-off; like any code that no profile lists, the plan's rule decides."""
 
 _FILES_AT_ONCE = 20
 """Sent in one transaction: a crash has no more of them put again."""
@@ -41,7 +37,7 @@ log = structlog.get_logger()
 
 _FILES, _EVENTS = debit_batches.c, instruction_events.c
 _WAITS = and_(_FILES.sent_at.is_(None), _FILES.withdrawn_at.is_(None))
-_DEBITS = _FILES.kind == LETTERS[Kind.DEBIT]
+_DEBITS = _FILES.kind.in_([letter for kind, letter in LETTERS.items() if kind.is_debit])
 _BEGUN = "its sending began, and nobody knows whether it arrived"
 _MAY_BE_THERE = func.coalesce(_FILES.error, "").startswith(_BEGUN)
 

@@ -1,8 +1,9 @@
 """What a statement settles: postings and events, shard by shard and day by day, in the statement's one transaction.
 
-Debit positive. A debit booked: custodian cash against what the seat owed; returned: the other way round, its charges on
-bank charges. Money out booked: payouts in transit against custodian cash; returned or refused: owed again. What waited
-on suspense comes from there instead of from cash. So what is posted on cash is what the lines come to, always.
+Debit positive. A debit booked: custodian cash against what the seat owed (of an auto top-up: what it has paid in);
+returned: the other way round, its charges on bank charges. Money out booked: payouts in transit against custodian cash;
+returned or refused: owed again. What waited on suspense comes from there instead of from cash. So what is posted on
+cash is what the lines come to, always.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from numpy.typing import NDArray
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from engine.custodian.events import Event, append
+from engine.custodian.actions import OWED_ON
+from engine.custodian.events import CAUSES, Event, append
 from engine.custodian.instructions import State
 from engine.custodian.loaded import Loaded, Sources
 from engine.custodian.reference import Kind
@@ -32,14 +34,6 @@ from engine.reconcile.open_days import OpenDays
 from engine.reconcile.top_ups import BULK
 from engine.store.tables import shards
 
-OWED = {
-    Kind.DEBIT: Account.CONTRIBUTIONS_RECEIVABLE,
-    Kind.PAYOUT: Account.AID_PAYABLE,
-    Kind.REFUND: Account.REFUNDS_PAYABLE,
-}
-"""Where it stands, by seat or claim, what instructions of a kind are asked for."""
-
-_CAUSE = {Kind.DEBIT: "run", Kind.PAYOUT: "run", Kind.REFUND: "refund"}
 _SHARDS = select(shards.c.shard_id, shards.c.first_seat, shards.c.seats, shards.c.seq)
 
 
@@ -89,13 +83,13 @@ async def _settle_shard(
             shard,
             lines,
             owed,
-            key=f"{_CAUSE[loaded.kind]}:{loaded.run}:{source}:{date_of(day)}",
+            key=f"{CAUSES[loaded.kind]}:{loaded.run}:{source}:{date_of(day)}",
             on=await open_days.of(loaded.plan_id, day),
         )
         if journal is None:
             continue
         if loaded.kind is not Kind.PAYOUT and np.count_nonzero(owed) * BULK > shard.seats:
-            await post_in_bulk(connection, shard, journal, OWED[loaded.kind])
+            await post_in_bulk(connection, shard, journal, OWED_ON[loaded.kind])
         else:
             await post(connection, journal)
     await append(connection, shard.shard_id, loaded.run, loaded.kind, list(_events(loaded, number, source)))
@@ -117,7 +111,7 @@ def _by_day(loaded: Loaded, number: int, sources: Sources) -> Iterator[tuple[int
         cash = asked.sign * (int(paid.sum()) - int(back.sum())) - charges
         lines[Account.SUSPENSE if from_suspense else Account.CUSTODIAN_CASH] += cash
         lines[Account.BANK_CHARGES] += charges
-        if loaded.kind is Kind.DEBIT:
+        if loaded.kind.is_debit:
             owed += back - paid
         else:
             owed -= back + again
@@ -136,7 +130,7 @@ def _journal(
     loaded: Loaded, shard: Shard, lines: Counter[Account], owed: Amounts, *, key: str, on: date
 ) -> Journal | None:
     """None: nothing moves, as where a debit came and went on one day."""
-    account = account_id(loaded.plan_id, OWED[loaded.kind])
+    account = account_id(loaded.plan_id, OWED_ON[loaded.kind])
     posted = {account_id(loaded.plan_id, code): amount for code, amount in lines.items() if amount}
     segments: tuple[Segment, ...] = ()
     if owed.any():

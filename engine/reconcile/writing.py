@@ -26,13 +26,13 @@ from engine.custodian.desk import Desk
 from engine.custodian.events import LETTERS, Event, append
 from engine.custodian.instructions import State
 from engine.custodian.profile import AccountNumbers, DelimitedDebits, Profile, account_numbers
-from engine.custodian.reference import LENGTH, Kind, Reference, decode
+from engine.custodian.reference import INSTRUCTED, LENGTH, Kind, Reference, decode
 from engine.store.tables import debit_batches
 
 FILES_MOST = 1_000_000
 """Of one kind, run and attempt, by the numbers in their references."""
 
-_FIRST_FILE = {Kind.DEBIT: 1, Kind.REFUND: FILES_MOST + 1, Kind.PAYOUT: 2 * FILES_MOST + 1}
+_FIRST_FILE = {kind: place * FILES_MOST + 1 for place, kind in enumerate(INSTRUCTED)}
 _BEFORE_FIRST_DEBITS = FILES_MOST // 2
 """Numbers left to the files of recurring debits, which are written beside those of first ones."""
 

@@ -31,13 +31,13 @@ CREATE TABLE attempts (
     created_at TIMESTAMP WITH TIME ZONE NOT NULL,
     made_by TEXT NOT NULL,
     CONSTRAINT attempts_pkey PRIMARY KEY (run_id, kind, attempt),
-    CONSTRAINT attempts_kind_check CHECK (kind IN ('D', 'R', 'P')),
+    CONSTRAINT attempts_kind_check CHECK (kind IN ('D', 'R', 'P', 'A', 'L')),
     CONSTRAINT attempts_attempt_check CHECK (attempt BETWEEN 1 AND 35),
     CONSTRAINT attempts_plan_fkey FOREIGN KEY(plan_id) REFERENCES plans (plan_id),
     CONSTRAINT attempts_custodian_fkey FOREIGN KEY(custodian_id) REFERENCES custodians (custodian_id)
 );
-COMMENT ON COLUMN attempts.run_id IS 'of refunds: the decision that pays them';
-COMMENT ON COLUMN attempts.kind IS 'D, R, P: the first letter of its references';
+COMMENT ON COLUMN attempts.run_id IS 'of refunds the decision, of A and L the call';
+COMMENT ON COLUMN attempts.kind IS 'D, R, P, A, L: the first letter of its references';
 COMMENT ON COLUMN attempts.debit_on IS 'the day the custodian is asked to book it';
 COMMENT ON COLUMN attempts.created_at IS 'stands in its files, which stay the same';
 
@@ -92,7 +92,7 @@ CREATE TABLE instruction_events (
     CONSTRAINT instruction_events_pkey PRIMARY KEY (shard_id, event_id),
     CONSTRAINT instruction_events_source_key UNIQUE NULLS NOT DISTINCT
         (shard_id, run_id, kind, attempt, state, source, reason),
-    CONSTRAINT instruction_events_kind_check CHECK (kind IN ('D', 'R', 'P')),
+    CONSTRAINT instruction_events_kind_check CHECK (kind IN ('D', 'R', 'P', 'A', 'L')),
     CONSTRAINT instruction_events_state_check CHECK (state BETWEEN 1 AND 9),
     CONSTRAINT instruction_events_batch_check CHECK ((state = 1) = (batch_id IS NOT NULL)),
     CONSTRAINT instruction_events_lengths_check CHECK (
@@ -100,7 +100,7 @@ CREATE TABLE instruction_events (
     ),
     CONSTRAINT instruction_events_shard_fkey FOREIGN KEY(shard_id) REFERENCES shards (shard_id)
 );
-COMMENT ON COLUMN instruction_events.run_id IS 'of refunds: the decision that pays them';
+COMMENT ON COLUMN instruction_events.run_id IS 'of refunds the decision, of A and L the call';
 COMMENT ON COLUMN instruction_events.state IS 'engine.custodian.instructions.State';
 COMMENT ON COLUMN instruction_events.source IS 'what says so: batch:3, statement:5, decision:9, rule:unpaid';
 COMMENT ON COLUMN instruction_events.batch_id IS 'asked for in this file; it is sent once the file is';

@@ -91,10 +91,6 @@ def test_members_pay_in_freeze_return_and_leave(fentan: Fentan, tmp_path: Path) 
         "M2 is back from 2019-01-06 on: paid in 2.00, 0.00 of it for shares missed; balance 2.50"
     ]
 
-    draw = ("member", "auto-top-up", "--on", "2019-01-07", *anna)
-    assert said(fentan(*draw)) == ["waterdrop: 1 auto top-ups drawn on 2019-01-07, 10.00 in transit"]
-    assert said(fentan(*draw)) == ["waterdrop: auto top-ups of 2019-01-07 were drawn before, nothing changed"]
-
     (tmp_path / "exit.csv").write_text("kind,member_ref,from\nexit,M1,2019-01-20\n", "utf-8")
     assert fentan("roster", "change", "exit.csv").returncode == 0
     assert said(fentan("member", "sweep", "--on", "2019-02-06", *anna)) == [
@@ -124,7 +120,6 @@ REFUSED = [
     (("owed", "M1"), "jd-hubao is not prepaid: nobody pays in beforehand, each run is a debit"),
     (("return", "M1", "--amount", "1", "--as", "anna"), "jd-hubao is not prepaid"),
     (("top-up", "none.csv", "--as", "anna"), "jd-hubao is not prepaid"),
-    (("auto-top-up", "--as", "anna"), "jd-hubao is not prepaid"),
     (("levy", "fee", "--as", "anna"), "jd-hubao has no levy 'fee'; its levies are entry-premium-to-50, entry-"),
     (("sweep", "--on", "7 July", "--as", "anna"), "'7 July' is not a day; write it like 2019-01-21"),
 ]

@@ -11,9 +11,7 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from engine.errors import InvalidInput
-from engine.ledger.accounts import Account, account_id
-from engine.ledger.journals import Journal, Segment, post
-from engine.members.auto_top_ups import auto_top_ups
+from engine.ledger.accounts import Account
 from engine.members.deposits import TakenTopUps, take_top_ups
 from engine.members.returning import Owed, Returned, come_back, owed
 from engine.plans import NEVER, day_number
@@ -37,11 +35,6 @@ def file(folder: Path, *lines: str, name: str = "paid.csv", header: str = "membe
     path = folder / name
     path.write_text("\n".join([header, *lines, ""]), "utf-8")
     return path
-
-
-async def drawn(world: World, on: date) -> TakenTopUps:
-    async with world.engine.begin() as connection:
-        return await auto_top_ups(connection, world.plan, world.rules, on=on)
 
 
 async def cost(world: World, ref: str, on: date) -> Owed:
@@ -152,54 +145,9 @@ async def test_a_plan_that_debits_takes_no_top_ups(engine: AsyncEngine, tmp_path
         await taken(world, file(tmp_path, "M0,5,2019-06-03"))
 
 
-# Automatic top-ups.
-
-
-async def test_auto_top_ups_stop_at_the_months_sum(engine: AsyncEngine) -> None:
-    rule = {"entry": "9", "floor": "1", "return_days": 30}
-    auto = {"below": "3", "amount": "10", "per_month_at_most": "20"}
-    world = await paying(engine, [299, 300, 0], [0], prepaid=rule | {"auto_top_up": auto})
-    assert await drawn(world, date(2019, 6, 3)) == TakenTopUps(3, 3000)
-    assert await drawn(world, date(2019, 6, 3)) == TakenTopUps(0, 0, repeated=True)
-    assert (await held_by(world), await held_by(world, 2)) == ([1299, 300, 1000], [1000])
-    assert await drawn(world, date(2019, 6, 4)) == TakenTopUps(0, 0)
-    await withdrawn(world, 1299, 250, 1000)
-    assert await drawn(world, date(2019, 6, 5)) == TakenTopUps(3, 3000)
-    await withdrawn(world, 1000, 1000, 1000)
-    assert await drawn(world, date(2019, 6, 30)) == TakenTopUps(1, 1000), "two had 20.00 in June"
-    assert await drawn(world, date(2019, 7, 1)) == TakenTopUps(2, 2000)
-    assert await world.problems() == []
-    balances = await world.accounts()
-    assert balances[Account.DEBITS_IN_TRANSIT] == 9000
-
-
-async def withdrawn(world: World, *amounts: int) -> None:
-    """Let balances of the first shard go down, as a run would."""
-    deposits, clearing = (account_id(world.plan_id, each) for each in (Account.MEMBER_DEPOSITS, Account.RUN_CLEARING))
-    segment = Segment(deposits, np.array(amounts, np.int64))
-    number = await world.value("SELECT seq FROM shards WHERE shard_id = :shard", shard=world.shard(1))
-    async with world.engine.begin() as connection:
-        lines = {deposits: segment.total, clearing: -segment.total}
-        await post(connection, Journal(world.shard(1), f"test:{number}", "test", PAID, lines, (segment,)))
-
-
-async def test_a_plan_without_the_rule_draws_nothing(engine: AsyncEngine) -> None:
-    world = await paying(engine, [0], prepaid={"auto_top_up": None})
-    with pytest.raises(InvalidInput, match="waterdrop has no auto top-up"):
-        await drawn(world, PAID)
-
-
-async def test_a_plan_that_winds_down_draws_nothing(engine: AsyncEngine) -> None:
-    world = await paying(engine, [0])
-    with pytest.raises(InvalidInput, match="members of waterdrop share nothing any more on 2021-03-26"):
-        await drawn(world, date(2021, 3, 26))
-
-
 async def test_nothing_is_taken_once_the_books_are_closed(engine: AsyncEngine, tmp_path: Path) -> None:
     world = await paying(engine, [900])
     await world.sql("UPDATE plans SET ended_on = '2021-03-31'")
     closed = "plan waterdrop ended on 2021-03-31, and its books are closed"
     with pytest.raises(InvalidInput, match=closed):
         await taken(world, file(tmp_path, "M0,5,2019-06-03"))
-    with pytest.raises(InvalidInput, match=closed):
-        await drawn(world, PAID)

@@ -12,7 +12,6 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from engine.errors import InvalidInput
 from engine.ledger.accounts import Account
-from engine.members.collection import Settled, collect_levy
 from engine.members.levies import Levied, levy
 from engine.members.sweep import Swept
 from engine.plans import NEVER, PlanRules, day_number
@@ -65,7 +64,7 @@ async def test_who_joins_pays_the_entry_premium_of_their_age_once(engine: AsyncE
     assert audited == 4, "one each time anybody was charged"
 
 
-async def test_a_levy_is_collected_by_itself_and_counts_in_no_cap(engine: AsyncEngine) -> None:
+async def test_a_levy_counts_in_no_cap(engine: AsyncEngine) -> None:
     caps = {"per_year": [{"amount": "9", "from_year": 2019}], "per_case": "8"}
     world = await build(engine, mandate(caps=caps), joined(date(2019, 5, 1), date(2019, 5, 1)))
     assert await charged(world, "entry-to-28", date(2019, 6, 1)) == Levied(2, 1800)
@@ -73,12 +72,6 @@ async def test_a_levy_is_collected_by_itself_and_counts_in_no_cap(engine: AsyncE
     run = await world.sealed(DEBIT)
     assert [each.tolist() for each in await world.charged(run)] == [[648, 648]]
     assert (await world.owed(1)).tolist() == [1548, 1548]
-    async with world.engine.begin() as connection:
-        paid = await collect_levy(connection, "entry-to-28", world.shard(1), np.array([1], np.int32), on=DEBIT)
-        rest = await collect_levy(connection, "entry-to-28", world.shard(1), on=DEBIT)
-        again = await collect_levy(connection, "entry-to-28", world.shard(1), on=DEBIT)
-    assert (paid, rest, again) == (Settled(1, 900), Settled(1, 900), Settled(0, 0))
-    assert (await world.owed(1)).tolist() == [648, 648]
     assert await world.problems() == []
 
 

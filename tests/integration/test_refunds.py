@@ -172,7 +172,7 @@ async def test_a_refund_on_no_statement_is_missing_and_paid_again_by_decision(
     for days in (1, 9, 9):
         desk, on = money_out.desk(tmp_path), ON + timedelta(days=days)
         day = await collect_day(engine, custodian, desk, on=on, now=later(days + 2), actor=PLANNER)
-        found.append(day.refunds_missing)
+        found.append(day.missing)
     assert found == [0, 2, 0]
     query = "SELECT code, kind, run_id, seat, amount_minor, suspense_minor FROM breaks ORDER BY seat"
     number = decision.decision_id

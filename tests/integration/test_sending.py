@@ -15,13 +15,14 @@ from aiohttp.test_utils import TestServer
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from engine.custodian.desk import Desk
+from engine.custodian.events import NOT_SENT
 from engine.custodian.instructions import State
 from engine.custodian.outbox import OutgoingFile, files_of
 from engine.custodian.registered import Custodian
 from engine.custodian.routes import HttpRoute
 from engine.errors import InvalidInput
 from engine.reconcile.instructing import ask_again
-from engine.reconcile.sending import NOT_SENT, Sent, send_all, send_due, withdraw
+from engine.reconcile.sending import Sent, send_all, send_due, withdraw
 from engine.runs.run import Run
 from tests.integration.held import (
     ACTOR,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import date, timedelta
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,9 +17,8 @@ from engine.errors import InvalidInput
 from engine.ledger.accounts import COVER, CURRENCY, Account, account_id
 from engine.ledger.balances import read_balance
 from engine.ledger.books import BookedAccount, books, difference_of
-from engine.members.auto_top_ups import auto_top_ups
 from engine.members.collection import collect, exit_unpaid
-from engine.members.deposits import open_deposits
+from engine.members.deposits import open_deposits, take_top_ups
 from engine.plans import PlanRules, day_number
 from engine.roster.plan import register_plan
 from engine.runs.credit import plan_credit_run
@@ -189,7 +189,7 @@ async def test_each_balance_is_refunded(engine: AsyncEngine) -> None:
     assert deposits.explanation == "settled"
     with pytest.raises(InvalidInput, match="plan waterdrop ended on 2019-10-01, and its books are closed"):
         async with engine.begin() as connection:
-            await auto_top_ups(connection, world.plan, world.rules, on=date(2019, 8, 1))
+            await take_top_ups(connection, world.plan, Path("none.csv"), on=date(2019, 8, 1), actor="cashier")
     assert await world.problems() == []
 
 

@@ -41,7 +41,7 @@ MandateSequence = Literal["FRST", "RCUR", "OOFF", "FNAL"]
 
 @dataclass(frozen=True)
 class Batch:
-    """Debits of one run and attempt, collected on one day; or payouts or refunds, paid on it.
+    """Debits of one run (or call) and attempt, collected on one day; or payouts or refunds, paid on it.
 
     `created_at`: with its zone, stored with the batch, so that writing it again gives the same bytes. `sequence`: of
     all its mandates (formats without mandates ignore it). `first_file`: number of the first file; batches of the same
@@ -67,7 +67,7 @@ class Batch:
 
 def layout_of(profile: Profile, kind: Kind) -> Pain008Debits | Pain001Payouts | DelimitedDebits:
     """How the custodian takes files of this kind. Raises InvalidInput where its profile does not say."""
-    return profile.debits if kind is Kind.DEBIT else profile.pays_by
+    return profile.debits if kind.is_debit else profile.pays_by
 
 
 def columns_of(profile: Profile, kind: Kind = Kind.DEBIT) -> Sequence[str]:
@@ -87,7 +87,7 @@ def check(batch: Batch, profile: Profile, debits: pa.RecordBatch) -> NDArray[np.
     It names a debit by its place and, where that is ours, its reference; it never shows a payer's account.
     """
     needed, pattern = columns_of(profile, batch.kind), layout_of(profile, batch.kind).account_pattern
-    word = batch.kind.name.lower()
+    word = batch.kind.words
     for name in needed:
         if name not in debits.schema.names or debits.schema.field(name).type != SCHEMA.field(name).type:
             raise InvalidInput(f"{word}s of {profile.code} need a column {name} of {SCHEMA.field(name).type}")
@@ -104,17 +104,14 @@ def check(batch: Batch, profile: Profile, debits: pa.RecordBatch) -> NDArray[np.
         if name in needed:
             _refuse(word, debits, unsafe_texts(debits.column(name), _TEXT_MOST), f"{name}: {safe_words(_TEXT_MOST)}")
     if pattern:
+        table = "debits" if batch.kind.is_debit else "payouts"
         unlike = pc.invert(pc.match_substring_regex(debits.column("account"), f"^(?:{pattern})$"))
-        _refuse(
-            word, debits, unlike, f"account: is none that {profile.code} takes ({_TABLE[batch.kind]}.account_pattern)"
-        )
+        _refuse(word, debits, unlike, f"account: is none that {profile.code} takes ({table}.account_pattern)")
     if "signed_on" in needed:
         late = pc.greater(debits.column("signed_on"), pa.scalar(batch.debit_on))
         _refuse(word, debits, late, f"signed_on: the mandate is signed after the debit day {batch.debit_on}")
     return found.seat
 
-
-_TABLE = {Kind.DEBIT: "debits", Kind.PAYOUT: "payouts", Kind.REFUND: "payouts"}
 
 _TEXT_MOST = 35
 """Characters that ISO 20022 has for a mandate, and for an account that is no IBAN one less."""

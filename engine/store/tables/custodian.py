@@ -51,8 +51,8 @@ account_tokens = Table(
 attempts = Table(
     "attempts",
     metadata,
-    Column("run_id", BigInteger, nullable=False, comment="of refunds: the decision that pays them"),
-    Column("kind", Text, nullable=False, comment="D, R, P: the first letter of its references"),
+    Column("run_id", BigInteger, nullable=False, comment="of refunds the decision, of A and L the call"),
+    Column("kind", Text, nullable=False, comment="D, R, P, A, L: the first letter of its references"),
     Column("attempt", SmallInteger, nullable=False),
     Column("plan_id", BigInteger, ForeignKey("plans.plan_id", name="attempts_plan_fkey"), nullable=False),
     Column(
@@ -65,7 +65,7 @@ attempts = Table(
     Column("created_at", DateTime(timezone=True), nullable=False, comment="stands in its files, which stay the same"),
     Column("made_by", Text, nullable=False),
     PrimaryKeyConstraint("run_id", "kind", "attempt", name="attempts_pkey"),
-    CheckConstraint("kind IN ('D', 'R', 'P')", name="attempts_kind_check"),
+    CheckConstraint("kind IN ('D', 'R', 'P', 'A', 'L')", name="attempts_kind_check"),
     CheckConstraint("attempt BETWEEN 1 AND 35", name="attempts_attempt_check"),
 )
 
@@ -109,7 +109,7 @@ instruction_events = Table(
     metadata,
     Column("shard_id", BigInteger, ForeignKey("shards.shard_id", name="instruction_events_shard_fkey"), nullable=False),
     Column("event_id", BigInteger, Identity(always=True)),
-    Column("run_id", BigInteger, nullable=False, comment="of refunds: the decision that pays them"),
+    Column("run_id", BigInteger, nullable=False, comment="of refunds the decision, of A and L the call"),
     Column("kind", Text, nullable=False),
     Column("attempt", SmallInteger, nullable=False),
     Column("state", SmallInteger, nullable=False, comment="engine.custodian.instructions.State"),
@@ -125,7 +125,7 @@ instruction_events = Table(
         name="instruction_events_source_key",
         postgresql_nulls_not_distinct=True,
     ),
-    CheckConstraint("kind IN ('D', 'R', 'P')", name="instruction_events_kind_check"),
+    CheckConstraint("kind IN ('D', 'R', 'P', 'A', 'L')", name="instruction_events_kind_check"),
     CheckConstraint("state BETWEEN 1 AND 9", name="instruction_events_state_check"),
     CheckConstraint("(state = 1) = (batch_id IS NOT NULL)", name="instruction_events_batch_check"),
     CheckConstraint(

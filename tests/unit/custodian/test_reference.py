@@ -138,7 +138,7 @@ def test_what_does_not_fit_is_refused(run: int, attempt: int, seat: list[int], w
         ("D00000E1", "it has 16 characters"),
         ("D00000E10000RS4é", "digits and letters A to Z"),
         ("D00000E10000RS84", "look for a character mistyped or two swapped"),
-        ("X00000E10000RS48", "none of debit D, refund R, payout P, top-up T, batch B"),
+        ("X00000E10000RS48", "none of debit D, refund R, payout P, top-up T, auto top-up A, levy L, batch B"),
     ],
 )
 def test_a_person_is_told_what_is_wrong(text: str, words: str) -> None:

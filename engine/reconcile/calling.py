@@ -1,0 +1,197 @@
+"""Calls: auto top-ups that are due by the plan's rule, and levies that members owe, are asked of the custodian.
+
+Asked on the payer's account as RCUR, for the rulebook takes that for a first debit too. Nothing is posted by asking: an
+auto top-up is the member's once it is booked, and a levy is owed since it was charged. What came back is simply due
+again, in another day's call, while the plan's rule and the reason let it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from datetime import date, datetime
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import func, insert, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from engine.custodian.calls import CALLS, Called, call_number, read_calls
+from engine.custodian.debit_files import Batch
+from engine.custodian.desk import Desk
+from engine.custodian.events import LATELY, LETTERS
+from engine.custodian.reference import Kind
+from engine.custodian.registered import Custodian
+from engine.custodian.retries import may_retry_of
+from engine.custodian.schedule import reachable_day
+from engine.ledger.accounts import Account, share_account
+from engine.members.auto_top_ups import debited
+from engine.members.collection import leaving_day, owed_by
+from engine.members.shards import Amounts, Shard, deposits_of, shard_of, shards_of
+from engine.plans.answers import members_share
+from engine.plans.days import date_of, day_number
+from engine.plans.rules import PlanRules
+from engine.reconcile.instructing import Asking, asking_of, part_of_debits
+from engine.reconcile.payers import known_payers
+from engine.reconcile.writing import Part, write_batches
+from engine.roster.changes import current_columns
+from engine.roster.columns import ALONE, Columns
+from engine.roster.plan import lock_roster, newest_rules
+from engine.runs.instructions import Instructions
+from engine.store.audit import record
+from engine.store.tables import PLAN_STRIDE, SHARD_SEATS, attempts, debit_batches, plans
+
+_FIRST_DAY = date(1970, 1, 1)
+
+
+async def call_members(
+    connection: AsyncConnection,
+    custodian: Custodian,
+    plan_id: int,
+    desk: Desk,
+    *,
+    on: date,
+    now: datetime,
+    actor: str,
+) -> list[Asking]:
+    """Make a plan's calls of a day, those of which there was none yet: at most one of auto top-ups and one of levies.
+
+    Asked for is what every seat is due on `on`, on the first day that can be reached; whose payer has no account that
+    the custodian knows is not asked. In the caller's transaction, who holds the custodian's lock (`lock_custodian`).
+    """
+    await lock_roster(connection, plan_id)
+    rules = await newest_rules(connection, plan_id)
+    plan = (await connection.execute(select(plans.c.code, plans.c.ended_on).where(plans.c.plan_id == plan_id))).one()
+    made: list[Asking] = []
+    if plan.ended_on is not None:
+        return made
+    for kind in CALLS:
+        number = call_number(plan_id, on)
+        if not _has_any(rules, kind, on) or await asking_of(connection, number, kind, 1) is not None:
+            continue
+        debit_on = reachable_day(custodian.profile, on, now=now, files=1 + await _waiting(connection, custodian))
+        batch = Batch(number, 1, debit_on, now, kind=kind)
+        caller = _Caller(connection, custodian, rules, plan_id, batch, desk, on, actor)
+        files = await write_batches(connection, custodian.profile, batch, caller.parts(), desk)
+        if not files:
+            continue
+        count, amount_minor = sum(each.count for each in files), sum(each.amount_minor for each in files)
+        detail = {"on": str(on), "files": len(files), "instructions": count, "amount_minor": amount_minor}
+        await record(connection, actor, f"call {kind.words}s", f"plan:{plan.code}", detail)
+        made.append(Asking(number, kind, 1, debit_on, len(files), count, amount_minor))
+    return made
+
+
+def _has_any(rules: PlanRules, kind: Kind, on: date) -> bool:
+    if kind is Kind.LEVY:
+        return bool(rules.levies) and share_account(rules) is Account.CONTRIBUTIONS_RECEIVABLE
+    return rules.prepaid is not None and rules.prepaid.auto_top_up is not None and members_share(rules, on)
+
+
+async def _waiting(connection: AsyncConnection, custodian: Custodian) -> int:
+    """How many files of debits wait to be sent before these."""
+    waiting = select(func.count()).select_from(debit_batches.join(attempts))
+    waiting = waiting.where(debit_batches.c.sent_at.is_(None), debit_batches.c.withdrawn_at.is_(None))
+    return int(await connection.scalar(waiting.where(attempts.c.custodian_id == custodian.custodian_id)) or 0)
+
+
+@dataclass
+class _Caller:
+    """Goes through the shards of a plan, and hands on what each seat is asked for."""
+
+    connection: AsyncConnection
+    custodian: Custodian
+    rules: PlanRules
+    plan_id: int
+    batch: Batch
+    desk: Desk
+    on: date
+    actor: str
+    _is_noted: bool = field(default=False, init=False)
+
+    async def parts(self) -> AsyncIterator[Part]:
+        """What is asked of each shard's seats; with the first of them the attempt is on record."""
+        for each in await shards_of(self.connection, self.plan_id):
+            shard = await shard_of(self.connection, each.shard_id)
+            columns = (await current_columns(self.connection, shard.shard_id))[2]
+            due = await self._due(shard, columns)
+            if not due.any():
+                continue
+            debits = await self._debits(shard, columns, due)
+            profile = self.custodian.profile
+            tokens, missing = await known_payers(self.connection, profile, self.plan_id, debits.payer_seat, self.desk)
+            known = ~np.logical_or.reduce([np.zeros(len(debits), np.bool_), *missing.values()])
+            if not known.any():
+                continue
+            if not self._is_noted:
+                await self._note_attempt()
+            tokens = tokens.taken(np.flatnonzero(known))
+            none = np.zeros(shard.seats, np.int64)
+            yield part_of_debits(shard, none, debits.chosen(known), tokens, self.batch, "RCUR")
+
+    async def _note_attempt(self) -> None:
+        row = {"run_id": self.batch.run, "kind": LETTERS[self.batch.kind], "attempt": self.batch.attempt}
+        asked = {"plan_id": self.plan_id, "custodian_id": self.custodian.custodian_id, "debit_on": self.batch.debit_on}
+        made = {"created_at": self.batch.created_at, "made_by": self.actor}
+        await self.connection.execute(insert(attempts).values(**row, **asked, **made))
+        self._is_noted = True
+
+    async def _due(self, shard: Shard, columns: Columns) -> Amounts:
+        """int64[n] minor units: what each seat is to be asked for today."""
+        profile, is_levy = self.custodian.profile, self.batch.kind is Kind.LEVY
+        since = _FIRST_DAY if is_levy else max(self.on - LATELY, _FIRST_DAY)
+        called = await read_calls(
+            self.connection,
+            shard.shard_id,
+            shard.seats,
+            self.batch.kind,
+            since=call_number(self.plan_id, since),
+            month_from=self.on.replace(day=1),
+        )
+        may_retry = may_retry_of(profile, called.reasons, called.reason) | called.decided
+        if is_levy:
+            owed = np.maximum(await owed_by(self.connection, shard, "levy"), 0)
+            return np.where(levies_due(self.rules, called, may_retry, self.on), owed, 0)
+        assert self.rules.prepaid is not None
+        rule = self.rules.prepaid.auto_top_up
+        assert rule is not None
+        balances = await deposits_of(self.connection, shard)
+        chosen = debited(rule, columns, balances, called.asked_minor, self.on)
+        chosen &= top_ups_due(called, may_retry, self.on)
+        return np.where(chosen, rule.amount, 0).astype(np.int64)
+
+    async def _debits(self, shard: Shard, columns: Columns, due: Amounts) -> Instructions:
+        """What is asked, in the order of debit: a payer pays while in force and paying alone, as for a run."""
+        at = np.flatnonzero(due)
+        seat = (shard.first_seat + at).astype(np.int32)
+        named, payer, day = columns.filled("payer")[at], seat.copy(), day_number(self.batch.debit_on)
+        numbers = np.where(named == ALONE, 0, named // SHARD_SEATS + 1)
+        for number in np.unique(numbers[numbers > 0]).tolist():
+            shard_id = self.plan_id * PLAN_STRIDE + number
+            there = columns if shard_id == shard.shard_id else (await current_columns(self.connection, shard_id))[2]
+            rows = np.flatnonzero(numbers == number)
+            place = named[rows] % SHARD_SEATS
+            pays = (there.shares_from[place] <= day) & (day < there.ended_on[place])
+            pays &= there.filled("payer")[place] == ALONE
+            payer[rows[pays]] = named[rows[pays]]
+        return Instructions(payer, seat, due[at], columns.shares_from[at]).ordered()
+
+
+def top_ups_due(called: Called, may_retry: NDArray[np.bool_], on: date) -> NDArray[np.bool_]:
+    """bool[n]: no auto top-up is under way; one that came back for good is left until the next calendar month."""
+    barred = called.is_back & ~may_retry & (called.on >= day_number(on.replace(day=1)))
+    return ~(called.under_way | barred)
+
+
+def levies_due(rules: PlanRules, called: Called, may_retry: NDArray[np.bool_], on: date) -> NDArray[np.bool_]:
+    """bool[n]: who may be asked for what they owe of levies.
+
+    One that came back is asked again daily, by the plan's rule for debits, counted from its first call; what a person
+    decided to ask again, once more whatever the day. A plan without the table unpaid asks nobody again.
+    """
+    over = np.ones(len(called.first_on), np.bool_)
+    if rules.unpaid is not None:
+        for first in np.unique(called.first_on[called.is_back]).tolist():
+            if on < leaving_day(rules, date_of(first)):
+                over[called.first_on == first] = False
+    return ~called.under_way & ~(called.is_back & ~called.decided & (over | ~may_retry))
