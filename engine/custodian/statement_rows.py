@@ -15,6 +15,8 @@ from engine.custodian.breaks import Code, State
 from engine.custodian.gates import Tally as Footed
 from engine.custodian.gates import follows
 from engine.custodian.statement import SCHEMA, Declared, Fault, Footing, Problem, Statement
+from engine.custodian.turn import IS_STILL
+from engine.custodian.veiled import veiled
 from engine.custodian.verdicts import Ignored, Named, Outcome, Sum
 from engine.errors import InvalidInput
 from engine.store.arrays import Row as Values
@@ -116,13 +118,16 @@ async def list_statements(
 
 
 async def last_taken(connection: AsyncConnection, custodian_id: int) -> ImportedStatement | None:
-    """The statement with balances that was booked last: the next one follows it."""
+    """The statement with balances that was booked last: the next one follows it.
+
+    One that comes to nothing may have come late, and leaves the balance where it is: it counts where there is no other.
+    """
     chosen = _IMPORTED.where(
         statements.c.custodian_id == custodian_id,
         statements.c.books,
         statements.c.state == "taken",
         statements.c.closing_minor.is_not(None),
-    ).order_by(statements.c.taken_at.desc(), statements.c.statement_id.desc())
+    ).order_by(IS_STILL, statements.c.taken_at.desc(), statements.c.statement_id.desc())
     row = (await connection.execute(chosen.limit(1))).one_or_none()
     return None if row is None else _imported(row)
 
@@ -163,33 +168,6 @@ async def next_parked(
     return None
 
 
-async def taken_before(connection: AsyncConnection, custodian_id: int, footing: Footing, tally: Footed) -> int | None:
-    """The statement that was taken with the same name, number, days, balances and lines, by their count and sums.
-
-    None: there is none, or it says no balance or holds no line, so that nothing tells it from another.
-    """
-    said = footing.statement
-    if said.opening_minor is None or said.closing_minor is None or said.from_on is None or not tally.lines:
-        return None
-    same: int | None = await connection.scalar(
-        select(statements.c.statement_id).where(
-            statements.c.custodian_id == custodian_id,
-            statements.c.state == "taken",
-            statements.c.books,
-            statements.c.identity == said.identity,
-            statements.c.sequence.is_not_distinct_from(footing.declared.sequence),
-            statements.c.from_on == said.from_on,
-            statements.c.to_on == said.to_on,
-            statements.c.opening_minor == said.opening_minor,
-            statements.c.closing_minor == said.closing_minor,
-            statements.c.lines == tally.lines,
-            statements.c.credits_minor == tally.credits,
-            statements.c.debits_minor == tally.debits,
-        )
-    )
-    return same
-
-
 async def begin(
     connection: AsyncConnection, custodian_id: int, file: FileName, number: int, *, books: bool, actor: str
 ) -> int:
@@ -219,10 +197,14 @@ async def finish(
     footing: Footing,
     tally: Footed,
     *,
+    ids: bytes,
     problems: Sequence[Problem] = (),
     became: Iterable[tuple[Named, Sum]] = (),
 ) -> None:
-    """What a statement holds and, without problems, what became of its lines: with them it stays parked."""
+    """What a statement holds and, without problems, what became of its lines: with them it stays parked.
+
+    `ids`: what its lines' own references come to.
+    """
     said = footing.statement
     await connection.execute(
         update(statements)
@@ -238,6 +220,7 @@ async def finish(
             lines=tally.lines,
             credits_minor=tally.credits,
             debits_minor=tally.debits,
+            ids=ids,
             state="parked" if problems else "taken",
             taken_at=None if problems else func.clock_timestamp(),
             problems=[each._asdict() for each in problems],
@@ -268,6 +251,9 @@ async def add_lines(
     connection: AsyncConnection, statement_id: int, lines: pa.RecordBatch, became: Iterable[tuple[Named, int]]
 ) -> None:
     """Write down lines (SCHEMA) that did not match, with what became of each and at which stage."""
+    for name in ("reference", "batch_reference", "bank_reference"):
+        at = lines.schema.get_field_index(name)
+        lines = lines.set_column(at, lines.schema.field(at), veiled(lines.column(at)))
     rows: list[Values] = [
         (statement_id, *(line[name] for name in LINE_COLUMNS), what.outcome.name.lower(), what.code, stage)
         for line, (what, stage) in zip(lines.to_pylist(), became, strict=True)

@@ -174,8 +174,9 @@ class Account:
         """
         balance = opening = 0
         within: Taken | None = None
-        for each in self.statements:
-            if each.from_on > on:
+        for place, each in enumerate(self.statements):
+            # One that came to nothing may have been taken after those that follow it.
+            if each.from_on > on or (place and each.to_on <= on and each.is_still):
                 continue
             opening = balance if each.opening_minor is None else each.opening_minor
             balance = opening + each.credits_minor - each.debits_minor

@@ -89,9 +89,14 @@ class Taken(NamedTuple):
     credits_minor: int
     debits_minor: int
 
+    @property
+    def is_still(self) -> bool:
+        """Whether it closes with what it opened with."""
+        return self.opening_minor is not None and self.opening_minor == self.closing_minor
+
 
 async def taken_statements(connection: AsyncConnection, custodian_id: int, cash: Sequence[Cash]) -> list[Taken]:
-    """In the order they were taken, which is that of their balances. `cash`: what they posted."""
+    """In the order they were taken, which is that of their balances but for what is still. `cash`: what they posted."""
     names = ("statement_id", "from_on", "to_on", "opening_minor", "closing_minor", "credits_minor", "debits_minor")
     found = await connection.execute(
         select(*(statements.c[name] for name in names), func.date(statements.c.taken_at))

@@ -16,6 +16,7 @@ from pathlib import Path
 from tempfile import NamedTemporaryFile
 from types import MappingProxyType
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from sqlalchemy import func, select
@@ -41,8 +42,8 @@ from engine.custodian.statement_rows import (
     next_parked,
     out_of_turn,
     statements_of_file,
-    taken_before,
 )  # fmt: skip
+from engine.custodian.turn import fits_between, taken_before
 from engine.custodian.verdicts import Named, Sum
 from engine.errors import FentanError, InvalidInput
 from engine.ledger.accounts import Account, account_id, plan_shard
@@ -233,28 +234,31 @@ async def _take_one(
     matched = Matched(connection, custodian, statement_id, books=books, rejects=rejects, on=taking.on)
     if books:
         await matched.take_pending()
-    footed, days = Footed(), _Days()
+    footed, days, ids = Footed(), _Days(), _Ids()
     while not isinstance(part, Footing):
         footed.take(part)
         days.take(part["booked_on"])
+        ids.take(part)
         await matched.take(part)
         part = await anext(parts)
     await matched.finish()
     said = days.filled(part.statement)
     identity = _blackened(said.identity, custodian, taking.environment)
     footing = replace(part, statement=replace(said, identity=identity))
-    problems = [*days.problems(footing.statement, taking.on), *await _problems(taking, footing, footed, books=books)]
+    problems = [*days.problems(footing.statement, taking.on), *wrong_in(footing, footed), *_of_another(taking, footing)]
+    if books:
+        problems += await _out_of_turn(taking, footing, footed, ids.digest())
     problems = [_without_account(each) for each in problems]
     if problems:
         await undone.rollback()
         if before is None or before.problems != tuple(problems):
-            await finish(connection, statement_id, footing, footed, problems=problems)
+            await finish(connection, statement_id, footing, footed, ids=ids.digest(), problems=problems)
         if before is None:
             await _open_problem(taking, statement_id, footing, footed, problems)
         return Taken(statement_id, number, "parked", books, footed.lines, problems=tuple(problems))
     await settle(connection, matched, footed.net if books else 0, actor=taking.actor, on=taking.on)
     tally = tuple(matched.tally())
-    await finish(connection, statement_id, footing, footed, became=tally)
+    await finish(connection, statement_id, footing, footed, ids=ids.digest(), became=tally)
     if books or before is not None:
         await _clear_problems(taking, statement_id, footing)
     await undone.commit()
@@ -283,21 +287,18 @@ async def _take_next(
     return taken[0] if taken and taken[0].state == "taken" else None
 
 
-async def _problems(taking: _Taking, footing: Footing, footed: Footed, *, books: bool) -> list[Problem]:
-    """Everything that keeps a statement from being taken."""
+async def _out_of_turn(taking: _Taking, footing: Footing, footed: Footed, ids: bytes) -> tuple[Problem, ...]:
+    """Whether a statement that books was taken before, or is not the next."""
     custodian, connection = taking.custodian, taking.connection
-    found = [*wrong_in(footing, footed), *_of_another(taking, footing)]
-    if not books:
-        return found
     last = await last_taken(connection, custodian.custodian_id)
     if last is None and taking.begins:
-        return found
-    turn = out_of_turn(footing, last, book_cash_minor=await _book_cash(connection, custodian) if last is None else 0)
-    # One that comes to nothing opens as the statement after it does, and is in turn again.
-    if (same := await taken_before(connection, custodian.custodian_id, footing, footed)) is not None:
+        return ()
+    # First: one that comes to nothing opens as the statement after it does, and is in turn again.
+    if (same := await taken_before(connection, custodian.custodian_id, footing, footed, ids)) is not None:
         message = f"says what statement {same} said, which was taken from another file"
-        turn = (Problem(Fault.DUPLICATE_FILE, "statement", message),)
-    return [*found, *turn]
+        return (Problem(Fault.DUPLICATE_FILE, "statement", message),)
+    turn = out_of_turn(footing, last, book_cash_minor=await _book_cash(connection, custodian) if last is None else 0)
+    return () if turn and await fits_between(connection, custodian.custodian_id, footing) else turn
 
 
 def _of_another(taking: _Taking, footing: Footing) -> Iterator[Problem]:
@@ -419,6 +420,24 @@ class _Days:
     def filled(self, statement: Statement) -> Statement:
         """The statement, with the days of its lines where it names none."""
         return replace(statement, from_on=statement.from_on or self._first, to_on=statement.to_on or self._last)
+
+
+class _Ids:
+    """What the lines' own references come to, however they came in batches."""
+
+    def __init__(self) -> None:
+        self._hashes = {name: hashlib.sha256() for name in ("reference", "bank_reference")}
+
+    def take(self, lines: pa.RecordBatch) -> None:
+        for name, whole in self._hashes.items():
+            column = lines.column(name)
+            _, bounds, data = column.buffers()
+            if data is not None:
+                first, last = np.frombuffer(bounds, np.int32)[[column.offset, column.offset + len(column)]].tolist()
+                whole.update(memoryview(data)[first:last])
+
+    def digest(self) -> bytes:
+        return hashlib.sha256(b"".join(each.digest() for each in self._hashes.values())).digest()
 
 
 def _repeated(known: ImportedStatement) -> Taken:

@@ -125,6 +125,7 @@ CREATE TABLE statements (
     lines BIGINT NOT NULL,
     credits_minor BIGINT NOT NULL,
     debits_minor BIGINT NOT NULL,
+    ids BYTEA,
     state TEXT NOT NULL,
     problems JSONB DEFAULT '[]'::jsonb NOT NULL,
     tally JSONB DEFAULT '[]'::jsonb NOT NULL,
@@ -147,6 +148,7 @@ COMMENT ON COLUMN statements.file IS 'its name as it came, for people';
 COMMENT ON COLUMN statements.identity IS 'the file''s own name of the statement';
 COMMENT ON COLUMN statements.sequence IS 'its number, where it has one';
 COMMENT ON COLUMN statements.books IS 'false: it only informs, and posts nothing';
+COMMENT ON COLUMN statements.ids IS 'SHA-256 of what its lines'' own references come to';
 COMMENT ON COLUMN statements.problems IS 'why it is parked';
 COMMENT ON COLUMN statements.tally IS 'lines and sums by outcome';
 COMMENT ON COLUMN statements.taken_at IS 'when it was posted; NULL: it is parked';

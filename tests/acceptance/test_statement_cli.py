@@ -47,7 +47,7 @@ def test_statements_are_taken_listed_and_shown(fentan: Fentan) -> None:
     ]
     shown = fentan("statement", "show", "2").out
     assert "matched: 2 lines, 2.98" in shown
-    assert "2 (line 4) 2019-07-15 0.40: other · X-9: break MISSING_IN_LEDGER" in shown
+    assert "2 (line 4) 2019-07-15 0.40: other · #d437a02e200a: break MISSING_IN_LEDGER" in shown
     assert fentan("statement", "show", "2", "--line", "2").out == ONE.splitlines()[3] + "\n"
     told = json.loads(fentan("statement", "show", "1", "--json").out)
     assert (told["opening"], told["closing"], told["open_lines"][0]["code"]) == ("3.38", "8.38", "DUPLICATE_AT_BANK")

@@ -18,12 +18,15 @@ from sqlalchemy import select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from engine.custodian.layouts import Layouts
+from engine.custodian.profile import load
 from engine.custodian.reference import LENGTH, Kind, Reference
 from engine.custodian.routes import NotSet
 from engine.custodian.standing import read_standing, sent_batches
 from engine.custodian.statement_rows import statement_of
 from engine.errors import InvalidInput
 from engine.reconcile import settling, taking
+from engine.reconcile.proof import strips
 from engine.reconcile.taking import is_account, take
 from engine.store.tables import plans, shards
 from tests.integration.bank_statement import BOOKED_ON, TODAY, Line, statement
@@ -299,6 +302,66 @@ async def test_two_at_once_take_it_once(engine: AsyncEngine, tmp_path: Path) -> 
     taken = await asyncio.gather(*both)
     assert sorted(each.state for (each,) in taken) == ["repeated", "taken"]
     assert await world.world.value("SELECT count(*) FROM statements") == 1
+
+
+async def test_a_day_that_comes_to_nothing_is_taken_however_late_it_comes(engine: AsyncEngine, tmp_path: Path) -> None:
+    world = await custody(engine, tmp_path, 3)
+    await world.owing([300, 200, 100])
+    await world.asked({1: [0, 1, 2]})
+    back = [Line(100, debit(2)), Line(-100, debit(2), "return", reason="AM04", original=100)]
+    tuesday, wednesday, thursday = (BOOKED_ON + timedelta(days=n) for n in (1, 2, 3))
+    still = [statement([replace(line, on=day) for line in back], 300) for day in (tuesday, thursday)]
+    await world.takes_lines(Line(300, debit(0)))
+    await world.takes_lines(Line(200, debit(1), on=wednesday), opening=300)
+    (elsewhere,) = await world.takes(still[1], name="thursday.csv")
+    assert (elsewhere.state, elsewhere.problems[0].place) == ("parked", "opening balance"), "500 stood there by then"
+    (late,) = await world.takes(still[0], name="tuesday.csv")
+    assert (late.state, await world.states()) == ("taken", ["booked", "booked", "returned"])
+    (again,) = await world.takes(still[0] + "\n", name="again.csv")
+    assert [str(each.code) for each in again.problems] == ["DUPLICATE_FILE"]
+    async with engine.connect() as connection:
+        proofs = await strips(connection, world.custodian, BOOKED_ON, thursday)
+    assert [(each.closing, each.difference, each.coverage.missing) for each in proofs[:3]] == [
+        (300, 0, ()), (300, 0, ()), (500, 0, ()),
+    ]  # fmt: skip
+    # The next one follows what was booked last, not what came last.
+    await world.takes_lines(Line(-2, "", "charge", on=thursday), opening=500)
+
+
+def bill(*lines: Line, note: str) -> str:
+    """A statement without balances."""
+    rows = statement(lines).splitlines()
+    return "\n".join([f"# {note}", *(row for row in rows if not row.startswith("#")), ""])
+
+
+async def test_a_bill_without_balances_is_known_again_by_its_lines(engine: AsyncEngine, tmp_path: Path) -> None:
+    csv = load("generic-csv").layouts.csv
+    assert csv is not None
+    world = await custody(engine, tmp_path, layouts=Layouts(csv=csv.model_copy(update={"totals": {}})))
+    await world.owing([300, 300, 300, 300])
+    await world.asked({1: [0, 1, 2, 3]})
+    morning, evening = ([Line(300, debit(seat)) for seat in seats] for seats in ((0, 1), (2, 3)))
+    found = []
+    for name, lines, note in (
+        ("1.csv", morning, "downloaded at 12"),
+        ("2.csv", morning, "downloaded at 13"),
+        ("3.csv", evening, "downloaded at 18"),
+    ):
+        (told,) = await world.takes(bill(*lines, note=note), name=name)
+        found.append((told.state, [str(each.code) for each in told.problems]))
+    assert found == [("taken", []), ("parked", ["DUPLICATE_FILE"]), ("taken", [])], "alike in count and sum only"
+    assert await world.states() == ["booked"] * 4
+    assert await world.breaks() == [("DUPLICATE_FILE", 0, 0)]
+
+
+async def test_what_others_wrote_as_a_reference_is_not_stored(engine: AsyncEngine, tmp_path: Path) -> None:
+    world = await four(engine, tmp_path)
+    payer = "Zhang Wei 6222020000000044"
+    await world.takes_lines(Line(40, payer, "other", batch=payer), Line(300, debit(0), batch="B-1"), Line(5, debit(9)))
+    stored = await world.rows("SELECT reference, batch_reference, outcome FROM statement_lines ORDER BY ordinal")
+    assert [(reference[0], outcome) for reference, _, outcome in stored] == [("#", "break"), ("D", "break")]
+    assert stored[0][0] == stored[0][1]
+    assert stored[1][0] == debit(9)
 
 
 async def test_every_reason_is_kept_however_many_there_are(engine: AsyncEngine, tmp_path: Path) -> None:

@@ -158,6 +158,7 @@ statements = Table(
     Column("lines", BigInteger, nullable=False),
     Column("credits_minor", BigInteger, nullable=False),
     Column("debits_minor", BigInteger, nullable=False),
+    Column("ids", LargeBinary, comment="SHA-256 of what its lines' own references come to"),
     Column("state", Text, nullable=False),
     Column("problems", JSONB, nullable=False, server_default=text("'[]'::jsonb"), comment="why it is parked"),
     Column("tally", JSONB, nullable=False, server_default=text("'[]'::jsonb"), comment="lines and sums by outcome"),
