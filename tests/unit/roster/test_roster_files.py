@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import date
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import numpy as np
 import pyarrow as pa
@@ -19,7 +20,7 @@ from engine.roster.checks import check_refs, check_spells
 from engine.roster.checks import completed_years as completed_years_of
 from engine.roster.files import PROBLEMS_MAX, PeopleFile
 from engine.roster.imports import COLUMNS, _cut
-from engine.roster.members import Place, wrong_refs
+from engine.roster.members import Place, newcomers, wrong_refs
 from engine.store.tables import SHARD_SEATS
 
 HEADER = "member_ref,born_on,joined_on,ended_on,tier\n"
@@ -264,6 +265,18 @@ def test_references_that_are_taken(ref: str) -> None:
 )
 def test_references_that_are_not(ref: str) -> None:
     assert wrong_refs(pa.array([ref])).tolist() == [True]
+
+
+def test_the_index_holds_references_of_every_length_and_script() -> None:
+    refs = ["b", "成员001", "Ö" * 64, "a-1"]
+    spells = np.array([1, 12, 1, 2], np.int16)
+    born_on, lines = np.zeros(4, np.int32), np.arange(4)
+    people = newcomers(7, Place(2, 10), pa.array(refs), born_on, lines, spells, tag_key=b"k")
+    assert people.joined_refs == "\n".join(refs)
+    assert bytes(people.index_rows).decode().splitlines() == [
+        f"7,7000002,{SHARD_SEATS + 10 + row},{crc32(refs[row].encode()) % 64},{spells[row]},{refs[row]}"
+        for row in (3, 0, 2, 1)
+    ]
 
 
 def test_ages_are_those_of_the_rules() -> None:
