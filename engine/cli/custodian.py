@@ -17,6 +17,7 @@ from engine.cli.answer import print_json
 from engine.cli.options import As, not_to_come
 from engine.cli.shell import in_database
 from engine.custodian import registered
+from engine.custodian.calls import CALLS
 from engine.custodian.desk import Desk
 from engine.custodian.outbox import OutgoingFile, files_of
 from engine.custodian.profile import load
@@ -250,12 +251,18 @@ def day(code: Code, actor: As, on: On = None) -> None:
     done, sent = in_database(played)
     for file in done.files:
         console.print(f"{file.name}: {file.refused or _became(file)}", soft_wrap=True)
+    if any(file.refused for file in done.files):
+        console.print(
+            "what was refused lies in in/taken: have it corrected, or ask for it anew, and then"
+            " `fentan statement import FILE`",
+            soft_wrap=True,
+        )
     if done.overdue_lines:
         console.print(f"{done.overdue_lines:,} lines have waited too long for what they name: breaks")
     for run in done.collected.runs:
         console.print(f"run {run.run_id} is {run.state}: {_brought(run)}", soft_wrap=True)
     for asked in done.collected.called:
-        what = f"{asked.instructions:,} {asked.kind.words}s of {grouped(asked.amount_minor)}"
+        what = f"{asked.instructions:,} {CALLS[asked.kind]} of {grouped(asked.amount_minor)}"
         console.print(f"call {asked.run_id}: {what} asked for {asked.debit_on}", soft_wrap=True)
     if done.collected.missing:
         console.print(f"{done.collected.missing:,} refunds, auto top-ups or levies are missing at the custodian")
@@ -302,10 +309,11 @@ def batches(run_id: RunId, as_json: AsJson = False) -> None:
     table = Table("file", "debit day")
     for name in ("instructions", "amount"):
         table.add_column(name, justify="right")
-    table.add_column("sent", overflow="fold")
+    zone = ZoneInfo(files[0].time_zone)
+    table.add_column(f"sent ({zone})", overflow="fold")
     table.add_column("sha256", overflow="fold")
     for each in files:
-        sent = f"{each.sent_at:%Y-%m-%d %H:%M}" if each.sent_at else each.error or each.state
+        sent = f"{each.sent_at.astimezone(zone):%Y-%m-%d %H:%M}" if each.sent_at else each.error or each.state
         amounts = (f"{each.count:,}", grouped(each.amount_minor))
         table.add_row(each.file, each.debit_on.isoformat(), *amounts, sent, each.sha256)
     console.print(table)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
+from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
+from zoneinfo import ZoneInfo
 
 import typer
 
 from engine.cli.answer import print_json
-from engine.cli.options import As
-from engine.errors import InvalidInput
+from engine.cli.options import As, iso_day, not_to_come
+from engine.errors import FentanError, InvalidInput
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
@@ -69,25 +71,39 @@ def import_(
     begins: Annotated[
         bool, typer.Option("--begin", help="The first statement of an account that held money before.")
     ] = False,
+    on: Annotated[
+        date | None,
+        typer.Option("--on", metavar="DATE", parser=iso_day, help="As if it were that day. [default: today]"),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Take statements: match every line and post it, or park the statement and say why; each file is taken once."""
-    from datetime import datetime
-    from zoneinfo import ZoneInfo
+    """Take statements: match every line and post it, or park the statement and say why; each file is taken once.
 
+    A file that is refused stops no other.
+    """
     from engine.cli.shell import in_database
+    from engine.custodian.routes import NotSet
     from engine.reconcile.taking import take
+
+    refused: list[str] = []
 
     async def taken(engine: AsyncEngine, settings: Settings) -> list[Taken]:
         async with engine.connect() as connection:
             known = await _custodian(connection, custodian)
-        on = datetime.now(ZoneInfo(known.profile.time_zone)).date()
+        zone = known.profile.time_zone
+        day = datetime.now(ZoneInfo(zone)).date() if on is None else not_to_come(on, zone)
         kept = settings.data_dir / "custodian"
         found: list[Taken] = []
         for file in files:
-            news = await take(
-                engine, known, file, files=kept, actor=actor, on=on, environment=os.environ, begins=begins
-            )
+            try:
+                news = await take(
+                    engine, known, file, files=kept, actor=actor, on=day, environment=os.environ, begins=begins
+                )
+            except NotSet:
+                raise
+            except FentanError as error:
+                refused.append(str(error) if file.name in str(error) else f"{file.name}: {error}")
+                continue
             again = {each.statement_id for each in news}
             found = [*(each for each in found if each.statement_id not in again), *news]
         return found
@@ -98,7 +114,9 @@ def import_(
     else:
         for each in statements:
             _print_taken(each)
-    if any(each.state == "parked" for each in statements):
+    for words in refused:
+        typer.echo(f"fentan: {words}", err=True)
+    if refused or any(each.state == "parked" for each in statements):
         raise typer.Exit(1)
 
 

@@ -8,12 +8,15 @@ from datetime import date, datetime
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from engine.store.tables import attempts, debit_batches
+from engine.store.tables import attempts, custodians, debit_batches
 
 
 @dataclass(frozen=True)
 class OutgoingFile:
-    """One file. `kind`: D, R, P, A or L; `sha256` in hex; `error`: why it did not leave yet, None: nothing is wrong."""
+    """One file. `kind`: D, R, P, A or L; `sha256` in hex; `error`: why it did not leave yet, None: nothing is wrong.
+
+    `time_zone`: the custodian's.
+    """
 
     batch_id: int
     kind: str
@@ -29,6 +32,7 @@ class OutgoingFile:
     error: str | None
     sent_at: datetime | None
     withdrawn_at: datetime | None
+    time_zone: str
 
     @property
     def state(self) -> str:
@@ -42,8 +46,8 @@ _COLUMNS = tuple(debit_batches.c[name] for name in OutgoingFile.__dataclass_fiel
 async def files_of(connection: AsyncConnection, run_id: int, kinds: str = "DPAL") -> list[OutgoingFile]:
     """The files of a run or call, in the order they were written. `kinds`: R counts by decisions, not by runs."""
     found = await connection.execute(
-        select(*_COLUMNS, attempts.c.debit_on)
-        .select_from(debit_batches.join(attempts))
+        select(*_COLUMNS, attempts.c.debit_on, custodians.c.profile["time_zone"].astext.label("time_zone"))
+        .select_from(debit_batches.join(attempts).join(custodians))
         .where(debit_batches.c.run_id == run_id, debit_batches.c.kind.in_(tuple(kinds)))
         .order_by(debit_batches.c.batch_id)
     )

@@ -19,6 +19,7 @@ from engine.custodian.turn import IS_STILL
 from engine.custodian.veiled import veiled
 from engine.custodian.verdicts import Ignored, Named, Outcome, Sum
 from engine.errors import InvalidInput
+from engine.money import grouped
 from engine.store.arrays import Row as Values
 from engine.store.arrays import copy_in
 from engine.store.tables import breaks, custodians, statement_lines, statements
@@ -144,10 +145,11 @@ def out_of_turn(statement: Footing, last: ImportedStatement | None, *, book_cash
     opening = statement.statement.opening_minor
     if opening in (None, 0, book_cash_minor):
         return ()
-    nothing = Footing(
-        Statement(statement.statement.account, "", "", closing_minor=book_cash_minor), statement.message, 0
+    message = (
+        f"opens with {grouped(opening)}, is the first, and the books hold {grouped(book_cash_minor)}: import those"
+        " before it, or this with --begin where the account held that before"
     )
-    return follows(statement, nothing)
+    return (Problem(Fault.STATEMENT_GAP, "opening balance", message),)
 
 
 _TURN = ("opening balance", "sequence number")

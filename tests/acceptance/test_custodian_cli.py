@@ -67,7 +67,10 @@ def test_a_run_is_instructed_sent_and_listed(fentan: Fentan, run: Run, small_fil
     # Midnight in Shanghai, two files; an hour later the third.
     assert [each["sent_at"] for each in stored] == ["2019-07-12T16:00:00+00:00"] * 2 + ["2019-07-12T17:00:00+00:00"]
     assert len(list((tmp_path / "data" / "custodian" / "generic-csv" / "out").glob("*.csv"))) == 3
-    assert kept[0].file in fentan("custodian", "batches", "1").out
+    listed = fentan("custodian", "batches", "1").out
+    assert kept[0].file in listed
+    assert "sent (Asia/Shanghai)" in listed
+    assert "2019-07-13 00:00" in listed
 
 
 def test_what_missed_its_cut_off_is_withdrawn(fentan: Fentan, run: Run, small_files: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -29,11 +30,17 @@ async def run(engine: AsyncEngine) -> Run:
 
 
 @pytest.fixture
-def asked(fentan: Fentan, run: Run, tmp_path: Path) -> Callable[[str, str], None]:
-    """Its debits are sent; a call plays the custodian's days up to one."""
+def known(tmp_path: Path) -> Path:
+    """A profile whose custodian knows members by their references."""
     text = (config_dir() / "custodians" / "generic-csv.toml").read_text("utf-8")
-    known = tmp_path / "known.toml"
-    known.write_text(text.replace("[account]", 'payer_known_by = "member_ref"\n[account]', 1), "utf-8")
+    path = tmp_path / "known.toml"
+    path.write_text(text.replace("[account]", 'payer_known_by = "member_ref"\n[account]', 1), "utf-8")
+    return path
+
+
+@pytest.fixture
+def asked(fentan: Fentan, run: Run, known: Path, tmp_path: Path) -> Callable[[str, str], None]:
+    """Its debits are sent; a call plays the custodian's days up to one."""
     fentan("custodian", "register", str(known), *ANNA)
     fentan("custodian", "assign", "generic-csv", "xianghubao", *ANNA)
     fentan("custodian", "instruct", str(run.run_id), *ANNA, "--on", "2019-07-13")
@@ -79,6 +86,8 @@ def test_what_is_missing_and_what_cannot_be_read_want_a_person(
     code, words = day(fentan, "2019-07-14")
     assert code == 1
     assert "strange.txt: line 1: is neither XML nor MT940" in words
+    assert words.count("strange.txt") == 1
+    assert "what was refused lies in in/taken" in words
     assert sorted(path.name for path in (box / "taken").iterdir()) == ["2019-07-14-0001.csv", "strange.txt"]
     code, words = day(fentan, "2019-07-18")
     assert (code, "run 1 is collecting: 5 missing at the custodian" in words) == (0, True)
@@ -114,3 +123,38 @@ def test_a_line_that_lost_its_reference_is_suggested_and_one_that_waits_too_long
         ("MISSING_IN_LEDGER", 4, "-0.10"),
         ("MISSING_AT_BANK", 4, "0.00"),
     ]
+
+
+ROSTER = "member_ref,born_on,joined_on\nM1,1980-05-05,2019-01-01\nM2,1981-05-05,2019-01-01\n"
+PAID = "member_ref,amount,paid_on\nM1,9,2019-01-02\nM2,2.50,2019-01-02\n"
+
+
+def test_auto_top_ups_and_levies_are_asked_for_and_come_in(fentan: Fentan, known: Path, tmp_path: Path) -> None:
+    for name, content in (("roster.csv", ROSTER), ("paid.csv", PAID)):
+        (tmp_path / name).write_text(content, "utf-8")
+    for plan in ("waterdrop", "jd-hubao"):
+        fentan("roster", "import", str(tmp_path / "roster.csv"), "--plan", plan)
+    fentan("member", "top-up", str(tmp_path / "paid.csv"), "--plan", "waterdrop", *ANNA)
+    levied = fentan("member", "levy", "entry-premium-to-50", "--plan", "jd-hubao", "--on", "2019-02-01", *ANNA)
+    assert "charged to 2 members, 18.00 together" in levied.words
+    fentan("custodian", "register", str(known), *ANNA)
+    for plan in ("waterdrop", "jd-hubao"):
+        fentan("custodian", "assign", "generic-csv", plan, *ANNA)
+    code, words = day(fentan, "2019-02-04")
+    assert code == 0
+    asked = re.findall(r"call (\d+): (.+?) asked for 2019-02-04", words)
+    assert [what for _, what in asked] == ["1 auto top-ups of 10.00", "2 levies of 18.00"]
+    assert "2 files sent to generic-csv, 3 instructions of 28.00; 0 wait" in words
+    assert len(told(fentan("custodian", "batches", asked[0][0], "--json"))) == 1
+    folder = tmp_path / "data" / "custodian" / "generic-csv"
+    folders = ("--in", str(folder / "out"), "--out", str(folder / "in"))
+    said(fentan("simulate", "custodian", *folders, "--seed", "1", "--rates", "all=0", "--until", "2019-02-05"))
+    code, words = day(fentan, "2019-02-05")
+    assert "taken, 3 lines" in words
+    assert "call" not in words
+    shown = fentan("member", "show", "M2", "--plan", "waterdrop", "--on", "2019-02-05")
+    assert "balance 12.50" in shown.words
+    assert "owes" not in fentan("member", "show", "M2", "--plan", "jd-hubao", "--on", "2019-02-05").words
+    custody = told(fentan("reconcile", "custody", "waterdrop", "2019Q1", "--json"))
+    assert custody["inflow"] == {"deposits paid in": "11.50", "auto top-ups collected": "10.00"}
+    said(fentan("reconcile", "proof", "generic-csv", "2019-02-05"))

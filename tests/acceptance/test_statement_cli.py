@@ -63,6 +63,22 @@ def test_what_is_parked_says_why_and_exits_with_1(fentan: Fentan) -> None:
     assert (again.code, again.out.count("came before, nothing changed")) == (0, 1)
 
 
+def test_a_file_that_is_refused_stops_no_other(fentan: Fentan, tmp_path: Path) -> None:
+    (tmp_path / "noise.csv").write_text("nothing that anybody knows\n", "utf-8")
+    done = fentan("statement", "import", "noise.csv", "one.csv", "--as", "fay")
+    assert done.code == 1
+    assert done.err.startswith("fentan: noise.csv: line 1: ")
+    assert done.err.count("noise.csv") == 1
+    assert "statement 1: 3 lines · taken" in done.out
+
+
+def test_a_statement_is_imported_as_on_a_day(fentan: Fentan) -> None:
+    early = fentan("statement", "import", "one.csv", "--as", "fay", "--on", "2018-01-01")
+    assert "speaks of 2019-07-15, which on 2018-01-01 can only be a slip" in early.out
+    assert fentan("statement", "import", "one.csv", "--as", "fay", "--on", "2019-07-16").code == 0
+    assert "is still to come" in fentan("statement", "import", "one.csv", "--as", "fay", "--on", "2999-01-01").err
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
