@@ -129,11 +129,15 @@ _BOOKED = (State.BOOKED, State.SETTLED)
 
 
 class Effect:
-    """What an action does by position: postings, debit positive, that come to 0 at each; and states, NONE as it was."""
+    """What an action does by position: postings, debit positive, that come to 0 at each; and states, NONE as it was.
+
+    `let_go_minor` int64[n]: of what becomes WRITTEN_OFF, how much.
+    """
 
     def __init__(self, n: int) -> None:
         self.postings: dict[Account, Amounts] = {}
         self.state = np.zeros(n, np.uint8)
+        self.let_go_minor = np.zeros(n, np.int64)
 
     def post(self, debit: Account, credit: Account, amounts: Amounts) -> None:
         """Amounts int64[n], 0 where nothing is posted, negative where it goes the other way."""
@@ -233,6 +237,8 @@ def _write_off(effect: Effect, stand: Stand) -> None:
         debt = np.where(ends, np.maximum(stand.owed_minor, 0), 0)
         effect.post(Account.BAD_DEBT, stand.owed_to, debt)
         effect.become(State.WRITTEN_OFF, ends)
+        taken_back = np.clip(-stand.suspense_minor, 0, stand.asked_minor)
+        effect.let_go_minor = np.where(ends, debt + taken_back, 0)
     elif stand.kind.is_debit:
         effect.become(State.RETURNED, stand.of_debt & stand.is_in(State.DISPUTED))
 

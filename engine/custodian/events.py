@@ -48,7 +48,7 @@ class Event:
     `source`: what says so, of which the same state is said once: `batch:3`, `statement:5`, `decision:9`, `rule:unpaid`.
     `batch_id`: of ASSESSED, the file they are asked for in. `reason`: the custodian's code. `positions`: int32 rising,
     places in the shard (of payouts the claims' numbers), None: all that the run charged. `amounts`: int64 minor units
-    asked of each, above 0; None: what the run charged.
+    asked of each, above 0; None: what the run charged; of WRITTEN_OFF what was let go of each; None: what was asked.
     """
 
     attempt: int

@@ -16,46 +16,51 @@ from engine.custodian.instructions import State
 from engine.custodian.profile import Profile, Retry
 from engine.custodian.reference import ATTEMPT_MAX
 from engine.custodian.schedule import reachable_day
+from engine.custodian.standing import DONE, Standing
 
 _DAY = timedelta(days=1)
 _ATTEMPT_BITS = 32
 
 
 class Step(IntEnum):
-    """What is to be done about an instruction that did not come in; columns hold the value."""
+    """What is to be done about what a seat owes; columns hold the value."""
 
     NONE = 0
     ASK = 1
-    """Ask once more."""
-    WAIT = 2
+    """Ask once more, before its days are over."""
+    ASK_ANYWAY = 2
+    """Ask whatever the day: it was never asked for, or a person decided so."""
+    WAIT = 3
     """Not asked again, for its reason forbids it; given up with the others, once their days are over."""
-    GIVE_UP = 3
+    GIVE_UP = 4
     """Its days to pay are over."""
 
 
 def steps(
-    state: NDArray[np.uint8],
+    standing: Standing,
+    owed: NDArray[np.int64],
     may_retry: NDArray[np.bool_],
     decided: NDArray[np.bool_],
+    is_over: NDArray[np.bool_],
     *,
     ends_unpaid: bool,
-    is_over: bool,
 ) -> NDArray[np.uint8]:
-    """uint8[n] `Step` of instructions by `state` uint8[n] of State.
+    """uint8[n] `Step` of debits by where they stand and what seats still owe, int64[n] minor units.
 
     `may_retry`, `decided`: bool[n], what `may_retry_of` and `decided_in` say; what a person decided to ask again is
     asked whatever the reason and the day. `ends_unpaid`: the plan has a rule for who does not pay, and asks until then;
-    `is_over`: its leaving day is reached. What came back after it had settled is asked again while the days last, and
-    never given up by rule; what is disputed or under way is let be.
+    `is_over` bool[n]: its leaving day is reached. What came back after it had settled is asked again while the days
+    last, and never given up by rule; what is disputed or under way is let be. What is owed on top of what is done with
+    (a correction raised it) is asked for by every plan, once; then its own days run.
     """
-    back = np.isin(state, (State.RETURNED, State.REJECTED))
-    found = np.zeros(len(state), np.uint8)
-    if ends_unpaid and is_over:
-        found[back] = Step.GIVE_UP
-    elif ends_unpaid:
-        found[back] = Step.WAIT
-        found[(back | (state == State.REOPENED)) & may_retry] = Step.ASK
-    found[back & decided] = Step.ASK
+    state, owing = standing.state, owed > 0
+    back = owing & np.isin(state, (State.RETURNED, State.REJECTED))
+    found = np.zeros(len(standing), np.uint8)
+    if ends_unpaid:
+        found[back] = np.where(is_over, Step.GIVE_UP, Step.WAIT)[back]
+        found[(back | (owing & (state == State.REOPENED))) & may_retry & ~is_over] = Step.ASK
+    raised = owing & np.isin(state, DONE)
+    found[(back & decided) | raised] = Step.ASK_ANYWAY
     return found
 
 
@@ -139,22 +144,13 @@ def _in_files(
 
 
 def retry_day(
-    profile: Profile,
-    *,
-    on: date,
-    now: datetime,
-    last_attempt: int,
-    last_debit_on: date,
-    ends_on: date | None,
-    count: int,
+    profile: Profile, *, on: date, now: datetime, last_attempt: int, last_debit_on: date, count: int
 ) -> date | None:
     """The day for which so many instructions are asked again; None: not today, or not any more.
 
-    One attempt for a day, and none while the last one's day is still to come; before `ends_on`, the leaving day (None:
-    there is none); on the first day the custodian can reach.
+    One attempt for a day, and none while the last one's day is still to come; on the first day the custodian can reach.
     """
     if last_debit_on > on or last_attempt >= ATTEMPT_MAX:
         return None
     files = -(-count // profile.limits.max_items_per_file)
-    day = reachable_day(profile, max(on, last_debit_on + _DAY), now=now, files=files)
-    return day if ends_on is None or day < ends_on else None
+    return reachable_day(profile, max(on, last_debit_on + _DAY), now=now, files=files)

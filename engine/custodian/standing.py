@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from engine.custodian.events import LETTERS, Event, read_events
 from engine.custodian.instructions import NO_BATCH, State
-from engine.custodian.reference import Kind
+from engine.custodian.reference import ATTEMPT_MAX, Kind
 from engine.ledger.accounts import Account, account_id
 from engine.ledger.journals import posted_under
 from engine.store.tables import PLAN_STRIDE, debit_batches, shards, share_runs
@@ -36,20 +36,33 @@ def holding(places: NDArray[Any], most: int) -> NDArray[Any]:
     return places.astype(np.uint16) if most > np.iinfo(places.dtype).max else places
 
 
+DONE = (State.NONE, State.BOOKED, State.SETTLED, State.WRITTEN_OFF)
+"""What asks for nothing any more: whatever is owed on top of it was never asked for."""
+
+_IS_DONE = np.isin(np.arange(len(State)), DONE)
+
+SETTLED_THROUGH = {"settled": 1, "closed": ATTEMPT_MAX}
+"""By the run's state: with the run settles what its first attempt asked for, with its end all that is booked."""
+
+
 @dataclass(frozen=True)
 class Standing:
     """The instructions of one kind of a run in one shard, by position (of payouts: by the claim's number).
 
     `charged` int64[n], minor units the run charged (0 but for debits); `state` uint8[n] of State, SENT once the file
-    left; `attempt` uint8[n], the last one made; `amount_minor` int64[n], what it asked for; `batch` int32[n], its
-    file's number or NO_BATCH; `reason` uint8[n] (uint16 beyond 255), the place in `reasons` of the code it came back
-    with, 0 for those beyond 65,535 different ones.
+    left; `attempt` uint8[n], the last one made; `amount_minor` int64[n], what it asked for; `since` uint8[n], the first
+    attempt at it: what is owed on top of what is done with is asked for as something new, with days of its own;
+    `written_off_minor` int64[n], all that was let go and not recovered; `batch` int32[n], the last file's number or
+    NO_BATCH; `reason` uint8[n] (uint16 beyond 255), the place in `reasons` of the code it came back with, 0 for those
+    beyond 65,535 different ones.
     """
 
     charged: NDArray[np.int64]
     state: NDArray[np.uint8]
     attempt: NDArray[np.uint8]
     amount_minor: NDArray[np.int64]
+    since: NDArray[np.uint8]
+    written_off_minor: NDArray[np.int64]
     batch: NDArray[np.int32]
     reason: NDArray[Any]
     reasons: tuple[str | None, ...] = (None,)
@@ -68,13 +81,17 @@ class Standing:
 
 
 def fold(
-    charged: NDArray[np.int64], events: Iterable[Event], batches: Mapping[int, SentBatch], *, settled: bool
+    charged: NDArray[np.int64], events: Iterable[Event], batches: Mapping[int, SentBatch], *, settled_through: int = 0
 ) -> Standing:
-    """What a history comes to. `batches`: the files by id; `settled`: the run is, so that what is booked is settled."""
+    """What a history comes to. `batches`: the files by id.
+
+    `settled_through`: what is booked and was first asked for by an attempt up to this one is settled.
+    """
     n = len(charged)
-    state, attempt = (np.zeros(n, np.uint8) for _ in range(2))
+    state, attempt, since = (np.zeros(n, np.uint8) for _ in range(3))
     reason: NDArray[Any] = np.zeros(n, np.uint8)
-    amount, batch = np.zeros(n, np.int64), np.full(n, NO_BATCH, np.int32)
+    amount, written_off = np.zeros(n, np.int64), np.zeros(n, np.int64)
+    batch = np.full(n, NO_BATCH, np.int32)
     places: dict[str | None, int] = {None: 0}
     everybody = np.flatnonzero(charged)
     for event in events:
@@ -83,6 +100,12 @@ def fold(
         if file is not None:
             batch[at] = file.number
             amount[at] = charged[at] if event.amounts is None else event.amounts
+            since[at] = np.where(_IS_DONE[state[at]], event.attempt, since[at])
+        elif event.state is State.WRITTEN_OFF:
+            written_off[at] += amount[at] if event.amounts is None else event.amounts
+        elif event.state is State.BOOKED:
+            recovered = np.where(state[at] == State.WRITTEN_OFF, amount[at], 0)
+            written_off[at] = np.maximum(written_off[at] - recovered, 0)
         state[at] = State.SENT if file is not None and file.sent_on is not None else event.state
         attempt[at] = event.attempt
         if len(places) < REASONS_MAX:
@@ -90,9 +113,9 @@ def fold(
         place = places.get(event.reason, 0)
         reason = holding(reason, place)
         reason[at] = place
-    if settled:
-        state[state == State.BOOKED] = State.SETTLED
-    return Standing(charged, state, attempt, amount, batch, reason, tuple(places))
+    if settled_through:
+        state[(state == State.BOOKED) & (since <= settled_through)] = State.SETTLED
+    return Standing(charged, state, attempt, amount, since, written_off, batch, reason, tuple(places))
 
 
 _SEATS = select(shards.c.seats).where(shards.c.shard_id == bindparam("at_shard"))
@@ -114,8 +137,9 @@ async def read_standing(
         charged = np.zeros(int(await connection.scalar(_SEATS, {"at_shard": shard_id}) or 0), np.int64)
     if kind is Kind.DEBIT:
         charged += await charged_by(connection, shard_id, run_id, len(charged))
-    settled = kind is Kind.DEBIT and await _is_settled(connection, run_id)
-    return fold(charged, events, batches, settled=settled)
+    of_run = select(share_runs.c.state).where(share_runs.c.run_id == run_id)
+    state = await connection.scalar(of_run) if kind is Kind.DEBIT else None
+    return fold(charged, events, batches, settled_through=SETTLED_THROUGH.get(state or "", 0))
 
 
 async def charged_by(connection: AsyncConnection, shard_id: int, run_id: int, seats: int) -> NDArray[np.int64]:
@@ -134,8 +158,3 @@ async def sent_batches(connection: AsyncConnection, run_id: int, kind: Kind) -> 
         )
     )
     return {batch_id: SentBatch(number, sent_on) for batch_id, number, sent_on in found}
-
-
-async def _is_settled(connection: AsyncConnection, run_id: int) -> bool:
-    state = await connection.scalar(select(share_runs.c.state).where(share_runs.c.run_id == run_id))
-    return state in ("settled", "closed")

@@ -62,16 +62,19 @@ async def exit_unpaid(
     shard_id: int,
     positions: NDArray[np.int32],
     *,
+    leaves_on: date | None = None,
     posted_on: date | None = None,
 ) -> Unpaid:
     """Who did not pay a run by its last retry leaves the day after; what they owe for it is then a bad debt.
 
-    `positions`: int32 places in the shard. `posted_on`: the day of the write-off, where that of leaving is locked. The
-    caller holds the plan's lock (`lock_roster`). Once per seat and run: who owes nothing for it any more is let be.
-    Raises InvalidInput where the plan ends nobody for not paying.
+    `positions`: int32 places in the shard. `leaves_on`: the leaving day of what was asked for only later than the run;
+    `posted_on`: the day of the write-off, where that of leaving is locked. The caller holds the plan's lock
+    (`lock_roster`). Once per seat and run: who owes nothing for it any more is let be. Raises InvalidInput where the
+    plan ends nobody for not paying.
     """
     run = (await connection.execute(select(share_runs).where(share_runs.c.run_id == run_id))).one()
-    leaves_on = leaving_day(await rules_of(connection, run.plan_id, run.rules_version), run.debit_on)
+    if leaves_on is None:
+        leaves_on = leaving_day(await rules_of(connection, run.plan_id, run.rules_version), run.debit_on)
     shard = await shard_of(connection, shard_id)
     owing = np.intersect1d(positions, np.flatnonzero(await owed_by(connection, shard, f"run:{run_id}") > 0)).astype(
         np.int32

@@ -89,16 +89,16 @@ async def missing_to_close(connection: AsyncConnection, run: Run) -> list[str]:
 
 
 async def _debits_left(connection: AsyncConnection, run: Run) -> AsyncIterator[str]:
-    """By the funnel; a plan without the table unpaid lets who did not pay go on owing."""
+    """By the funnel's amounts; a plan without the table unpaid lets who was asked and did not pay go on owing."""
     try:
         funnel = await funnel_of(connection, run.run_id)
     except FunnelLeaks as error:
         yield str(error)
         return
     is_written_off = (await rules_of(connection, run.plan_id, run.rules_version)).unpaid is not None
-    if (part := funnel.in_flight).count:
-        yield f"{part.count:,} debits of {grouped(part.amount_minor)} are in flight"
-    if (part := funnel.returned).count and is_written_off:
+    if (part := funnel.in_flight).count or part.amount_minor:
+        yield f"{grouped(part.amount_minor)} is owed and not in yet, {part.count:,} debits are in flight"
+    if (part := funnel.returned).amount_minor and is_written_off:
         yield f"{part.count:,} debits of {grouped(part.amount_minor)} came back, and are not written off"
 
 

@@ -16,14 +16,15 @@ from engine.custodian.breaks import Code
 from engine.custodian.desk import Desk
 from engine.custodian.events import LATELY, LETTERS, Event, append, asked_beside_runs, read_events, shards_asked
 from engine.custodian.instructions import State
-from engine.custodian.reference import Kind
+from engine.custodian.reference import ATTEMPT_MAX, Kind
 from engine.custodian.registered import Custodian
 from engine.custodian.retries import AskedFile, Step, decided_in, may_come_back, may_retry_of, overdue, retry_day, steps
-from engine.custodian.standing import SentBatch, Standing, charged_by, fold, read_standing, sent_batches
+from engine.custodian.standing import SETTLED_THROUGH, SentBatch, Standing, fold, read_standing, sent_batches
 from engine.custodian.statement_rows import lock_custodian
 from engine.ledger.accounts import first_seat, plan_shard
-from engine.members.collection import Settled, Unpaid, exit_unpaid, leaving_day, owed_by
-from engine.members.shards import Shard, shards_of
+from engine.members.collection import Settled, Unpaid, debts_by, exit_unpaid, leaving_day, owed_by
+from engine.members.shards import Shard, shard_of, shards_of
+from engine.plans import NEVER, PlanRules, date_of, day_number
 from engine.reconcile.breaks import clear_missing
 from engine.reconcile.calling import call_members
 from engine.reconcile.closing import UNDER_WAY, settle_if_done
@@ -32,7 +33,7 @@ from engine.reconcile.locking import first_open_day
 from engine.roster.plan import lock_roster, rules_of
 from engine.runs.run import Run, load_run, lock_run_or_wait
 from engine.runs.states import RunState
-from engine.store.tables import attempts, breaks, debit_batches, instruction_events, run_shards, share_runs
+from engine.store.tables import attempts, breaks, debit_batches, decisions, instruction_events, run_shards, share_runs
 
 BY_RULE = "rule:unpaid"
 """What says that debts were written off because their days were over; a second time on a shard, `rule:unpaid:2`."""
@@ -65,13 +66,14 @@ class CollectedDay:
 
 @dataclass
 class _Found:
-    """What one pass over a run's debits found. `ask`, `give_up`: int32[k] rising, places by shard.
+    """What one pass over a run's debits found: int32[k] rising, places by shard.
 
+    `ask`: with them int32[k], the day numbers before which each may be asked; `give_up`: also by the day of leaving;
     `waiting`: how many came back and wait for the leaving day; `is_open`: some are under way, or may yet come back.
     """
 
-    ask: dict[int, NDArray[np.int32]] = field(default_factory=dict)
-    give_up: dict[int, NDArray[np.int32]] = field(default_factory=dict)
+    ask: dict[int, tuple[NDArray[np.int32], NDArray[np.int32]]] = field(default_factory=dict)
+    give_up: dict[tuple[int, date], NDArray[np.int32]] = field(default_factory=dict)
     missing: int = 0
     waiting: int = 0
     is_open: bool = False
@@ -84,9 +86,11 @@ async def collect_day(
 
     What was sent and stands on no statement in the days the custodian has for it becomes a break, once; one that was
     found since is cleared. What came back is asked for again where its reason and the plan's rule allow it, as one
-    attempt for a day. From the leaving day on who has not paid leaves, and the debt is written off. A run is settled
-    once nothing is under way and the days are over in which most of what comes back does. At last the plans' calls of
-    the day are made. Killed anywhere and run again it is the same; and so is the same day twice.
+    attempt for a day; and what a correction raised a debit by after it was booked, once that can hardly come back. From
+    the leaving day on who has not paid leaves, and the debt is written off; what was raised has days of its own, from
+    the first day it was asked for. A run is settled once nothing is under way and the days are over in which most of
+    what comes back does. At last the plans' calls of the day are made. Killed anywhere and run again it is
+    the same; and so is the same day twice.
     """
     async with engine.connect() as connection:
         run_ids = await _runs(connection, custodian)
@@ -129,22 +133,21 @@ class _Day:
         await lock_custodian(connection, self.custodian.custodian_id)
         run = await load_run(connection, run_id)
         rules = await rules_of(connection, run.plan_id, run.rules_version)
-        ends_on = None if rules.unpaid is None else leaving_day(rules, run.debit_on)
-        if ends_on is not None and ends_on <= self.on:
+        if rules.unpaid is not None and leaving_day(rules, run.debit_on) <= self.on:
             await lock_roster(connection, run.plan_id)
         run = await lock_run_or_wait(connection, run_id)
         await clear_missing(connection, run_id, on=self.on, actor=self.actor)
-        found = await self._look(run, ends_on)
-        unpaid = await self._give_up(run, found.give_up, ends_on)
-        asked = await self._ask(run, found.ask, ends_on)
+        found = await self._look(run, rules)
+        unpaid = await self._give_up(run, found.give_up)
+        asked = await self._ask(run, found.ask)
         missing = found.missing + await self._missing_payouts(run)
         state = run.state
         if not found.is_open and asked is None:
-            to_ask_again = found.waiting + sum(map(len, found.ask.values()))
+            to_ask_again = found.waiting + _count(found.ask)
             state = await settle_if_done(connection, run_id, on=self.on, actor=self.actor, to_ask_again=to_ask_again)
         return CollectedRun(run_id, missing, asked, unpaid, state)
 
-    async def _look(self, run: Run, ends_on: date | None) -> _Found:
+    async def _look(self, run: Run, rules: PlanRules) -> _Found:
         """Go through the run's debits, shard by shard."""
         found = _Found()
         if run.state is RunState.SETTLED and not await self._moved_since(run):
@@ -152,37 +155,57 @@ class _Day:
         files = await _files(self.connection, run.run_id, Kind.DEBIT)
         batches = await sent_batches(self.connection, run.run_id, Kind.DEBIT)
         of_run = set(await self.connection.scalars(_SHARDS, {"of_run": run.run_id}))
+        ends = await self._ends(run, rules)
         for shard in await shards_of(self.connection, run.plan_id):
             if shard.shard_id not in of_run:
                 continue
-            standing, step = await self._steps(run, shard, batches, ends_on)
-            for into, what in ((found.ask, Step.ASK), (found.give_up, Step.GIVE_UP)):
-                at = np.flatnonzero(step == what).astype(np.int32)
-                if len(at):
-                    into[shard.shard_id] = at
-            found.waiting += int(np.count_nonzero(step == Step.WAIT))
-            found.is_open |= bool(standing.where(*UNDER_WAY).size or self._fresh(standing, files).size)
+            standing, step = await self._steps(run, shard, batches, ends)
+            fresh = self._fresh(standing, files)
+            # A return names its attempt: while that is likely it stays the last one.
+            step[fresh] = Step.NONE
+            until = np.where(step == Step.ASK, ends[standing.since], NEVER).astype(np.int32)
+            if len(at := _at(step, Step.ASK, Step.ASK_ANYWAY)):
+                found.ask[shard.shard_id] = at, until[at]
+            at = _at(step, Step.GIVE_UP)
+            for leaves_on in np.unique(ends[standing.since[at]]).tolist():
+                leaving = at[ends[standing.since[at]] == leaves_on]
+                found.give_up[shard.shard_id, date_of(leaves_on)] = leaving
+            found.waiting += len(_at(step, Step.WAIT))
+            found.is_open |= bool(standing.where(*UNDER_WAY).size or fresh.size)
             found.missing += await self._open_missing(
                 *(run.plan_id, run.run_id, Kind.DEBIT), standing, files, shard.first_seat
             )
         return found
 
+    async def _ends(self, run: Run, rules: PlanRules) -> NDArray[np.int32]:
+        """By attempt, the day number on which who was first asked by it leaves unpaid; NEVER where nobody does."""
+        ends = np.full(ATTEMPT_MAX + 1, NEVER, np.int32)
+        if rules.unpaid is None:
+            return ends
+        made = select(attempts.c.attempt, attempts.c.debit_on)
+        rows = await self.connection.execute(
+            made.where(attempts.c.run_id == run.run_id, attempts.c.kind == LETTERS[Kind.DEBIT])
+        )
+        for attempt, debit_on in rows:
+            ends[attempt] = day_number(leaving_day(rules, debit_on))
+        ends[:2] = day_number(leaving_day(rules, run.debit_on))
+        return ends
+
     async def _steps(
-        self, run: Run, shard: Shard, batches: Mapping[int, SentBatch], ends_on: date | None
+        self, run: Run, shard: Shard, batches: Mapping[int, SentBatch], ends: NDArray[np.int32]
     ) -> tuple[Standing, NDArray[np.uint8]]:
-        """Where a shard's debits stand, and the next step of each; of who owes nothing any more there is none."""
+        """Where a shard's debits stand, and the next step of each."""
         events = await read_events(self.connection, shard.shard_id, run.run_id, Kind.DEBIT)
-        charged = await charged_by(self.connection, shard.shard_id, run.run_id, shard.seats)
-        standing = fold(charged, events, batches, settled=run.state is not RunState.COLLECTING)
+        charged, owed = await debts_by(self.connection, shard, run.name)
+        standing = fold(charged, events, batches, settled_through=SETTLED_THROUGH.get(run.state, 0))
         step = steps(
-            standing.state,
+            standing,
+            owed,
             may_retry_of(self.custodian.profile, standing.reasons, standing.reason),
             decided_in(events, np.flatnonzero(charged), shard.seats),
-            ends_unpaid=ends_on is not None,
-            is_over=ends_on is not None and ends_on <= self.on,
+            ends[standing.since] <= day_number(self.on),
+            ends_unpaid=bool(ends[1] != NEVER),
         )
-        if step.any():
-            step[await owed_by(self.connection, shard, run.name) <= 0] = Step.NONE
         return standing, step
 
     def _fresh(self, standing: Standing, files: list[AskedFile]) -> NDArray[np.int32]:
@@ -191,38 +214,44 @@ class _Day:
         return may_come_back(*where, files, self.custodian.profile, self.on)
 
     async def _moved_since(self, run: Run) -> bool:
-        """Whether any debit of a settled run came back, or was decided on by a person."""
-        events = instruction_events.c
+        """Whether any debit of a settled run came back, or was corrected or decided on by people."""
+        events, made = instruction_events.c, decisions.c
         later = or_(events.state == State.REOPENED, events.source.startswith("decision:"))
         of_run = (events.run_id == run.run_id, events.kind == LETTERS[Kind.DEBIT])
-        return bool(await self.connection.scalar(select(select(1).where(*of_run, later).exists())))
+        about = (made.plan_id == run.plan_id, made.subject == run.name, made.kind == "correction", made.state == "done")
+        moved = or_(select(1).where(*of_run, later).exists(), select(1).where(*about).exists())
+        return bool(await self.connection.scalar(select(moved)))
 
-    async def _give_up(self, run: Run, give_up: Mapping[int, NDArray[np.int32]], ends_on: date | None) -> Unpaid:
+    async def _give_up(self, run: Run, give_up: Mapping[tuple[int, date], NDArray[np.int32]]) -> Unpaid:
         """Let who did not pay leave, and write off what they owe."""
         ended, seats, amount = 0, 0, 0
-        posted_on = ends_on and await first_open_day(self.connection, run.plan_id, ends_on)
-        for shard_id, positions in give_up.items():
-            unpaid = await exit_unpaid(self.connection, run.run_id, shard_id, positions, posted_on=posted_on)
+        for (shard_id, leaves_on), positions in give_up.items():
             await self._write_down(run, shard_id, positions)
+            posted_on = await first_open_day(self.connection, run.plan_id, leaves_on)
+            unpaid = await exit_unpaid(
+                self.connection, run.run_id, shard_id, positions, leaves_on=leaves_on, posted_on=posted_on
+            )
             ended += unpaid.ended
             seats += unpaid.written_off.seats
             amount += unpaid.written_off.amount_minor
         return Unpaid(ended, Settled(seats, amount))
 
     async def _write_down(self, run: Run, shard_id: int, positions: NDArray[np.int32]) -> None:
+        """Write down that what these seats owe is let go, before it is."""
         events = await read_events(self.connection, shard_id, run.run_id, Kind.DEBIT)
         before = len({event.source for event in events if event.source.startswith(BY_RULE)})
         source = BY_RULE if not before else f"{BY_RULE}:{before + 1}"
         batches = await sent_batches(self.connection, run.run_id, Kind.DEBIT)
         standing = await read_standing(self.connection, shard_id, run.run_id, Kind.DEBIT, batches=batches)
+        owed = await owed_by(self.connection, await shard_of(self.connection, shard_id), run.name)
         attempt = standing.attempt[positions]
-        written_off = [
-            Event(which, State.WRITTEN_OFF, source, positions=standing.compact(positions[attempt == which]))
-            for which in np.unique(attempt).tolist()
-        ]
+        written_off = []
+        for which in np.unique(attempt).tolist():
+            at = positions[attempt == which]
+            written_off.append(Event(which, State.WRITTEN_OFF, source, positions=at, amounts=owed[at]))
         await append(self.connection, shard_id, run.run_id, Kind.DEBIT, written_off)
 
-    async def _ask(self, run: Run, ask: Mapping[int, NDArray[np.int32]], ends_on: date | None) -> Asking | None:
+    async def _ask(self, run: Run, ask: Mapping[int, tuple[NDArray[np.int32], NDArray[np.int32]]]) -> Asking | None:
         """One more attempt for all that may be asked again, where there is a day for it."""
         if not ask:
             return None
@@ -234,21 +263,23 @@ class _Day:
                 .order_by(made.attempt.desc())
                 .limit(1)
             )
-        ).one()
-        is_over = ends_on is not None and ends_on <= self.on
+        ).one_or_none()
         debit_on = retry_day(
             self.custodian.profile,
             on=self.on,
             now=self.now,
-            last_attempt=last.attempt,
-            last_debit_on=last.debit_on,
-            ends_on=None if is_over else ends_on,
-            count=sum(map(len, ask.values())),
+            last_attempt=last.attempt if last else 0,
+            last_debit_on=last.debit_on if last else run.debit_on,
+            count=_count(ask),
         )
         if debit_on is None:
             return None
+        chosen = {shard_id: at[until > day_number(debit_on)] for shard_id, (at, until) in ask.items()}
+        chosen = {shard_id: at for shard_id, at in chosen.items() if len(at)}
+        if not chosen:
+            return None
         return await ask_again(
-            self.connection, run.run_id, ask, self.desk, debit_on=debit_on, now=self.now, actor=self.actor
+            self.connection, run.run_id, chosen, self.desk, debit_on=debit_on, now=self.now, actor=self.actor
         )
 
     async def _missing_payouts(self, run: Run) -> int:
@@ -298,6 +329,15 @@ class _Day:
             if (attempt, first_seat + position) not in known
         ]
         return await open_breaks(self.connection, self.custodian.custodian_id, openings)
+
+
+def _at(step: NDArray[np.uint8], *wanted: Step) -> NDArray[np.int32]:
+    """int32[k] rising: the places of these steps."""
+    return np.flatnonzero(np.isin(step, wanted)).astype(np.int32)
+
+
+def _count(ask: Mapping[int, tuple[NDArray[np.int32], NDArray[np.int32]]]) -> int:
+    return sum(len(at) for at, _ in ask.values())
 
 
 _SHARDS = select(run_shards.c.shard_id).where(run_shards.c.run_id == bindparam("of_run"))

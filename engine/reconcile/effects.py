@@ -318,6 +318,8 @@ def _reaching(standing: Standing, n: int) -> Standing:
         state=np.pad(standing.state, (0, more)),
         attempt=np.pad(standing.attempt, (0, more)),
         amount_minor=np.pad(standing.amount_minor, (0, more)),
+        since=np.pad(standing.since, (0, more)),
+        written_off_minor=np.pad(standing.written_off_minor, (0, more)),
         batch=np.pad(standing.batch, (0, more)),
         reason=np.pad(standing.reason, (0, more)),
     )
@@ -340,8 +342,13 @@ async def _move_on(books: Books, group: Group, kind: Kind, standing: Standing, e
     events = []
     for code in np.unique(effect.state[effect.state != State.NONE]).tolist():
         for which in np.unique(attempt[effect.state == code]).tolist():
-            at = group.place[(effect.state == code) & (attempt == which)]
-            events.append(Event(which, State(code), source, positions=standing.compact(at)))
+            chosen = (effect.state == code) & (attempt == which)
+            at = group.place[chosen]
+            if code == State.WRITTEN_OFF:
+                let_go = effect.let_go_minor[chosen]
+                events.append(Event(which, State.WRITTEN_OFF, source, positions=at, amounts=let_go))
+            else:
+                events.append(Event(which, State(code), source, positions=standing.compact(at)))
     await append(books.connection, group.shard_id, group.run_id, kind, events)
     return int(np.count_nonzero(effect.state))
 

@@ -16,7 +16,7 @@ from engine.custodian.breaks import Code
 from engine.custodian.events import LETTERS, read_events
 from engine.custodian.instructions import State
 from engine.custodian.reference import Kind
-from engine.custodian.standing import SentBatch, Standing, fold, sent_batches
+from engine.custodian.standing import SETTLED_THROUGH, SentBatch, Standing, fold, sent_batches
 from engine.custodian.verdicts import Sum
 from engine.errors import FentanError, InvalidInput
 from engine.ledger.accounts import Account, account_id
@@ -108,9 +108,11 @@ class Debts:
 async def funnel_of(connection: AsyncConnection, run_id: int) -> Funnel:
     """Where the shares of a sealed run are, a shard at a time.
 
-    A share counts where its instruction stands, before there is one in flight. Assessed is what was charged and what
-    corrections changed of it; where they changed it after the debit, what was paid counts as settled and what is still
-    owed beyond it as in flight, and what is to be given back is not the funnel's. A booking that the custodian took
+    A seat counts once, where its newest instruction stands, before there is one in flight. Amounts split exactly, seat
+    by seat: settled is what was booked, of all its instructions; what is still owed is returned where the newest came
+    back, else in flight, asked for already or not; written off is what was let go. So a share that a correction raised
+    after its debit was booked is settled in part. Assessed is what was charged and what corrections changed of it; what
+    is to be given back is not the funnel's. A booking that the custodian took
     back (REVERSED) is in flight until somebody decides. A seat whose share the sponsor pays counts once as waived; if a
     correction charges its member besides, once more as that.
 
@@ -175,7 +177,7 @@ async def _shard_part(
     taken_back: Mapping[int, int],
 ) -> Funnel:
     events = await read_events(connection, shard_id, run.run_id, Kind.DEBIT)
-    standing = fold(debts.charged, events, files, settled=run.state in ("settled", "closed"))
+    standing = fold(debts.charged, events, files, settled_through=SETTLED_THROUGH.get(run.state, 0))
     first_seat, on_suspense = (shard_id % PLAN_STRIDE - 1) * SHARD_SEATS, np.zeros(len(standing), np.int64)
     for seat, amount in taken_back.items():
         if 0 <= seat - first_seat < len(standing):
@@ -194,8 +196,10 @@ def parted(run_id: int, debts: Debts, standing: Standing) -> Funnel:
         is_owing & np.isin(state, states) for states in (SETTLED, RETURNED, (State.WRITTEN_OFF,), (State.DISPUTED,))
     )
     in_flight = is_owing & ~(settled | returned | written_off)
-    let_go = np.where(standing.amount_minor > 0, np.minimum(standing.amount_minor, paid), paid)[written_off].sum()
-    taken_back = paid[disputed & (debts.owed <= 0)].sum()
+    is_back = disputed & (debts.owed <= 0)
+    back = np.where(is_back, np.where(standing.amount_minor > 0, np.minimum(standing.amount_minor, paid), paid), 0)
+    let_go = np.minimum(standing.written_off_minor, paid - back)[is_owing].sum()
+    taken_back = back.sum()
     sent = is_owing & ((standing.attempt > 1) | (state > State.ASSESSED))
 
     def counted(seats: NDArray[np.bool_], amount: Any) -> Sum:

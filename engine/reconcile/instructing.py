@@ -93,14 +93,15 @@ async def ask_again(
     """Ask once more, as the run's next attempt, for what seats still owe: `positions` int32[k] by shard, rising.
 
     `debit_on` moves to the next day that can be reached. Who owes nothing is not asked; where nobody does no attempt is
-    made. Raises NotNow for a run that was never instructed, InvalidInput after 35 attempts.
+    made. Raises NotNow for a run that is neither collecting nor settled, InvalidInput after 35 attempts.
     """
     run = await lock_run_or_wait(connection, run_id)
     last = await connection.scalar(
         select(func.max(attempts.c.attempt)).where(attempts.c.run_id == run_id, attempts.c.kind == LETTERS[Kind.DEBIT])
     )
-    if last is None:
+    if run.state not in (RunState.COLLECTING, RunState.SETTLED):
         raise NotNow(f"{run.name} is {run.state} and nobody was asked yet; `fentan custodian instruct {run_id}`")
+    last = last or 0  # settled before anybody owed anything
     if last >= ATTEMPT_MAX:
         raise InvalidInput(f"{run.name} was asked for {last} times; write off what is still owed")
     if not await _is_owed(connection, run, positions):

@@ -39,7 +39,7 @@ from engine.roster.plan import lock_living
 from engine.runs.allowance import by_gate, seats_now
 from engine.runs.planning import carry_of
 from engine.runs.run import Inputs, Run, inputs_of, lock_run_or_wait
-from engine.runs.states import NotNow
+from engine.runs.states import NotNow, RunState
 from engine.store.tables import IN_THE_BOOKS, PLAN_STRIDE, SHARD_SEATS, journals, members, shards
 
 SEATS_MAX = 10_000
@@ -236,6 +236,8 @@ async def _seated(
 async def _check_room(connection: AsyncConnection, inputs: Inputs, on: date, labels: Mapping[Change, str]) -> None:
     """Raises OverCharged (I6) where a seat's gates, a cap or a balance leave less, InvalidInput where less goes back.
 
+    NotNow where a closed run would have to ask for more.
+
     `labels`: how each change is called in what is said.
     """
     earlier: dict[int, list[Change]] = {}
@@ -243,6 +245,9 @@ async def _check_room(connection: AsyncConnection, inputs: Inputs, on: date, lab
         for each in decision.detail["seats"]:
             earlier.setdefault(each[0], []).append(Change(*each))
     over, under = [], []
+    owes = share_account(inputs.rules) is Account.CONTRIBUTIONS_RECEIVABLE
+    if inputs.run.state is RunState.CLOSED and owes and any(change.amount_minor > 0 for change in labels):
+        raise NotNow(f"{inputs.run.name} is closed: nobody is asked for what it charges any more; charge nobody more")
     if not members_share(inputs.rules, on) and any(change.amount_minor > 0 for change in labels):
         raise InvalidInput(f"on {on} the members of {inputs.run.plan_code} share no more; charge nobody more")
     for shard_id, changes in _by_shard(labels):

@@ -106,7 +106,7 @@ COMMENT ON COLUMN instruction_events.source IS 'what says so: batch:3, statement
 COMMENT ON COLUMN instruction_events.batch_id IS 'asked for in this file; it is sent once the file is';
 COMMENT ON COLUMN instruction_events.reason IS 'the custodian''s code, of what came back';
 COMMENT ON COLUMN instruction_events.positions IS 'in the shard, of payouts claims'' numbers; NULL: all the run charged';
-COMMENT ON COLUMN instruction_events.amounts IS 'asked of each; NULL: what the run charged';
+COMMENT ON COLUMN instruction_events.amounts IS 'asked, or let go, of each; NULL: what the run charged';
 
 CREATE TABLE statements (
     statement_id BIGINT GENERATED ALWAYS AS IDENTITY,

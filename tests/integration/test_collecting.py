@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import Any
 
 import numpy as np
+import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from engine.custodian.desk import Desk
@@ -20,19 +21,23 @@ from engine.custodian.registered import Custodian
 from engine.ledger.accounts import Account
 from engine.members.collection import Settled, Unpaid
 from engine.plans import NEVER, day_number
+from engine.reconcile.closing import missing_to_close
 from engine.reconcile.collecting import CollectedRun, collect_day
 from engine.reconcile.decided import carry_out
+from engine.reconcile.funnel import PARTS, funnel_of
 from engine.reconcile.payouts import propose_payouts
 from engine.reconcile.taking import take
 from engine.roster.changes import current_columns
 from engine.roster.columns import Columns
 from engine.roster.plan import lock_roster
-from engine.runs.run import Run
-from engine.runs.states import RunState
+from engine.runs.corrections import Against, propose_correction
+from engine.runs.run import Run, load_run
+from engine.runs.states import NotNow, RunState
 from engine.simulator.lines import Lines
 from engine.simulator.statements import CsvForm, StatementFile
 from engine.store.tables import SHARD_SEATS
 from tests.integration.held import ACTOR, SHANGHAI, desk_in, instructed, lines, sealed, standing
+from tests.integration.prepaid import known
 from tests.integration.worlds import DEBIT, World, alike
 
 SEATS = 8
@@ -93,6 +98,29 @@ class Life:
         (run,) = (each for each in collected.runs if each.run_id == self.run.run_id)
         return run
 
+    async def corrects(self, on: date, seat: int, amount: str) -> None:
+        """A correction of one seat, by decision of two."""
+        file = self.desk.files / "correction.csv"
+        file.write_text(f"member_ref,amount\nM{seat},{amount}\n", "utf-8")
+        async with self.world.engine.begin() as connection:
+            decision = await propose_correction(
+                connection, self.run.run_id, file, reason="a test", against=Against.SPONSOR, on=on, actor=ACTOR
+            )
+            await carry_out(connection, decision.decision_id, actor="bo")
+
+    async def funnel(self) -> dict[str, tuple[int, int]]:
+        """What is in the funnel, without what is empty."""
+        async with self.world.engine.connect() as connection:
+            found = await funnel_of(connection, self.run.run_id)
+        parts = {name: (getattr(found, name).count, getattr(found, name).amount_minor) for name in PARTS}
+        return {name: part for name, part in parts.items() if any(part)}
+
+    async def missing(self) -> list[str]:
+        """What of its debits keeps the run from being closed."""
+        async with self.world.engine.connect() as connection:
+            missing = await missing_to_close(connection, await load_run(connection, self.run.run_id))
+        return [each for each in missing if "aid" not in each]
+
     async def states(self, number: int = 1) -> list[State]:
         return [State(each) for each in (await standing(self.world, self.run, number)).state]
 
@@ -116,7 +144,7 @@ async def life(
     engine: AsyncEngine, folder: Path, shards: Sequence[int] = (SEATS,), sent_on: date | None = DEBIT, **rules: Any
 ) -> Life:
     world, run, custodian = await sealed(engine, *(alike(seats) for seats in shards), **rules)
-    found = Life(world, run, custodian, desk_in(folder))
+    found = Life(await known(world), run, custodian, desk_in(folder))
     await instructed(world, run, found.desk)
     if sent_on is not None:
         await found.send(sent_on)
@@ -263,6 +291,96 @@ async def test_payouts_that_are_on_no_statement_are_breaks_too(engine: AsyncEngi
     await found.send(day(4))
     assert [(await found.day(day(number))).missing for number in (9, 10, 11)] == [0, 1, 0]
     assert await world.rows("SELECT kind, amount_minor FROM breaks") == [("P", -10_000)]
+
+
+FREE: dict[str, Any] = {"caps": {"per_case": None, "per_year": None}}
+
+
+async def test_what_a_booked_debit_is_raised_by_is_asked_for(engine: AsyncEngine, tmp_path: Path) -> None:
+    found = await life(engine, tmp_path, **FREE)
+    charge = int((await found.world.charged(found.run))[0][0])
+    whole = SEATS * charge
+    await found.statement(DEBIT, paid=range(SEATS))
+    await found.corrects(day(1), 0, "0.30")
+    # While the debit may still come back, nothing is asked beside it: that would be the last attempt then.
+    early = await found.day(day(3))
+    assert (early.asked, early.state) == (None, RunState.COLLECTING)
+    assert await found.funnel() == {"assessed": (8, whole + 30), "settled": (8, whole), "in_flight": (0, 30)}
+    run = await found.day(day(4))
+    assert run.asked is not None
+    assert (run.asked.attempt, run.asked.debit_on, run.asked.instructions) == (2, day(4), 1)
+    assert (run.asked.amount_minor, run.state) == (30, RunState.COLLECTING)
+    assert lines(found.desk)[-1][:3] == [encode(Kind.DEBIT, found.run.run_id, 2, [0])[0].as_py(), "M0", "0.30"]
+    assert await found.funnel() == {"assessed": (8, whole + 30), "settled": (7, whole), "in_flight": (1, 30)}
+    await found.send(day(4))
+    await found.statement(day(4), paid=[0])
+    assert await found.funnel() == {"assessed": (8, whole + 30), "settled": (8, whole + 30)}
+    assert [(await found.day(day(number))).state for number in (9, 10)] == [RunState.COLLECTING, RunState.SETTLED]
+    assert len(await found.asked()) == 2
+    assert not await found.missing()
+    assert not await found.world.problems()
+
+
+async def test_what_a_settled_debit_is_raised_by_has_days_of_its_own(engine: AsyncEngine, tmp_path: Path) -> None:
+    """Asked daily from its own debit day on; then the member leaves, and only the difference is written off."""
+    found = await life(engine, tmp_path, **FREE)
+    whole = SEATS * int((await found.world.charged(found.run))[0][0])
+    await found.statement(DEBIT, paid=range(SEATS))
+    assert (await found.day(day(4))).state is RunState.SETTLED
+    await found.corrects(day(20), 0, "0.30")
+    assert await found.missing() == ["0.30 is owed and not in yet, 0 debits are in flight"]
+    for number in range(20, 26):
+        run = await found.day(day(number))
+        assert run.asked is not None
+        assert (run.asked.debit_on, run.asked.amount_minor, run.unpaid) == (day(number), 30, NOBODY)
+        assert await found.missing() == ["0.30 is owed and not in yet, 1 debits are in flight"]
+        await found.send(day(number))
+        await found.statement(day(number), paid=[0])
+        await found.statement(day(number), back={0: "AM04"})
+        assert await found.funnel() == {"assessed": (8, whole + 30), "settled": (7, whole), "returned": (1, 30)}
+        assert await found.missing() == ["1 debits of 0.30 came back, and are not written off"]
+    run = await found.day(day(26))
+    assert (run.asked, run.unpaid) == (None, Unpaid(1, Settled(1, 30)))
+    assert np.flatnonzero((await current(found)).ended_on == day_number(day(26))).tolist() == [0]
+    assert (await found.world.accounts())[Account.BAD_DEBT] == 30
+    assert await found.funnel() == {"assessed": (8, whole + 30), "settled": (7, whole), "written_off": (1, 30)}
+    assert not await found.missing()
+    assert (await found.day(day(27))).unpaid == NOBODY
+    await found.world.sql("UPDATE share_runs SET state = 'closed'")
+    with pytest.raises(NotNow, match="run:1 is closed: nobody is asked"):
+        await found.corrects(day(30), 1, "0.30")
+    await found.corrects(day(30), 1, "-0.30")
+    assert not await found.world.problems()
+
+
+async def test_a_plan_without_the_rule_asks_once_for_what_is_raised(engine: AsyncEngine, tmp_path: Path) -> None:
+    found = await life(engine, tmp_path, unpaid=None, **FREE)
+    await found.statement(DEBIT, paid=range(SEATS))
+    await found.day(day(4))
+    await found.corrects(day(20), 0, "0.30")
+    assert (await found.day(day(20))).asked is not None
+    await found.send(day(20))
+    await found.statement(day(20), paid=[0])
+    await found.statement(day(21), back={0: "AM04"})
+    assert (await found.day(day(21))).asked is None
+    assert not await found.missing()
+
+
+async def test_what_is_raised_after_a_write_off_is_asked_and_counted_apart(engine: AsyncEngine, tmp_path: Path) -> None:
+    found = await life(engine, tmp_path, **FREE)
+    charge = int((await found.world.charged(found.run))[0][0])
+    paid = (SEATS - 1) * charge
+    await found.statement(DEBIT, paid=range(SEATS))
+    await found.statement(day(1), back={0: "AC04"})
+    await found.day(day(6))
+    await found.corrects(day(7), 0, "0.30")
+    parts = {"assessed": (8, paid + charge + 30), "settled": (7, paid)}
+    assert await found.funnel() == parts | {"written_off": (1, charge), "in_flight": (0, 30)}
+    await found.day(day(7))
+    assert await found.funnel() == parts | {"written_off": (0, charge), "in_flight": (1, 30)}
+    await found.send(day(7))
+    await found.statement(day(7), paid=[0])
+    assert await found.funnel() == parts | {"settled": (8, paid + 30), "written_off": (0, charge)}
 
 
 async def current(found: Life) -> Columns:

@@ -20,7 +20,7 @@ from engine.custodian.breaks import Code
 from engine.custodian.events import Event, append
 from engine.custodian.instructions import State
 from engine.custodian.reference import Kind
-from engine.custodian.standing import Standing
+from engine.custodian.standing import SentBatch, Standing, fold
 from engine.custodian.verdicts import Sum
 from engine.errors import InvalidInput
 from engine.ledger.accounts import Account, account_id
@@ -256,10 +256,82 @@ def test_I12_the_parts_come_to_the_whole_whatever_stands_where(seats: list[tuple
     n = len(seats)
     debts = Debts(charged, corrected, owed, drawn, np.zeros(n, np.bool_))
     attempt = (states > 0).astype(np.uint8)
+    nothing = np.zeros(n, np.int64)
     standing = Standing(
-        charged, states.astype(np.uint8), attempt, charged, np.zeros(n, np.int32), np.zeros(n, np.uint8)
+        *(charged, states.astype(np.uint8), attempt, charged, attempt, np.maximum(drawn, 0)),
+        *(nothing.astype(np.int32), nothing.astype(np.uint8)),
     )
     found = parted(1, debts, standing)
     parts = (found.settled, found.in_flight, found.returned, found.written_off)
     assert found.assessed == sum(parts, Sum())
     assert all(part.amount_minor >= 0 for part in parts)
+
+
+class Told:
+    """One seat's debts as a person would keep them, and the history that is written down of them."""
+
+    def __init__(self, seat: int, charged: int) -> None:
+        self.seat, self.charged, self.corrected = seat, charged, 0
+        self.owed, self.settled, self.written_off = charged, 0, 0
+        self.state, self.attempt, self.asked = State.NONE, 0, 0
+        self.events: list[Event] = []
+
+    def play(self, step: str) -> None:
+        """Ask, book, return, raise or lower by a unit, write off; what cannot be now is passed over."""
+        is_out, is_back = self.state is State.SENT, self.state is State.RETURNED
+        match step:
+            case "ask" if self.owed and not is_out:
+                self.attempt, self.asked = self.attempt + 1, self.owed
+                self._tell(State.SENT, self.owed)
+            case "book" if is_out:
+                self.owed, self.settled = self.owed - self.asked, self.settled + self.asked
+                self._tell(State.BOOKED)
+            case "return" if self.state is State.BOOKED:
+                self.owed, self.settled = self.owed + self.asked, self.settled - self.asked
+                self._tell(State.RETURNED)
+            case "raise":
+                self.corrected, self.owed = self.corrected + 1, self.owed + 1
+            case "lower" if self.owed and not is_out:
+                self.corrected, self.owed = self.corrected - 1, self.owed - 1
+            case "write off" if is_back and self.owed:
+                let_go, self.owed, self.written_off = self.owed, 0, self.written_off + self.owed
+                self._tell(State.WRITTEN_OFF, let_go)
+
+    def _tell(self, state: State, amount: int | None = None) -> None:
+        self.state = state
+        said, file = (State.ASSESSED, 1) if state is State.SENT else (state, None)
+        amounts = None if amount is None else np.array([amount], np.int64)
+        at = np.array([self.seat], np.int32)
+        self.events.append(Event(self.attempt, said, f"step:{len(self.events)}", file, positions=at, amounts=amounts))
+
+
+STEPS = st.lists(st.sampled_from(["ask", "book", "return", "raise", "lower", "write off"]), max_size=20)
+
+
+@given(st.lists(st.tuples(st.integers(0, 5), STEPS), max_size=6))
+def test_I12_amounts_split_exactly_however_often_debits_are_raised(seats: list[tuple[int, list[str]]]) -> None:
+    told = [Told(seat, charged) for seat, (charged, _) in enumerate(seats)]
+    for each, (_, steps) in zip(told, seats, strict=True):
+        for step in steps:
+            each.play(step)
+
+    def column(name: str) -> np.ndarray[Any, np.dtype[np.int64]]:
+        return np.array([getattr(each, name) for each in told], np.int64)
+
+    none = np.zeros(len(told), np.int64)
+    charged = column("charged")
+    debts = Debts(charged, column("corrected"), column("owed"), none, none.astype(bool))
+    history = [event for each in told for event in each.events]
+    found = parted(1, debts, fold(charged, history, {1: SentBatch(1, DEBIT)}))
+
+    def expected(amount: str, *states: State) -> Sum:
+        """Seats by their newest state; what is owed by those in it, all else of all."""
+        in_it = [each for each in told if each.state in states]
+        counted = sum(each.charged + each.corrected > 0 for each in in_it)
+        return Sum(counted, sum(getattr(each, amount) for each in (in_it if amount == "owed" else told)))
+
+    assert found.settled == expected("settled", State.BOOKED)
+    assert found.written_off == expected("written_off", State.WRITTEN_OFF)
+    assert found.returned == expected("owed", State.RETURNED)
+    on_top = sum(each.owed for each in told if each.state in (State.BOOKED, State.WRITTEN_OFF))
+    assert found.in_flight == expected("owed", State.NONE, State.SENT) + Sum(0, on_top)

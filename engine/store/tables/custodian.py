@@ -117,7 +117,7 @@ instruction_events = Table(
     Column("batch_id", BigInteger, comment="asked for in this file; it is sent once the file is"),
     Column("reason", Text, comment="the custodian's code, of what came back"),
     Column("positions", ARRAY(Integer), comment="in the shard, of payouts claims' numbers; NULL: all the run charged"),
-    Column("amounts", ARRAY(BigInteger), comment="asked of each; NULL: what the run charged"),
+    Column("amounts", ARRAY(BigInteger), comment="asked, or let go, of each; NULL: what the run charged"),
     moment("recorded_at"),
     PrimaryKeyConstraint("shard_id", "event_id", name="instruction_events_pkey"),
     UniqueConstraint(

@@ -21,7 +21,8 @@ def standing(amounts: list[int], *, state: State = State.SENT) -> Standing:
     owed = np.array(amounts, np.int64)
     asked = np.where(owed > 0, state, State.NONE).astype(np.uint8)
     one = (owed > 0).astype(np.uint8)
-    return Standing(owed, asked, one, owed, np.full(len(owed), NO_BATCH, np.int32), np.zeros(len(owed), np.uint8))
+    no_batch, none = np.full(len(owed), NO_BATCH, np.int32), np.zeros(len(owed), np.uint8)
+    return Standing(owed, asked, one, owed, one, np.zeros(len(owed), np.int64), no_batch, none)
 
 
 def loaded(kind: Kind = Kind.DEBIT, seats: int = SEATS) -> Loaded:

@@ -23,16 +23,25 @@ from engine.custodian.retries import (
     retry_day,
     steps,
 )
-from engine.custodian.standing import fold
+from engine.custodian.standing import DONE, Standing, fold
 
 PROFILE = load("generic-csv")
 SUNDAY = date(2019, 7, 14)
 MORNING = datetime(2019, 7, 15, 1, tzinfo=UTC)
 
 
-def step(state: State, *, retry: bool = True, decided: bool = False, ends: bool = True, over: bool = False) -> Step:
-    one = [np.array([each]) for each in (retry, decided)]
-    (found,) = steps(np.array([state], np.uint8), *one, ends_unpaid=ends, is_over=over)
+def standing(*states: State) -> Standing:
+    """Debits of 10 in these states."""
+    n = len(states)
+    asked, place, none = np.full(n, 10), np.ones(n, np.uint8), np.zeros(n, np.int64)
+    return Standing(asked, np.array(states, np.uint8), place, asked, place, none, none.astype(np.int32), place)
+
+
+def step(
+    state: State, *, owed: int = 10, retry: bool = True, decided: bool = False, ends: bool = True, over: bool = False
+) -> Step:
+    one = [np.array([each]) for each in (retry, decided, over)]
+    (found,) = steps(standing(state), np.array([owed]), *one, ends_unpaid=ends)
     return Step(found)
 
 
@@ -48,24 +57,31 @@ def step(state: State, *, retry: bool = True, decided: bool = False, ends: bool 
         (State.RETURNED, {"over": True}, Step.GIVE_UP),
         (State.REJECTED, {"over": True, "retry": False}, Step.GIVE_UP),
         (State.REOPENED, {"over": True}, Step.NONE),
-        (State.RETURNED, {"over": True, "decided": True}, Step.ASK),
-        (State.RETURNED, {"retry": False, "decided": True}, Step.ASK),
+        (State.RETURNED, {"over": True, "decided": True}, Step.ASK_ANYWAY),
+        (State.RETURNED, {"retry": False, "decided": True}, Step.ASK_ANYWAY),
         (State.RETURNED, {"ends": False}, Step.NONE),
-        (State.RETURNED, {"ends": False, "decided": True}, Step.ASK),
-        *((state, {"over": True, "decided": True}, Step.NONE) for state in (State.SENT, State.DISPUTED, State.BOOKED)),
+        (State.RETURNED, {"ends": False, "decided": True}, Step.ASK_ANYWAY),
+        *((state, {"over": True, "decided": True}, Step.NONE) for state in (State.SENT, State.DISPUTED)),
+        # What is owed on top of what is done with was never asked for: whatever the day, the reason and the plan.
+        *((state, {"over": True, "retry": False, "ends": False}, Step.ASK_ANYWAY) for state in DONE),
+        *((state, {"owed": owed, "decided": True}, Step.NONE) for state in State for owed in (0, -3)),
     ],
 )
 def test_the_step_of_each_state(state: State, options: dict[str, bool], expected: Step) -> None:
     assert step(state, **options) is expected
 
 
-@given(st.lists(st.sampled_from(State), max_size=40), st.booleans(), st.booleans())
-def test_only_what_came_back_is_touched(states: list[State], ends: bool, over: bool) -> None:
-    n = len(states)
-    found = steps(np.array(states, np.uint8), np.ones(n, bool), np.zeros(n, bool), ends_unpaid=ends, is_over=over)
+@given(st.lists(st.tuples(st.sampled_from(State), st.integers(-2, 2), st.booleans()), max_size=40), st.booleans())
+def test_amounts_decide_who_is_asked(seats: list[tuple[State, int, bool]], ends: bool) -> None:
+    """Nobody who owes nothing, and nothing that is under way; of all others whoever may be."""
+    states, owed, over = [each[0] for each in seats], *(np.array([each[at] for each in seats]) for at in (1, 2))
+    n = len(seats)
+    found = steps(standing(*states), owed, np.ones(n, bool), np.zeros(n, bool), over.astype(bool), ends_unpaid=ends)
     back = np.isin(np.array(states, np.uint8), (State.RETURNED, State.REJECTED, State.REOPENED))
-    assert not found[~back].any()
-    assert ends or not found.any()
+    never = np.isin(np.array(states, np.uint8), DONE)
+    assert not found[(owed <= 0) | ~(back | never)].any()
+    assert (found[(owed > 0) & never] == Step.ASK_ANYWAY).all()
+    assert ends or not found[back].any()
 
 
 def test_the_reason_says_whether_the_same_may_be_asked_again() -> None:
@@ -104,46 +120,28 @@ def test_what_is_overdue(sent_on: date | None, debit_on: date, days: int, late: 
     assert found.tolist() == late
 
 
-ENDS = SUNDAY + timedelta(days=6)
-
-
 @pytest.mark.parametrize(
-    ("on", "attempt", "last", "ends_on", "expected"),
+    ("on", "attempt", "last", "expected"),
     [
-        (1, 1, 0, ENDS, 1),
-        (1, 2, 1, ENDS, 2),  # asked for today already: for tomorrow
-        (1, 2, 2, ENDS, None),  # asked for tomorrow already
-        (5, 4, 3, ENDS, 5),
-        (5, 4, 5, ENDS, None),  # for tomorrow, and that is the leaving day
-        (9, 4, 3, None, 9),
-        (1, ATTEMPT_MAX, 0, ENDS, None),
+        (1, 1, 0, 1),
+        (1, 2, 1, 2),  # asked for today already: for tomorrow
+        (1, 2, 2, None),  # asked for tomorrow already
+        (5, 4, 3, 5),
+        (1, ATTEMPT_MAX, 0, None),
     ],
 )
-def test_one_attempt_for_a_day_until_the_leaving_day(
-    on: int, attempt: int, last: int, ends_on: date | None, expected: int | None
-) -> None:
+def test_one_attempt_for_a_day(on: int, attempt: int, last: int, expected: int | None) -> None:
     days = {name: SUNDAY + timedelta(days=each) for name, each in (("on", on), ("last_debit_on", last))}
     now = MORNING + timedelta(days=on - 1)
-    found = retry_day(PROFILE, now=now, last_attempt=attempt, ends_on=ends_on, count=10, **days)
+    found = retry_day(PROFILE, now=now, last_attempt=attempt, count=10, **days)
     assert found == (None if expected is None else SUNDAY + timedelta(days=expected))
 
 
-def test_a_day_that_cannot_be_reached_any_more_is_none() -> None:
-    evening = MORNING + timedelta(hours=12)
+def test_a_day_that_cannot_be_reached_any_more_is_the_next() -> None:
     monday = SUNDAY + timedelta(days=1)
-    found = [
-        retry_day(
-            PROFILE,
-            on=monday,
-            now=evening,
-            last_attempt=1,
-            last_debit_on=SUNDAY,
-            ends_on=monday + timedelta(days=days),
-            count=10,
-        )
-        for days in (1, 2)
-    ]
-    assert found == [None, monday + timedelta(days=1)]
+    evening = MORNING + timedelta(hours=12)
+    found = retry_day(PROFILE, on=monday, now=evening, last_attempt=1, last_debit_on=SUNDAY, count=10)
+    assert found == monday + timedelta(days=1)
 
 
 @pytest.mark.parametrize(("days", "fresh"), [(0, [0]), (3, [0]), (4, [])])
@@ -155,8 +153,8 @@ def test_what_is_booked_may_come_back_for_some_days(days: int, fresh: list[int])
     assert found.tolist() == fresh
 
 
-def test_a_history_of_more_codes_than_are_told_apart_can_be_read() -> None:
-    """A custodian that writes sentences where a code belongs: what is beyond the 255th has none."""
+def test_a_history_of_more_codes_than_fit_a_byte_can_be_read() -> None:
+    """A custodian that writes sentences where a code belongs."""
     n = 300
     events = [
         Event(
@@ -164,6 +162,6 @@ def test_a_history_of_more_codes_than_are_told_apart_can_be_read() -> None:
         )
         for place in range(n)
     ]
-    standing = fold(np.ones(n, np.int64), events, {}, settled=False)
+    standing = fold(np.ones(n, np.int64), events, {})
     assert standing.where(State.RETURNED).tolist() == list(range(n))
-    assert [standing.reasons[place] for place in standing.reason[253:257]] == ["no 253", "no 254", None, None]
+    assert [standing.reasons[place] for place in standing.reason[253:257]] == ["no 253", "no 254", "no 255", "no 256"]
