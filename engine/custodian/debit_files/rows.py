@@ -29,7 +29,11 @@ def joined(parts: Sequence[bytes | pa.StringArray]) -> Rows:
 
     No text holds a NUL: each part is a column as wide as its longest text, and what fills up the others is taken out.
     """
-    columns = [np.array(part) if isinstance(part, bytes) else _filled(part) for part in parts if part != b""]
+    columns = [
+        np.frombuffer(part, f"V{len(part)}") if isinstance(part, bytes) else _filled(part)
+        for part in parts
+        if part != b""
+    ]
     lengths = sum(len(part) if isinstance(part, bytes) else _lengths(part) for part in parts)
     bounds = np.concatenate([[0], np.cumsum(lengths)])
     table = np.empty(len(bounds) - 1, [(str(place), column.dtype) for place, column in enumerate(columns)])
@@ -39,14 +43,14 @@ def joined(parts: Sequence[bytes | pa.StringArray]) -> Rows:
     return Rows((data if len(data) == bounds[-1] else data[data != 0]).data, bounds)
 
 
-def _filled(texts: pa.StringArray) -> NDArray[np.bytes_]:
-    """bytes[n], all as wide as the longest."""
+def _filled(texts: pa.StringArray) -> NDArray[np.void]:
+    """The texts, all as wide as the longest; void and not bytes, which are copied under the interpreter's lock."""
     lengths = _lengths(texts)
     width = int(lengths.max(initial=1))
     if lengths.min(initial=width) < width:
         texts = pc.ascii_rpad(texts, width, "\0")
     _, _, data = texts.buffers()
-    return np.frombuffer(data, f"S{width}", len(texts), _bounds(texts)[0])
+    return np.frombuffer(data, f"V{width}", len(texts), _bounds(texts)[0])
 
 
 def _lengths(texts: pa.StringArray) -> NDArray[np.int32]:
