@@ -353,6 +353,23 @@ async def test_what_a_settled_debit_is_raised_by_has_days_of_its_own(engine: Asy
     assert not await found.world.problems()
 
 
+async def test_who_was_waived_with_everybody_else_and_is_corrected_is_asked_first(
+    engine: AsyncEngine, tmp_path: Path
+) -> None:
+    """A run for which nobody owed anything was settled without an attempt."""
+    waiver = {
+        "name": "all", "joined_by": "2019-07-01", "gates_from": "2019-07-01", "gates_to": "2019-07-31",
+        "reason": "the sponsor pays",
+    }  # fmt: skip
+    found = await life(engine, tmp_path, waivers=[waiver], **FREE)
+    assert await found.asked() == []
+    await found.corrects(day(1), 0, "0.30")
+    run = await found.day(day(1))
+    assert run.asked is not None
+    assert (run.asked.attempt, run.asked.instructions, run.asked.amount_minor) == (1, 1, 30)
+    assert (run.state, (await found.funnel())["in_flight"]) == (RunState.SETTLED, (1, 30))
+
+
 async def test_a_plan_without_the_rule_asks_once_for_what_is_raised(engine: AsyncEngine, tmp_path: Path) -> None:
     found = await life(engine, tmp_path, unpaid=None, **FREE)
     await found.statement(DEBIT, paid=range(SEATS))
