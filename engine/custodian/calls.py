@@ -21,8 +21,8 @@ from engine.plans.days import day_number
 from engine.store.arrays import copy_out
 from engine.store.tables import instruction_events
 
-CALLS = (Kind.AUTO_TOP_UP, Kind.LEVY)
-"""The kinds of calls."""
+CALLS = {Kind.AUTO_TOP_UP: "auto top-ups", Kind.LEVY: "levies"}
+"""The kinds of calls, and what they ask for."""
 
 _FIRST = 36**5
 """Runs and decisions are numbered below."""

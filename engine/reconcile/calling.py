@@ -77,7 +77,7 @@ async def call_members(
             continue
         count, amount_minor = sum(each.count for each in files), sum(each.amount_minor for each in files)
         detail = {"on": str(on), "files": len(files), "instructions": count, "amount_minor": amount_minor}
-        await record(connection, actor, f"call {kind.words}s", f"plan:{plan.code}", detail)
+        await record(connection, actor, f"call {CALLS[kind]}", f"plan:{plan.code}", detail)
         made.append(Asking(number, kind, 1, debit_on, len(files), count, amount_minor))
     return made
 

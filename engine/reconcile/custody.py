@@ -16,6 +16,7 @@ from typing import Any
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from engine.custodian.calls import CALLS
 from engine.custodian.events import CAUSES
 from engine.custodian.reference import Kind
 from engine.errors import InvalidInput
@@ -29,7 +30,6 @@ _QUARTER = re.compile(r"([0-9]{4})-?Q([1-4])")
 _INFLOW: Mapping[Account, str] = {
     Account.CONTRIBUTIONS_RECEIVABLE: "shares collected",
     Account.MEMBER_DEPOSITS: "deposits paid in",
-    Account.DEBITS_IN_TRANSIT: "automatic top-ups collected",
     Account.AID_PAYABLE: "payouts that came back",
     Account.REFUNDS_PAYABLE: "refunds that came back",
     Account.SPONSOR_WAIVERS: "paid by the sponsor",
@@ -52,8 +52,8 @@ _OUTFLOW: Mapping[Account, str] = {
     Account.SUSPENSE: "payments not explained yet",
 }
 _CALLED: Mapping[tuple[Account, str], str] = {
-    (Account.MEMBER_DEPOSITS, CAUSES[Kind.AUTO_TOP_UP]): "auto top-ups",
-    (Account.CONTRIBUTIONS_RECEIVABLE, CAUSES[Kind.LEVY]): "levies",
+    (Account.MEMBER_DEPOSITS, CAUSES[Kind.AUTO_TOP_UP]): CALLS[Kind.AUTO_TOP_UP],
+    (Account.CONTRIBUTIONS_RECEIVABLE, CAUSES[Kind.LEVY]): CALLS[Kind.LEVY],
 }
 """What calls bring, by how the keys of their journals begin; beside shares, and what members pay in by themselves."""
 AID_PAID, REFUNDS_PAID = "aid paid", "refunds paid"

@@ -14,8 +14,10 @@ import pytest
 from pydantic import SecretStr
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from engine.custodian.actions import Action
+from engine.custodian.breaks import BreakRefused
 from engine.custodian.calls import call_number
-from engine.custodian.profile import Profile
+from engine.custodian.profile import BookingMode, Profile
 from engine.custodian.reference import Kind, Reference
 from engine.custodian.registered import Custodian
 from engine.custodian.tokens import Tokens, write_tokens
@@ -27,11 +29,13 @@ from engine.reconcile.collecting import CollectedDay, collect_day
 from engine.reconcile.custody import Quarter, custody_of
 from engine.reconcile.instructing import Asking
 from engine.reconcile.proof import Proof, proof_of
+from engine.reconcile.sending import withdraw
 from engine.reconcile.taking import Taken, take
 from engine.roster.columns import Columns
 from engine.roster.plan import lock_roster
 from engine.store.tables import SHARD_SEATS
 from tests.integration.bank_statement import Line, statement
+from tests.integration.broken import resolve
 from tests.integration.held import ACTOR, SHANGHAI, debit_files, desk_in, hold, lines, profile_of
 from tests.integration.prepaid import held_by, paying, swept
 from tests.integration.worlds import World, alike, build, rules_of_preset
@@ -62,7 +66,9 @@ class Caller:
         day = await collect_day(self.world.engine, self.custodian, desk_in(self.folder), on=on, now=now, actor=ACTOR)
         if sends:
             await self.world.sql(
-                "UPDATE debit_batches SET sent_at = :at, sent_on = :on WHERE sent_at IS NULL", at=now, on=on
+                "UPDATE debit_batches SET sent_at = :at, sent_on = :on WHERE sent_at IS NULL AND withdrawn_at IS NULL",
+                at=now,
+                on=on,
             )
         return day
 
@@ -94,6 +100,12 @@ class Caller:
         there = [self.reference(seat, called_on, kind) for seat in seats]
         await self.takes(*(Line(-amount, each, "return", on=on, reason=reason) for each in there))
 
+    async def resolves(self, action: Action) -> None:
+        """The one break there is, by decision of two."""
+        async with self.world.engine.begin() as connection:
+            ids = [row[0] for row in await self.world.rows("SELECT break_id FROM breaks")]
+            await resolve(connection, ids, action, on=june(13))
+
     async def proof(self, on: date) -> Proof:
         async with self.world.engine.connect() as connection:
             return await proof_of(connection, self.custodian, on)
@@ -108,13 +120,15 @@ class Caller:
         return await self.world.rows("SELECT code, kind, seat, suspense_minor FROM breaks ORDER BY break_id")
 
 
-async def prepaid(engine: AsyncEngine, folder: Path, *deposits: Sequence[int], month: str = "50") -> Caller:
+async def prepaid(
+    engine: AsyncEngine, folder: Path, *deposits: Sequence[int], month: str = "50", profile: Profile | None = None
+) -> Caller:
     """Members with these balances; below 3.00 one is asked for 10.00."""
     auto = {"below": "3", "amount": "10", "per_month_at_most": month}
     rule = {"entry": "9", "floor": "1", "return_days": 30, "auto_top_up": auto}
     world = await paying(engine, *deposits, prepaid=rule)
     total = sum(map(sum, deposits))
-    return Caller(world, await hold(world, profile_of()), folder, total)
+    return Caller(world, await hold(world, profile or profile_of()), folder, total)
 
 
 async def levied(engine: AsyncEngine, folder: Path, columns: Columns, profile: Profile | None = None) -> Caller:
@@ -289,3 +303,89 @@ async def test_nobody_is_called_once_the_plan_winds_down(engine: AsyncEngine, tm
     assert await plan.asks(date(2021, 3, 26)) is None
     await plan.world.sql("UPDATE plans SET ended_on = '2021-03-31'")
     assert await plan.asks(date(2021, 4, 1)) is None
+
+
+RESOLVED: dict[str, tuple[Kind, int | None, Action, dict[Account, int]]] = {
+    # What is asked, what is booked of it (None: nothing), what is done; what the books hold besides what is charged.
+    "a top-up, too little, accepted": (A, 9_00, Action.ACCEPT, {CASH: 9_00, Account.MEMBER_DEPOSITS: -9_00}),
+    "a top-up, too much, accepted": (
+        A, 11_00, Action.ACCEPT, {CASH: 11_00, Account.MEMBER_DEPOSITS: -10_00, Account.REFUNDS_PAYABLE: -1_00},
+    ),
+    "a top-up, too little, given back": (A, 9_00, Action.GIVE_BACK, {CASH: 9_00, Account.REFUNDS_PAYABLE: -9_00}),
+    "a top-up, missing, asked again": (A, None, Action.ASK_AGAIN, {}),
+    "a levy, too little, accepted": (
+        L, 8_00, Action.ACCEPT, {CASH: 8_00, Account.BAD_DEBT: 1_00, Account.ENTRY_PREMIUMS_AND_LEVIES: -9_00},
+    ),
+    "a levy, missing, written off": (
+        L, None, Action.WRITE_OFF, {Account.BAD_DEBT: 9_00, Account.ENTRY_PREMIUMS_AND_LEVIES: -9_00},
+    ),
+    "a levy, missing, asked again": (
+        L, None, Action.ASK_AGAIN, {Account.CONTRIBUTIONS_RECEIVABLE: 9_00, Account.ENTRY_PREMIUMS_AND_LEVIES: -9_00},
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", RESOLVED)
+async def test_what_people_resolve(engine: AsyncEngine, tmp_path: Path, case: str) -> None:
+    kind, booked, action, books = RESOLVED[case]
+    plan = await (prepaid(engine, tmp_path, [0]) if kind is A else levied(engine, tmp_path, alike(1)))
+    asked = await plan.asks(june(4))
+    if booked is not None:
+        await plan.takes(Line(booked, plan.reference(0, june(4), kind), on=june(5)))
+    assert (await plan.day(june(12))).called == (), "nobody knows yet what became of it"
+    await plan.resolves(action)
+    assert await plan.world.accounts() == books
+    is_free = action in (Action.ASK_AGAIN, Action.GIVE_BACK)
+    assert await plan.asks(june(14)) == (asked if is_free else None)
+    assert (await plan.proof(june(13))).difference == 0
+    assert await plan.world.problems() == []
+
+
+async def test_what_was_taken_back_is_off_the_balance_once_people_say_so(engine: AsyncEngine, tmp_path: Path) -> None:
+    plan = await prepaid(engine, tmp_path, [0])
+    await plan.asks(june(4))
+    await plan.books(june(4), 0, on=june(5))
+    await plan.takes(Line(-10_00, plan.reference(0, june(4)), "reversal", on=june(6)))
+    assert await plan.breaks() == [("REVERSED", "A", 0, -10_00)]
+    assert await held_by(plan.world) == [10_00]
+    await plan.resolves(Action.ASK_AGAIN)
+    assert await held_by(plan.world) == [0]
+    assert await plan.world.accounts() == {}
+    assert await plan.asks(june(14)) == (1, 10_00)
+
+
+async def test_nobody_owes_a_top_up_that_is_missing(engine: AsyncEngine, tmp_path: Path) -> None:
+    plan = await prepaid(engine, tmp_path, [0])
+    await plan.asks(june(4))
+    await plan.day(june(12))
+    with pytest.raises(BreakRefused, match="nobody owes it"):
+        await plan.resolves(Action.WRITE_OFF)
+
+
+async def test_what_is_refused_before_it_is_booked_is_asked_again(engine: AsyncEngine, tmp_path: Path) -> None:
+    plan = await prepaid(engine, tmp_path, [0, 0])
+    await plan.asks(june(4))
+    await plan.takes(
+        Line(0, plan.reference(0, june(4)), "return", on=june(4), reason="AM04"),
+        Line(0, plan.reference(1, june(4)), "return", on=june(4), reason="AC04"),
+    )
+    assert await plan.asks(june(5)) == (1, 10_00)
+    assert await plan.world.accounts() == {}
+
+
+async def test_a_file_booked_as_one_line_is_everybodys_top_up(engine: AsyncEngine, tmp_path: Path) -> None:
+    plan = await prepaid(engine, tmp_path, [0, 900, 100], profile=profile_of(booking=BookingMode.GROSS_PER_BATCH))
+    await plan.asks(june(4))
+    (file,) = debit_files(desk_in(tmp_path))
+    await plan.takes(Line(20_00, kind="batch", on=june(5), batch=file.reference, count=2))
+    assert await held_by(plan.world) == [10_00, 9_00, 11_00]
+    assert await plan.breaks() == []
+
+
+async def test_what_missed_its_cut_off_does_not_count_and_is_asked_anew(engine: AsyncEngine, tmp_path: Path) -> None:
+    plan = await prepaid(engine, tmp_path, [0], month="10")
+    await plan.day(june(4), sends=False)
+    async with engine.begin() as connection:
+        late = datetime(2019, 6, 6, tzinfo=SHANGHAI)
+        assert await withdraw(connection, plan.custodian, now=late, actor=ACTOR) == 1
+    assert await plan.asks(june(6)) == (1, 10_00)
