@@ -267,6 +267,7 @@ def bars(action: Action, stand: Stand) -> Iterator[tuple[Flags, str]]:
             open_ = stand.owed_minor > 0 if debit else ~stand.is_in(*_BOOKED)
             yield (moved < 0) & open_, "what came back was never booked; resolve its booking with it"
             if action is Action.MATCH:
+                yield stand.is_in(State.ASSESSED), "its file has yet to leave and asks once more; give the money back"
                 short = (moved > 0) & (moved < (stand.owed_minor if debit else stand.asked_minor))
                 yield short, "the line is of less than is owed; accept nothing short for a line without a reference"
         case Action.GIVE_BACK:

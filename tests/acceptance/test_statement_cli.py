@@ -97,6 +97,8 @@ def test_what_cannot_be_done_says_what_to_do(fentan: Fentan, arguments: tuple[st
     ("text", "number", "place", "found"),
     [
         ("a\nb\nc", 1, "line 2", "b"),
+        (":60F:\n:61:a\n:86:b\nc\n:61:d\n:62F:e", 1, "line 2", ":61:a\n:86:b\nc"),
+        (":60F:\n:61:a\n:86:b\nc\n:61:d\n:62F:e", 1, "line 5", ":61:d"),
         (
             "<S><Stmt><Ntry>1</Ntry></Stmt><Stmt><Ntry>2</Ntry><Ntry>3</Ntry></Stmt></S>",
             2,

@@ -100,6 +100,7 @@ def test_what_an_action_does_to_a_payment(
         (Action.ACCEPT, one(Kind.DEBIT, -10, 10, State.DISPUTED, owed=10), "never booked"),
         (Action.ACCEPT, one(Kind.DEBIT, 10, 10, State.NONE), "nothing was asked"),
         (Action.MATCH, one(Kind.DEBIT, 9, 10, State.SENT, owed=10), "less than is owed"),
+        (Action.MATCH, one(Kind.DEBIT, 10, 10, State.ASSESSED, owed=10), "its file has yet to leave"),
         (Action.GIVE_BACK, one(Kind.DEBIT, -10, 10, State.BOOKED), "nothing to give back"),
         (Action.GIVE_BACK, one(Kind.PAYOUT, 10, 10, State.RETURNED), "--seat"),
         (Action.ACCEPT, stand(Kind.DEBIT, [(9, 10, 10, State.SENT, False, True)]), "asked for again since"),

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.custodian.aging import AGES, Age, age_of, business_days, is_business_day, since_of
+from engine.custodian.aging import AGES, Age, age_of, business_days, is_business_day, since_of, until_of
 from engine.custodian.breaks import (
     CODES,
     MEANING,
@@ -129,3 +129,6 @@ def test_the_earliest_day_of_an_age_is_the_last_that_is_not_older(
     since = since_of(days, until, **calendar)
     assert business_days(since, until, **calendar) <= days
     assert business_days(since - timedelta(days=1), until, **calendar) > days
+    last = until_of(days, since, **calendar)
+    assert last >= until
+    assert business_days(since, last + timedelta(days=1), **calendar) > days >= business_days(since, last, **calendar)
