@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from enum import StrEnum
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 
@@ -39,7 +39,8 @@ class Kind(StrEnum):
 SCHEMA = pa.schema(
     [
         pa.field("ordinal", pa.int64(), nullable=False),
-        pa.field("place", pa.string(), nullable=False),
+        ("line", pa.int64()),
+        ("place", pa.string()),
         ("booked_on", pa.date32()),
         ("value_on", pa.date32()),
         pa.field("amount_minor", pa.int64(), nullable=False),
@@ -53,8 +54,8 @@ SCHEMA = pa.schema(
         pa.field("count", pa.int64(), nullable=False),
     ]
 )
-"""A line: `ordinal` from 1 within its statement; `place` in the file, "line 17" or "entry 3"; `amount_minor` positive
-where the account is credited, 0 where nothing was booked (a status, a pending entry); `reference` the end-to-end id;
+"""A line: `ordinal` from 1 within its statement; `line` of the file it stands on or, in XML, its `place` ("entry 3");
+`amount_minor` positive where the account is credited, 0 where nothing was booked (a status, a pending entry); `reference` the end-to-end id;
 `reason` the code of a return, or the status that a line without a booking reports; `original_minor` what a return
 returns, or what a line without a booking is about; `charges_minor` the part of a return that is charges; `count` the
 transactions behind a batch line. The day of booking is null in a status report that names none."""
@@ -63,12 +64,21 @@ transactions behind a batch line. The day of booking is null in a status report 
 def as_lines(columns: Mapping[str, pa.Array]) -> pa.RecordBatch:
     """Columns of SCHEMA as a batch; null where one is not given, and counted once where no count is."""
     length = len(columns["ordinal"])
-    absent = {"charges_minor": 0, "count": 1}
+    numbers = {"charges_minor": 0, "count": 1}
     arrays = [
-        columns[kind.name] if kind.name in columns else pa.array([absent.get(kind.name)] * length, kind.type)
+        columns[kind.name]
+        if kind.name in columns
+        else pa.repeat(numbers[kind.name], length)
+        if kind.name in numbers
+        else pa.nulls(length, kind.type)
         for kind in SCHEMA
     ]
     return pa.RecordBatch.from_arrays(arrays, schema=SCHEMA)
+
+
+def place_in_file(line: Mapping[str, Any]) -> str:
+    """Where a line, a row of SCHEMA, stands in its file."""
+    return line["place"] or f"line {line['line']}"
 
 
 class Fault(StrEnum):

@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from engine.custodian.breaks import Code, State
 from engine.custodian.gates import Tally as Footed
 from engine.custodian.gates import follows
-from engine.custodian.statement import SCHEMA, Declared, Fault, Footing, Problem, Statement
+from engine.custodian.statement import SCHEMA, Declared, Fault, Footing, Problem, Statement, place_in_file
 from engine.custodian.turn import IS_STILL
 from engine.custodian.veiled import veiled
 from engine.custodian.verdicts import Ignored, Named, Outcome, Sum
@@ -246,7 +246,7 @@ LINE_COLUMNS = (
     *("ordinal", "place", "booked_on", "value_on", "amount_minor", "reference", "batch_reference", "bank_reference"),
     *("kind", "reason", "original_minor", "charges_minor", "count"),
 )
-"""Those of SCHEMA."""
+"""Those of SCHEMA; `place` is in words, whatever the file is."""
 
 
 async def add_lines(
@@ -257,10 +257,14 @@ async def add_lines(
         at = lines.schema.get_field_index(name)
         lines = lines.set_column(at, lines.schema.field(at), veiled(lines.column(at)))
     rows: list[Values] = [
-        (statement_id, *(line[name] for name in LINE_COLUMNS), what.outcome.name.lower(), what.code, stage)
+        (statement_id, *_of_line(line), what.outcome.name.lower(), what.code, stage)
         for line, (what, stage) in zip(lines.to_pylist(), became, strict=True)
     ]
     await copy_in(connection, statement_lines, ["statement_id", *LINE_COLUMNS, "outcome", "code", "stage"], rows)
+
+
+def _of_line(line: dict[str, Any]) -> list[Any]:
+    return [place_in_file(line) if name == "place" else line[name] for name in LINE_COLUMNS]
 
 
 class OpenLine(NamedTuple):
@@ -362,7 +366,8 @@ async def pending_lines(
             PendingLine(row["statement_id"], row["ordinal"], row["since"], row["outcome"] == "break") for row in rows
         ]
         after = names[-1][:2]
-        yield names, pa.RecordBatch.from_pylist([{name: row[name] for name in SCHEMA.names} for row in rows], SCHEMA)
+        lines = [{name: row.get(name) for name in SCHEMA.names} for row in rows]
+        yield names, pa.RecordBatch.from_pylist(lines, SCHEMA)
 
 
 _DECIDE = text(

@@ -26,12 +26,11 @@ from engine.custodian.reference import Kind
 from engine.custodian.verdicts import NotConserved
 from engine.ledger.accounts import Account, account_id, plan_shard
 from engine.ledger.journals import Journal, Segment, post
-from engine.members.shards import Amounts, Shard, post_in_bulk
+from engine.members.shards import Amounts, Shard
 from engine.plans.days import date_of
 from engine.reconcile.breaks import clear_missing, clear_overdue
 from engine.reconcile.matched import Matched
 from engine.reconcile.open_days import OpenDays
-from engine.reconcile.top_ups import BULK
 from engine.store.tables import shards
 
 _SHARDS = select(shards.c.shard_id, shards.c.first_seat, shards.c.seats, shards.c.seq)
@@ -88,10 +87,7 @@ async def _settle_shard(
         )
         if journal is None:
             continue
-        if loaded.kind is not Kind.PAYOUT and np.count_nonzero(owed) * BULK > shard.seats:
-            await post_in_bulk(connection, shard, journal, OWED_ON[loaded.kind])
-        else:
-            await post(connection, journal)
+        await post(connection, journal)
     await append(connection, shard.shard_id, loaded.run, loaded.kind, list(_events(loaded, number, source)))
     return cash
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from engine.custodian.layouts import CsvLayout
 from engine.custodian.readers import values
 from engine.custodian.readers.delimited import NOT_READ, ByteStream, row_batches
-from engine.custodian.readers.laid_out import Taken
+from engine.custodian.readers.laid_out import EACH_ITS_OWN, Taken
 from engine.custodian.readers.running_balance import RunningBalance
 from engine.custodian.statement import Declared, Fault, Footing, Part, Problems, Statement, Sum
 from engine.errors import InvalidInput
@@ -120,7 +120,8 @@ def _batches(source: ByteStream, head: _Head, foot: _Foot) -> Iterator[tuple[pa.
 
     layout = head.layout
     kept = {head.columns[label] for label in head.fields.values()} | {0}
-    for batch, rows in row_batches(source, head.width, kept, layout.separator, layout.encoding, torn):
+    apart = {head.columns[label] for holds, label in head.fields.items() if holds in EACH_ITS_OWN}
+    for batch, rows in row_batches(source, head.width, kept, apart, layout.separator, layout.encoding, torn):
         numbers = head.line + rows
         keep = foot.rows_of(batch, numbers)
         yield (batch, numbers) if keep.all() else (batch.filter(pa.array(keep)), numbers[keep])
@@ -153,7 +154,8 @@ class _Foot:
         else:
             empty = [pc.is_null(column).to_numpy(zero_copy_only=False) for column in batch.columns]
             blank = np.logical_and.reduce(empty)
-        skipped = pc.match_substring_regex(first, self.beginnings).fill_null(False).to_numpy(zero_copy_only=False)
+        skips = values.of_each(first, lambda texts: pc.match_substring_regex(texts, self.beginnings))
+        skipped = skips.fill_null(False).to_numpy(zero_copy_only=False)
         for row in np.flatnonzero(skipped).tolist():
             cells = [column[row].as_py() or "" for column in batch.columns]
             self._take_totals(int(numbers[row]), self.head.layout.separator.join(cells))

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from engine.custodian.layouts import DaikouLayout
 from engine.custodian.readers import values
 from engine.custodian.readers.delimited import NOT_READ, ByteStream, row_batches
-from engine.custodian.readers.laid_out import Taken
+from engine.custodian.readers.laid_out import EACH_ITS_OWN, Taken
 from engine.custodian.statement import Fault, Footing, Part, Statement
 from engine.errors import InvalidInput
 from engine.money import grouped
@@ -40,7 +40,8 @@ def read(blocks: Iterable[bytes], name: str, layout: DaikouLayout, currency: str
             taken.problems.add(Fault.UNREADABLE, f"line {row + 1}", f"has {cells} fields; the rows have {width}")
 
     kept = {number - 1 for number in layout.fields.values()}
-    batches = row_batches(source, width, kept, layout.separator, layout.encoding, torn, quotes=False)
+    apart = {number - 1 for holds, number in layout.fields.items() if holds in EACH_ITS_OWN}
+    batches = row_batches(source, width, kept, apart, layout.separator, layout.encoding, torn, quotes=False)
     try:
         for batch, rows in batches:
             yield taken.take({holds: batch[number - 1] for holds, number in layout.fields.items()}, rows + 1)

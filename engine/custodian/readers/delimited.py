@@ -13,12 +13,15 @@ import pyarrow.compute as pc
 import pyarrow.csv
 from numpy.typing import NDArray
 
+from engine.custodian.readers.values import different
+
 NOT_READ = (pa.ArrowInvalid, UnicodeDecodeError)
 """What `row_batches` raises over bytes that are not text in the encoding, or no rows."""
 
 _BLOCK_BYTES = 2 << 20
 _LINE_BYTES_MAX = 1 << 20
 _TEXT = pa.string()
+_ALIKE = pa.dictionary(pa.int32(), _TEXT)
 
 _TRAILS = "|^"
 """Separators that may be the second byte of a character in GBK, so that bytes cannot be split at them."""
@@ -85,6 +88,7 @@ def row_batches(
     source: ByteStream,
     width: int,
     kept: Collection[int],
+    apart: Collection[int],
     separator: str,
     encoding: str,
     torn: Callable[[int, str, int], None],
@@ -93,7 +97,8 @@ def row_batches(
 ) -> Iterator[tuple[pa.RecordBatch, NDArray[np.int64]]]:
     """Batches of `width` text columns named by their numbers, and int64[n] the number of each row from 1.
 
-    Columns not in `kept` are null. A row of another width goes to `torn`: its number, its text, its fields.
+    Columns not in `kept` are null. Of those, what is not in `apart` comes as a dictionary: rows are alike in it, and each
+    different text is read once. A row of another width goes to `torn`: its number, its text, its fields.
     """
     odd: list[int] = []
     # Python decodes GBK byte by byte; nearly all that is kept is ASCII, so what is not is decoded afterwards.
@@ -124,7 +129,7 @@ def row_batches(
             invalid_row_handler=note,
             ignore_empty_lines=False,
         ),
-        _as_text([names[number] for number in wanted]),
+        _as_text({names[number]: _TEXT if number in apart else _ALIKE for number in wanted}),
     )
     row = 1
     for batch in reader:
@@ -141,27 +146,28 @@ def row_batches(
         yield pa.RecordBatch.from_arrays(columns, names), rows
 
 
-def _as_text(names: list[str]) -> pyarrow.csv.ConvertOptions:
+def _as_text(types: dict[str, pa.DataType]) -> pyarrow.csv.ConvertOptions:
     """Only these columns, as text; what is empty is null."""
     return pyarrow.csv.ConvertOptions(
-        include_columns=names,
-        column_types=dict.fromkeys(names, _TEXT),
+        include_columns=list(types),
+        column_types=types,
         strings_can_be_null=True,
         null_values=[""],
     )
 
 
 def _refuse_mended(columns: list[pa.Array]) -> None:
-    if any(pc.any(pc.match_substring(column, "\ufffd")).as_py() for column in columns):
+    if any(pc.any(pc.match_substring(different(column), "\ufffd")).as_py() for column in columns):
         raise pa.ArrowInvalid("bytes of a field that is needed are none of its characters")
 
 
 def _decoded(column: pa.Array, late: str | None) -> pa.Array:
-    if late is None or pc.all(pc.string_is_ascii(column), min_count=0).as_py():
+    if late is None or pc.all(pc.string_is_ascii(different(column)), min_count=0).as_py():
         return column
     known = column.dictionary_encode()
     texts = [None if text is None else _again(text, late) for text in known.dictionary.to_pylist()]
-    return pa.array(texts, _TEXT).take(known.indices)
+    found = pa.DictionaryArray.from_arrays(known.indices, pa.array(texts, _TEXT))
+    return found if pa.types.is_dictionary(column.type) else found.dictionary_decode()
 
 
 def _again(text: str, encoding: str, errors: str = "strict") -> str:

@@ -88,8 +88,9 @@ def lines_of(
     entry, detail = _taken(entries, of), _taken(details, at)
     places = _places(taken + 1 + of, np.where(split[of], within + 1, 0))
     columns = _told(entry, detail, gross, counts, amounts.booked[of], lambda line: place(int(of[line])), problems)
+    ordinals = pa.array(np.arange(lines + 1, lines + 1 + len(of)))
     batch = pa.RecordBatch.from_arrays(
-        [pa.array(np.arange(lines + 1, lines + 1 + len(of))), places, *days, *columns, pa.array(counts)], schema=SCHEMA
+        [ordinals, pa.nulls(len(of), pa.int64()), places, *days, *columns, pa.array(counts)], schema=SCHEMA
     )
     signs = amounts.signs[amounts.booked]
     return Entries(batch, entries.num_rows, int((signs > 0).sum()), int((signs < 0).sum()), currency)

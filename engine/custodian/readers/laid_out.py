@@ -26,6 +26,9 @@ _NO_REFERENCE = pa.array(["", "/", "-", "--"])
 
 _RETURN = pa.scalar(Kind.RETURN.value)
 
+EACH_ITS_OWN = frozenset({"reference", "bank_reference", "balance"})
+"""What columns hold of which hardly two rows are alike; in all others many are."""
+
 _DECORATION = r"[¥￥,+元]|^-+$"
 
 
@@ -55,8 +58,6 @@ class Taken:
         amounts = np.where(settled, gross, 0)
         kind = self._kinds(known, moved, settled)
         original, charges = self._parts(known, kind, gross, amounts, place)
-        nothing = pa.nulls(len(numbers), pa.string())
-        reason = pc.coalesce(known.get("reason", nothing), known.get("status", nothing))
         self._check_shared(known, place)
         first, self.lines = self.lines + 1, self.lines + len(numbers)
         self.credits += int((amounts > 0).sum())
@@ -65,34 +66,39 @@ class Taken:
         self.moved_minor += exact_sum(np.abs(amounts))
         columns = {
             "ordinal": pa.array(np.arange(first, self.lines + 1)),
-            "place": pc.binary_join_element_wise("line", pa.array(numbers).cast(pa.string()), " "),
+            "line": pa.array(numbers),
             "booked_on": self._days(known, "booked_on", place),
             "value_on": self._days(known, "value_on", place),
             "amount_minor": pa.array(amounts),
             "kind": kind,
-            "reason": pc.if_else(pc.equal(kind, _RETURN), reason, nothing),
+            "reason": _reasons(known, kind),
             "original_minor": original,
             "charges_minor": charges,
         }
         for name in ("reference", "batch_reference", "bank_reference"):
             if name in known:
-                columns[name] = values.absent(known[name], _NO_REFERENCE)
+                columns[name] = values.of_each(known[name], lambda texts: values.absent(texts, _NO_REFERENCE))
         if "count" in known:
             columns["count"] = pc.fill_null(values.counts(known["count"], place, self.problems, "the count"), 1)
         return as_lines(columns)
 
     def money(self, column: pa.Array, place: values.Places, what: str) -> pa.Array:
         """int64 minor units of a column as the layout writes amounts, null where nothing stands."""
+        if column.null_count == len(column):
+            return pa.nulls(len(column), pa.int64())
         if self.layout.amounts == "major" and (found := values.plain_amounts(column)) is not None:
             return found
-        column = pc.replace_substring_regex(column, _DECORATION, "")
-        column = pc.replace_substring_regex(pc.replace_substring_regex(column, "^D ?", "-"), "^C ?", "")
-        column = values.absent(column)
+        return values.amounts(values.of_each(column, self._undecorated), place, self.problems, what)
+
+    def _undecorated(self, texts: pa.Array) -> pa.Array:
+        texts = pc.replace_substring_regex(texts, _DECORATION, "")
+        texts = pc.replace_substring_regex(pc.replace_substring_regex(texts, "^D ?", "-"), "^C ?", "")
+        texts = values.absent(texts)
         if self.layout.amounts == "minor":
             # 1250 is 12.50: written so, both kinds of amounts are read by one rule.
-            column = pc.replace_substring_regex(column, r"^(-?)([0-9]{1,2})$", r"\100\2")
-            column = pc.replace_substring_regex(column, r"^(-?[0-9]+)([0-9]{2})$", r"\1.\2")
-        return values.amounts(column, place, self.problems, what)
+            texts = pc.replace_substring_regex(texts, r"^(-?)([0-9]{1,2})$", r"\100\2")
+            texts = pc.replace_substring_regex(texts, r"^(-?[0-9]+)([0-9]{2})$", r"\1.\2")
+        return texts
 
     def _amounts(
         self, known: Mapping[str, pa.Array], place: values.Places
@@ -108,7 +114,7 @@ class Taken:
         gross = pc.fill_null(found, 0).to_numpy()
         if "direction" not in known:
             return gross, np.ones(len(gross), np.bool_)
-        ways = known["direction"].fill_null("").dictionary_encode()
+        ways = values.plain(known["direction"]).fill_null("").dictionary_encode()
         signs = {"credit": 1, "debit": -1}
         words = ways.dictionary.to_pylist()
         sign = np.array([signs.get(self.layout.directions.get(word, ""), 0) for word in words], np.int64)
@@ -127,7 +133,7 @@ class Taken:
     def _settled(self, known: Mapping[str, pa.Array], length: int) -> NDArray[np.bool_]:
         if "status" not in known or not self.layout.settled:
             return np.ones(length, np.bool_)
-        found = pc.is_in(known["status"], pa.array(self.layout.settled))
+        found = values.of_each(known["status"], lambda texts: pc.is_in(texts, pa.array(self.layout.settled)))
         settled: NDArray[np.bool_] = pc.fill_null(found, False).to_numpy(zero_copy_only=False)
         return settled
 
@@ -155,14 +161,13 @@ class Taken:
     ) -> tuple[pa.Array, pa.Array]:
         """int64 originals, null but of returns and of lines that moved nothing, and int64 charges."""
         nothing = pa.nulls(len(gross), pa.int64())
-        told = [known[name].null_count < len(gross) for name in ("original", "charges") if name in known]
         is_return = pc.equal(kind, _RETURN).to_numpy(zero_copy_only=False) & (amounts != 0)
         shown = is_return | (amounts == 0)
-        if not shown.any() and not any(told):
-            return nothing, pa.array(np.zeros(len(gross), np.int64))
         stated = self.money(known["original"], place, "the original amount") if "original" in known else nothing
         charged = self.money(known["charges"], place, "the charges") if "charges" in known else nothing
         charges = np.abs(pc.fill_null(charged, 0).to_numpy())
+        if not shown.any():
+            return nothing, pa.array(charges)
         against = np.where(gross > 0, -1, 1)
         implied = np.where(amounts != 0, np.abs(gross) - against * charges, np.abs(gross))
         original = pc.coalesce(pc.abs(stated), pa.array(implied))
@@ -177,14 +182,18 @@ class Taken:
             return pa.nulls(len(next(iter(known.values()))), pa.date32())
         what = "the day of booking" if name == "booked_on" else "the value day"
         if self.layout.date_format.startswith("%Y-%m-%d"):
-            days = column if self.layout.date_format == "%Y-%m-%d" else pc.utf8_slice_codeunits(column, 0, 10)
-            return values.days(days, place, self.problems, what)
-        parsed = pc.strptime(column, format=self.layout.date_format, unit="s", error_is_null=True)
+            if self.layout.date_format != "%Y-%m-%d":
+                column = values.of_each(column, lambda texts: pc.utf8_slice_codeunits(texts, 0, 10))
+            return values.days(column, place, self.problems, what)
+        parsed = values.of_each(column, self._moments)
         lost = pc.and_(pc.is_null(parsed), pc.is_valid(column)).to_numpy(zero_copy_only=False)
         for row in np.flatnonzero(lost).tolist():
             message = f"{what} {values.shown(column[row].as_py())} is not a day"
             self.problems.add(Fault.UNREADABLE, place(row), message)
         return parsed.cast(pa.date32(), safe=False)
+
+    def _moments(self, texts: pa.Array) -> pa.Array:
+        return pc.strptime(texts, format=self.layout.date_format, unit="s", error_is_null=True)
 
     def _check_shared(self, known: Mapping[str, pa.Array], place: values.Places) -> None:
         """All lines are of one account and in one currency."""
@@ -205,5 +214,18 @@ class Taken:
 def _trimmed(column: pa.Array, characters: str) -> pa.Array:
     if column.null_count == len(column):
         return column
-    trimmed = pc.ascii_trim(column, characters=characters)
-    return column if trimmed.nbytes == column.nbytes else values.absent(trimmed)
+    texts = values.different(column)
+    trimmed = pc.ascii_trim(texts, characters=characters)
+    if trimmed.nbytes == texts.nbytes:
+        return column
+    trimmed = values.absent(trimmed)
+    return trimmed.take(column.indices).dictionary_encode() if pa.types.is_dictionary(column.type) else trimmed
+
+
+def _reasons(known: Mapping[str, pa.Array], kind: pa.Array) -> pa.Array:
+    """Of returns the reason or, where none stands, the status; null of everything else."""
+    returned, nothing = pc.equal(kind, _RETURN), pa.nulls(len(kind), pa.string())
+    if not pc.any(returned).as_py():
+        return nothing
+    told = [values.plain(known[name]) for name in ("reason", "status") if name in known]
+    return pc.if_else(returned, pc.coalesce(*told, nothing), nothing)

@@ -210,7 +210,7 @@ class _Account:
             original, charges = original_and_charges(amount, told.original(line, self.problems), charges)
         self.rows.append(
             {
-                "place": f"line {line}",
+                "line": line,
                 "booked_on": _booked_on(match["booked"], value_on),
                 "value_on": value_on,
                 "amount_minor": amount,

@@ -27,6 +27,22 @@ _SHOWN_CHARACTERS = 40
 _EMPTY, _NOTHING = pa.array([""]), pa.scalar(None, pa.string())
 
 
+def different(column: pa.Array) -> pa.Array:
+    """The texts of a column: of one that is a dictionary, each different one once."""
+    return column.dictionary if pa.types.is_dictionary(column.type) else column
+
+
+def of_each(column: pa.Array, read: Callable[[pa.Array], pa.Array]) -> pa.Array:
+    """What `read` makes of the texts of a column, row by row; of a dictionary each different text is read once."""
+    found = read(different(column))
+    return found.take(column.indices) if pa.types.is_dictionary(column.type) else found
+
+
+def plain(column: pa.Array) -> pa.Array:
+    """The column as texts, row by row."""
+    return of_each(column, lambda texts: texts)
+
+
 def amounts(texts: pa.Array, places: Places, problems: Problems, what: str = "amount") -> pa.Array:
     """int64 minor units of a column of text like "1234.50", null where nothing stands.
 
@@ -60,7 +76,8 @@ def amount(text: str, place: str, problems: Problems, what: str = "amount") -> i
 def days(texts: pa.Array, places: Places, problems: Problems, what: str) -> pa.Array:
     """date32 of a column of text like "2019-01-21" or "20190121", null where nothing stands; a problem where no day."""
     try:
-        return texts.cast(pa.date32())
+        words = texts.dictionary_encode()
+        return words.dictionary.cast(pa.date32()).take(words.indices)
     except pa.ArrowInvalid:
         pass
     found = []
@@ -99,6 +116,9 @@ def counts(texts: pa.Array, places: Places, problems: Problems, what: str) -> pa
 
 def absent(texts: pa.Array, words: pa.Array = _EMPTY) -> pa.Array:
     """The column, null where one of `words` stands; they hold "" unless it is to stay."""
+    # Most texts are longer than any of the words, and lengths are compared in no time.
+    if len(texts) and (pc.min(pc.binary_length(texts)).as_py() or 0) > pc.max(pc.binary_length(words)).as_py():
+        return texts
     found = pc.is_in(texts, words)
     return pc.if_else(found, _NOTHING, texts) if pc.any(found).as_py() else texts
 
@@ -112,6 +132,8 @@ def _unscaled(decimals: pa.Array) -> pa.Array:
     """int64 of a decimal column's unscaled values."""
     offset, length = decimals.offset, len(decimals)
     words = np.frombuffer(decimals.buffers()[1], "<i8")[::2][offset : offset + length]
+    if not decimals.null_count:  # in place: pa.array looks for pandas each time
+        return pa.Array.from_buffers(pa.int64(), length, [None, pa.py_buffer(np.ascontiguousarray(words))])
     return pa.array(words, mask=pc.is_null(decimals).to_numpy(zero_copy_only=False))
 
 

@@ -40,7 +40,7 @@ def batch_of(lines: Sequence[Line], first: int = 1) -> pa.RecordBatch:
     rows = [
         {
             "ordinal": first + number,
-            "place": f"line {first + number}",
+            "line": first + number,
             "booked_on": None if line.booked_on is None else date_of(line.booked_on),
             "value_on": None,
             "amount_minor": line.amount,

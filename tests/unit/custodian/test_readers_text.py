@@ -6,6 +6,7 @@ import zipfile
 from collections.abc import Callable, Iterator
 from datetime import date, timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 from engine.custodian import gates, profile
 from engine.custodian.layouts import CsvLayout, DaikouLayout, FixedWidthLayout, Layouts
 from engine.custodian.readers import csv_bills, daikou, fixed_width, mt940, read, recognised_in
-from engine.custodian.statement import Fault, Kind, Part
+from engine.custodian.statement import Fault, Kind, Part, place_in_file
 from engine.errors import InvalidInput
 from engine.money.sums import exact_sum
 from tests.unit.custodian.gathered import Gathered, faults, gathered
@@ -24,7 +25,10 @@ NAME = "statement.txt"
 
 
 def rows(found: Gathered, *names: str) -> list[tuple[object, ...]]:
-    return [tuple(line[name] for name in names) for _, lines in found for line in lines.to_pylist()]
+    def value(line: dict[str, Any], name: str) -> object:
+        return place_in_file(line) if name == "place" else line[name]
+
+    return [tuple(value(line, name) for name in names) for _, lines in found for line in lines.to_pylist()]
 
 
 SWIFT = """{1:F01BANKNL2A}{2:O940BANK}{4:

@@ -117,6 +117,7 @@ def test_the_plain_columns() -> None:
     _, (line,) = only(document(statement(entry("10.00", details=detail("E1")), closing="110.00")))
     assert line == {
         "ordinal": 1,
+        "line": None,
         "place": "entry 1",
         "booked_on": date(2026, 3, 2),
         "value_on": date(2026, 3, 1),

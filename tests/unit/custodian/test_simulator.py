@@ -115,7 +115,7 @@ def lines_of(rows: list[Row]) -> pa.RecordBatch:
     told = [
         {
             "ordinal": number,
-            "place": f"line {number}",
+            "line": number,
             "booked_on": date.fromisoformat(row["booked_on"]),
             "value_on": date.fromisoformat(row["value_on"]),
             "amount_minor": to_minor(row["amount"]),
