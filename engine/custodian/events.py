@@ -60,14 +60,14 @@ class Event:
     amounts: NDArray[np.int64] | None = None
 
 
-async def append(connection: AsyncConnection, shard_id: int, run_id: int, kind: Kind, events: Sequence[Event]) -> None:
-    """Write down events of one shard in their order, in the caller's transaction.
+async def append(connection: AsyncConnection, run_id: int, kind: Kind, events: Sequence[tuple[int, Event]]) -> None:
+    """Write down events, each of a shard by its id, in their order, in the caller's transaction.
 
     Raises IntegrityError where the same source said the same state before: who may come twice looks first.
     """
     letter = LETTERS[kind]
     rows: list[Row] = []
-    for each in events:
+    for shard_id, each in events:
         said = (each.attempt, int(each.state), each.source, each.batch_id, each.reason, each.positions, each.amounts)
         rows.append((shard_id, run_id, letter, *said))
     if rows:

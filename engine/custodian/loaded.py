@@ -43,6 +43,10 @@ class Sources:
     def __getitem__(self, number: int) -> Source:
         return self._all[number - 1]
 
+    def days(self) -> set[int]:
+        """The day numbers of all of them."""
+        return {source.day for source in self._all}
+
     def number(self, source: Source) -> int:
         """The number of a source."""
         if source not in self._all:

@@ -55,10 +55,11 @@ SCHEMA = pa.schema(
     ]
 )
 """A line: `ordinal` from 1 within its statement; `line` of the file it stands on or, in XML, its `place` ("entry 3");
-`amount_minor` positive where the account is credited, 0 where nothing was booked (a status, a pending entry); `reference` the end-to-end id;
-`reason` the code of a return, or the status that a line without a booking reports; `original_minor` what a return
-returns, or what a line without a booking is about; `charges_minor` the part of a return that is charges; `count` the
-transactions behind a batch line. The day of booking is null in a status report that names none."""
+`amount_minor` positive where the account is credited, 0 where nothing was booked (a status, a pending entry);
+`reference` the end-to-end id; `reason` the code of a return, or the status that a line without a booking reports;
+`original_minor` what a return returns, or what a line without a booking is about; `charges_minor` the part of a return
+that is charges; `count` the transactions behind a batch line. The day of booking is null in a status report that names
+none."""
 
 
 def as_lines(columns: Mapping[str, pa.Array]) -> pa.RecordBatch:

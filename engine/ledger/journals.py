@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import bindparam, select, update
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import BigInteger, bindparam, select, update
+from sqlalchemy.dialects.postgresql import ARRAY, insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from engine.errors import FentanError
@@ -130,53 +130,82 @@ class Posted(NamedTuple):
 
 
 # Built once: they run for each shard of a run, and building them costs more than running them.
-_LOCK = select(shards.c.seq, shards.c.head).where(shards.c.shard_id == bindparam("at_shard")).with_for_update()
-_CLAIM_KEY = (
-    insert(journals).on_conflict_do_nothing(index_elements=["shard_id", "idempotency_key"]).returning(journals.c.seq)
+_LOCK = (
+    select(shards.c.shard_id, shards.c.seq, shards.c.head)
+    .where(shards.c.shard_id == bindparam("at_shards", type_=ARRAY(BigInteger)).any_())
+    .order_by(shards.c.shard_id)
+    .with_for_update()
+)
+_CLAIM_KEYS = (
+    insert(journals)
+    .on_conflict_do_nothing(index_elements=["shard_id", "idempotency_key"])
+    .returning(journals.c.shard_id)
 )
 _MOVE_ON = update(shards).where(shards.c.shard_id == bindparam("at_shard"))
 
 
 async def post(connection: AsyncConnection, journal: Journal) -> Posted:
-    """Post once: the same again is a no-op. Raises KeyReused when the key stands for something else.
+    """Post once: the same again is a no-op. Raises KeyReused when the key stands for something else."""
+    (posted,) = await post_all(connection, [journal])
+    return posted
 
-    The shard's row is locked first, which orders and serialises its postings; the key is claimed before the COPY.
+
+async def post_all(connection: AsyncConnection, posting: Sequence[Journal]) -> list[Posted]:
+    """Post journals of different shards, each once, in as few round trips as one takes.
+
+    The same again is a no-op. Raises KeyReused when a key stands for something else. The shards' rows are locked first,
+    in their order, which orders and serialises their postings; the keys are claimed before the COPY.
     """
-    shard = (await connection.execute(_LOCK, {"at_shard": journal.shard_id})).one()
-    seq, fingerprint = shard.seq + 1, journal.fingerprint
-    head = journal.digest(seq, shard.head)
-    claimed = await connection.scalar(
-        _CLAIM_KEY,
-        {
-            "shard_id": journal.shard_id,
-            "seq": seq,
-            "idempotency_key": journal.key,
-            "fingerprint": fingerprint,
-            "kind": journal.kind,
-            "run_id": journal.run_id,
-            "effective_on": journal.effective_on,
-            "prev_digest": shard.head,
-            "digest": head,
-            "accounts": list(journal.lines),
-            "amounts": list(journal.lines.values()),
-        },
+    wanted = [journal.shard_id for journal in posting]
+    before = {row.shard_id: row for row in await connection.execute(_LOCK, {"at_shards": wanted})}
+    heads = {
+        at: journal.digest(before[at].seq + 1, before[at].head) for at, journal in zip(wanted, posting, strict=True)
+    }
+    claimed = set(
+        await connection.scalars(
+            _CLAIM_KEYS,
+            [
+                {
+                    "shard_id": journal.shard_id,
+                    "seq": before[journal.shard_id].seq + 1,
+                    "idempotency_key": journal.key,
+                    "fingerprint": journal.fingerprint,
+                    "kind": journal.kind,
+                    "run_id": journal.run_id,
+                    "effective_on": journal.effective_on,
+                    "prev_digest": before[journal.shard_id].head,
+                    "digest": heads[journal.shard_id],
+                    "accounts": list(journal.lines),
+                    "amounts": list(journal.lines.values()),
+                }
+                for journal in posting
+            ],
+        )
     )
-    if claimed is None:
-        return await _posted_before(connection, journal, fingerprint)
-    await copy_in(
-        connection,
-        posting_segments,
-        ["shard_id", "seq", "account_id", "positions", "amounts", "total", "digest"],
-        [
-            (journal.shard_id, seq, segment.account_id, segment.positions, segment.amounts, segment.total, digest)
-            for segment, digest in zip(journal.segments, journal.digests, strict=True)
-        ],
-    )
-    await connection.execute(_MOVE_ON, {"at_shard": journal.shard_id, "seq": seq, "head": head})
-    return Posted(seq, is_new=True)
+    new = [journal for journal in posting if journal.shard_id in claimed]
+    if new:
+        await copy_in(
+            connection,
+            posting_segments,
+            ["shard_id", "seq", "account_id", "positions", "amounts", "total", "digest"],
+            (
+                (at, before[at].seq + 1, segment.account_id, segment.positions, segment.amounts, segment.total, digest)
+                for journal in new
+                for at in [journal.shard_id]
+                for segment, digest in zip(journal.segments, journal.digests, strict=True)
+            ),
+        )
+        moved = [{"at_shard": at, "seq": before[at].seq + 1, "head": heads[at]} for at in sorted(claimed)]
+        await connection.execute(_MOVE_ON, moved)
+    return [
+        Posted(before[journal.shard_id].seq + 1, is_new=True)
+        if journal.shard_id in claimed
+        else await _posted_before(connection, journal)
+        for journal in posting
+    ]
 
 
-async def _posted_before(connection: AsyncConnection, journal: Journal, fingerprint: bytes) -> Posted:
+async def _posted_before(connection: AsyncConnection, journal: Journal) -> Posted:
     there = (
         await connection.execute(
             select(journals.c.seq, journals.c.fingerprint).where(
@@ -184,7 +213,7 @@ async def _posted_before(connection: AsyncConnection, journal: Journal, fingerpr
             )
         )
     ).one()
-    if there.fingerprint != fingerprint:
+    if there.fingerprint != journal.fingerprint:
         raise KeyReused(f"{journal.key} on shard {journal.shard_id} was posted before with other content")
     return Posted(there.seq, is_new=False)
 

@@ -248,8 +248,8 @@ class _Day:
         written_off = []
         for which in np.unique(attempt).tolist():
             at = positions[attempt == which]
-            written_off.append(Event(which, State.WRITTEN_OFF, source, positions=at, amounts=owed[at]))
-        await append(self.connection, shard_id, run.run_id, Kind.DEBIT, written_off)
+            written_off.append((shard_id, Event(which, State.WRITTEN_OFF, source, positions=at, amounts=owed[at])))
+        await append(self.connection, run.run_id, Kind.DEBIT, written_off)
 
     async def _ask(self, run: Run, ask: Mapping[int, tuple[NDArray[np.int32], NDArray[np.int32]]]) -> Asking | None:
         """One more attempt for all that may be asked again, where there is a day for it."""

@@ -349,7 +349,7 @@ async def _move_on(books: Books, group: Group, kind: Kind, standing: Standing, e
                 events.append(Event(which, State.WRITTEN_OFF, source, positions=at, amounts=let_go))
             else:
                 events.append(Event(which, State(code), source, positions=standing.compact(at)))
-    await append(books.connection, group.shard_id, group.run_id, kind, events)
+    await append(books.connection, group.run_id, kind, [(group.shard_id, event) for event in events])
     return int(np.count_nonzero(effect.state))
 
 

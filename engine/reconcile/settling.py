@@ -9,9 +9,11 @@ cash is what the lines come to, always.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import aclosing
 from datetime import date
-from typing import Any
+from itertools import zip_longest
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,21 +21,22 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from engine.custodian.actions import OWED_ON
+from engine.custodian.ahead import awaited
 from engine.custodian.events import CAUSES, Event, append
 from engine.custodian.instructions import State
 from engine.custodian.loaded import Loaded, Sources
-from engine.custodian.reference import Kind
 from engine.custodian.verdicts import NotConserved
 from engine.ledger.accounts import Account, account_id, plan_shard
-from engine.ledger.journals import Journal, Segment, post
-from engine.members.shards import Amounts, Shard
+from engine.ledger.journals import Journal, Segment, post, post_all
+from engine.members.shards import Amounts
 from engine.plans.days import date_of
 from engine.reconcile.breaks import clear_missing, clear_overdue
 from engine.reconcile.matched import Matched
 from engine.reconcile.open_days import OpenDays
 from engine.store.tables import shards
 
-_SHARDS = select(shards.c.shard_id, shards.c.first_seat, shards.c.seats, shards.c.seq)
+_SHARDS_AT_ONCE = 8
+"""Posted in as few round trips as one; what they take is held in memory."""
 
 
 async def settle(connection: AsyncConnection, matched: Matched, net_minor: int, *, actor: str, on: date) -> None:
@@ -45,14 +48,18 @@ async def settle(connection: AsyncConnection, matched: Matched, net_minor: int, 
     touched = [(loaded, loaded.touched()) for loaded in matched.loaded()]
     # With the plans' own shards, which whoever locks a period locks first: what is open now stays so until the end.
     plans = {plan_shard(plan_id) for plan_id in matched.custodian.plans}
-    locked = await _lock(
-        connection, plans | {plan_shard(each.plan_id) + n for each, numbers in touched for n in numbers}
-    )
+    await _lock(connection, plans | {plan_shard(each.plan_id) + n for each, numbers in touched for n in numbers})
     cash = 0
     for loaded, numbers in touched:
-        for number in numbers:
-            shard = locked[plan_shard(loaded.plan_id) + number]
-            cash += await _settle_shard(connection, matched, loaded, number, shard, open_days)
+        days = {day: await open_days.of(loaded.plan_id, day) for day in matched.sources.days()}
+        made = _settled(loaded, numbers, matched.sources, f"statement:{matched.statement_id}", days)
+        async with aclosing(awaited(made, 1)) as parts:
+            async for part in parts:
+                cash += part.cash_minor
+                # Of a shard the days one after the other; of all its shards one day at once.
+                for journals in zip_longest(*part.journals):
+                    await post_all(connection, [journal for journal in journals if journal is not None])
+                await append(connection, loaded.run, loaded.kind, part.events)
         if numbers:
             await clear_missing(connection, loaded.run, on=on, actor=actor)
     if matched.decides_breaks:
@@ -63,33 +70,36 @@ async def settle(connection: AsyncConnection, matched: Matched, net_minor: int, 
         raise NotConserved(f"the lines of statement {matched.statement_id} come to {net_minor}, {cash} was posted")
 
 
-async def _lock(connection: AsyncConnection, shard_ids: set[int]) -> dict[int, Shard]:
+async def _lock(connection: AsyncConnection, shard_ids: set[int]) -> None:
     """The shards in their order, so that no two wait for each other."""
-    wanted = _SHARDS.where(shards.c.shard_id.in_(shard_ids)).order_by(shards.c.shard_id).with_for_update()
-    return {row.shard_id: Shard(*row) for row in await connection.execute(wanted)}
+    wanted = select(shards.c.shard_id).where(shards.c.shard_id.in_(shard_ids)).order_by(shards.c.shard_id)
+    await connection.execute(wanted.with_for_update())
 
 
-async def _settle_shard(
-    connection: AsyncConnection, matched: Matched, loaded: Loaded, number: int, shard: Shard, open_days: OpenDays
-) -> int:
-    """Everything about one run on one shard; the cash that it comes to."""
-    cash = 0
-    source = f"statement:{matched.statement_id}"
-    for day, lines, owed in _by_day(loaded, number, matched.sources):
-        cash += lines[Account.CUSTODIAN_CASH]
-        journal = _journal(
-            loaded,
-            shard,
-            lines,
-            owed,
-            key=f"{CAUSES[loaded.kind]}:{loaded.run}:{source}:{date_of(day)}",
-            on=await open_days.of(loaded.plan_id, day),
-        )
-        if journal is None:
-            continue
-        await post(connection, journal)
-    await append(connection, shard.shard_id, loaded.run, loaded.kind, list(_events(loaded, number, source)))
-    return cash
+class _Settled(NamedTuple):
+    """What is posted and written down of one run on some shards; `journals`: of each shard by day."""
+
+    cash_minor: int
+    journals: list[list[Journal]]
+    events: list[tuple[int, Event]]
+
+
+def _settled(
+    loaded: Loaded, numbers: Sequence[int], sources: Sources, source: str, days: Mapping[int, date]
+) -> Iterator[_Settled]:
+    """Everything about one run, some shards at a time. `days`: on which what happened on a day number is posted."""
+    for first in range(0, len(numbers), _SHARDS_AT_ONCE):
+        part = _Settled(0, [], [])
+        for number in numbers[first : first + _SHARDS_AT_ONCE]:
+            shard_id = plan_shard(loaded.plan_id) + number
+            part.journals.append([])
+            for day, lines, owed in _by_day(loaded, number, sources):
+                part = part._replace(cash_minor=part.cash_minor + lines[Account.CUSTODIAN_CASH])
+                key = f"{CAUSES[loaded.kind]}:{loaded.run}:{source}:{date_of(day)}"
+                if (journal := _journal(loaded, shard_id, lines, owed, key=key, on=days[day])) is not None:
+                    part.journals[-1].append(journal)
+            part.events.extend((shard_id, event) for event in _events(loaded, number, source))
+        yield part
 
 
 def _by_day(loaded: Loaded, number: int, sources: Sources) -> Iterator[tuple[int, Counter[Account], Amounts]]:
@@ -123,7 +133,7 @@ def _places(marks: NDArray[Any]) -> list[int]:
 
 
 def _journal(
-    loaded: Loaded, shard: Shard, lines: Counter[Account], owed: Amounts, *, key: str, on: date
+    loaded: Loaded, shard_id: int, lines: Counter[Account], owed: Amounts, *, key: str, on: date
 ) -> Journal | None:
     """None: nothing moves, as where a debit came and went on one day."""
     account = account_id(loaded.plan_id, OWED_ON[loaded.kind])
@@ -135,7 +145,7 @@ def _journal(
         posted.setdefault(account_id(loaded.plan_id, Account.CUSTODIAN_CASH), 0)
     if not posted:
         return None
-    return Journal(shard.shard_id, key, "settlement", on, posted, segments)
+    return Journal(shard_id, key, "settlement", on, posted, segments)
 
 
 def _events(loaded: Loaded, number: int, source: str) -> Iterator[Event]:

@@ -5,9 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import re
-from collections import deque
 from collections.abc import AsyncGenerator, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
@@ -15,6 +13,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 from types import MappingProxyType
+from typing import IO
 
 import numpy as np
 import pyarrow as pa
@@ -22,6 +21,7 @@ import pyarrow.compute as pc
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from engine.custodian.ahead import ahead, awaited
 from engine.custodian.break_rows import Opening, open_breaks
 from engine.custodian.breaks import Code
 from engine.custodian.flushed import flush
@@ -55,7 +55,7 @@ from engine.store.audit import record
 from engine.store.tables import breaks
 from engine.store.views import journal_lines
 
-_BLOCK_BYTES = 1 << 18
+_BLOCK_BYTES = 1 << 20
 _PARTS_AHEAD = 3
 _EARLIEST, _AHEAD = date(1990, 1, 1), timedelta(days=366)
 """What a statement may speak of: no day before this, none so long after the day it is taken."""
@@ -150,10 +150,15 @@ def _copy(path: Path, folder: Path) -> tuple[Path, FileName]:
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     digest = hashlib.sha256()
     with path.open("rb") as source, NamedTemporaryFile(dir=folder, suffix=".part", delete=False) as copy:
-        while block := source.read(_BLOCK_BYTES):
+        for block in ahead(_copied(source, copy), 2):
             digest.update(block)
-            copy.write(block)
     return Path(copy.name), FileName(digest.digest(), path.name)
+
+
+def _copied(source: IO[bytes], copy: IO[bytes]) -> Iterator[bytes]:
+    while block := source.read(_BLOCK_BYTES):
+        copy.write(block)
+        yield block
 
 
 def _keep(copy: Path, file: FileName) -> None:
@@ -185,7 +190,7 @@ async def _each_of(
     profile = taking.custodian.profile
     family, found = await asyncio.to_thread(recognised, kept, [(profile.layouts, profile.currency)])
     number = 0
-    async with aclosing(_ahead(found)) as parts:
+    async with aclosing(awaited(found, _PARTS_AHEAD)) as parts:
         while (first := await anext(parts, None)) is not None:
             number += 1
             before = known.get(number)
@@ -196,21 +201,6 @@ async def _each_of(
                 first = await anext(parts)
             if before is not None and only is None:
                 yield _repeated(before)
-
-
-async def _ahead(parts: Iterator[Part]) -> AsyncGenerator[Part]:
-    """The parts of a file, some more of them read while one is worked on."""
-    loop, reader = asyncio.get_running_loop(), ThreadPoolExecutor(1)
-    reading = deque(loop.run_in_executor(reader, next, parts, None) for _ in range(_PARTS_AHEAD))
-    try:
-        while (part := await reading.popleft()) is not None:
-            reading.append(loop.run_in_executor(reader, next, parts, None))
-            yield part
-    finally:
-        for each in reading:
-            each.cancel()
-        # A thread does not stop for being cancelled: the reader is let go only once it is out of it.
-        await asyncio.to_thread(reader.shutdown)
 
 
 async def _take_one(

@@ -197,8 +197,10 @@ async def _record(
     stored = insert(debit_batches).returning(debit_batches.c.batch_id, sort_by_parameter_order=True)
     batch_ids = list(await connection.scalars(stored, rows))
     for part, pieces in _cut(kept, [each.count for each in written]):
-        events = [part.event(batch.attempt, batch_ids[file], first, end) for file, first, end in pieces]
-        await append(connection, part.shard_id, batch.run, batch.kind, events)
+        events = [
+            (part.shard_id, part.event(batch.attempt, batch_ids[file], first, end)) for file, first, end in pieces
+        ]
+        await append(connection, batch.run, batch.kind, events)
 
 
 def _cut(kept: Sequence[_Kept], counts: Sequence[int]) -> Iterator[tuple[_Kept, list[tuple[int, int, int]]]]:

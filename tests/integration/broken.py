@@ -75,7 +75,7 @@ class Teller:
         for shard_id in sorted({self._shard(seat) for seat in seats}):
             places = np.array([seat % SHARD_SEATS for seat in seats if self._shard(seat) == shard_id], np.int32)
             event = Event(attempt, state, f"statement:{self.journals}", reason=reason, positions=places)
-            await append(connection, shard_id, self.run.run_id, Kind.DEBIT, [event])
+            await append(connection, self.run.run_id, Kind.DEBIT, [(shard_id, event)])
 
     async def book(
         self, connection: AsyncConnection, seats: Sequence[int], *, back: bool = False, reopens: bool = False

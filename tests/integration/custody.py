@@ -95,7 +95,7 @@ class Custody:
                     attempt, State.ASSESSED, f"batch:{number}", batch_id, positions=np.array(there, np.int32),
                     amounts=None if amounts is None else np.array(amounts[shard], np.int64),
                 )  # fmt: skip
-                await append(connection, self.world.shard(shard), self.run, kind, [event])
+                await append(connection, self.run, kind, [(self.world.shard(shard), event)])
         return reference
 
     async def sends(self, sent_on: date = SENT_ON) -> None:

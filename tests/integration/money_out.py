@@ -70,7 +70,7 @@ async def told(
     async with world.engine.begin() as connection:
         attempt: int = (await connection.execute(made, {"run": run_id, "kind": int(kind)})).scalar_one()
         event = Event(attempt, state, source, positions=np.array(positions, np.int32))
-        await append(connection, shard_id, run_id, kind, [event])
+        await append(connection, run_id, kind, [(shard_id, event)])
 
 
 async def paid(world: World, run_id: int, number: int, positions: Sequence[int], on: date, source: str) -> None:

@@ -88,7 +88,7 @@ class Life:
         event = Event(int(attempt), state, source, reason=reason, positions=np.array(positions, np.int32))
         async with self.world.engine.begin() as connection:
             await lock_roster(connection, self.world.plan_id)
-            await append(connection, self.world.shard(1), self.run.run_id, Kind.DEBIT, [event])
+            await append(connection, self.run.run_id, Kind.DEBIT, [(self.world.shard(1), event)])
 
     async def day(self, on: date, hour: int = 9) -> CollectedRun:
         """The day as the custodian's morning has it."""

@@ -53,7 +53,7 @@ async def told(world: Asked, state: State, *positions: int, source: str = "rule:
     async with world.world.engine.begin() as connection:
         await connection.execute(text("SELECT 1"))  # COPY wants a transaction that has begun
         event = Event(attempt, state, source, positions=np.array(positions, np.int32))
-        await append(connection, world.world.shard(1), world.run.run_id, Kind.DEBIT, [event])
+        await append(connection, world.run.run_id, Kind.DEBIT, [(world.world.shard(1), event)])
 
 
 async def posted(world: Asked, kind: str, against: Account, amounts: dict[int, int]) -> None:

@@ -258,7 +258,7 @@ async def test_what_cannot_be_read_leaves_only_a_note(engine: AsyncEngine, tmp_p
         await take(engine, world.custodian, tmp_path / "absent.csv", files=tmp_path, actor="fay", on=TODAY)
 
 
-@pytest.mark.parametrize("cut", ["begin", "settle", "_settle_shard", "append", "clear_missing", "finish", "record"])
+@pytest.mark.parametrize("cut", ["begin", "settle", "post_all", "append", "clear_missing", "finish", "record"])
 async def test_killed_anywhere_and_run_again_it_is_the_same(
     engine: AsyncEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cut: str
 ) -> None:

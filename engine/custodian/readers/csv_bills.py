@@ -114,14 +114,12 @@ def _head(source: ByteStream, bills: Bills) -> _Head | None:
 
 def _batches(source: ByteStream, head: _Head, foot: _Foot) -> Iterator[tuple[pa.RecordBatch, NDArray[np.int64]]]:
     """Rows as text, and int64[n] their lines in the file; what is no row goes to the footing."""
-
-    def torn(row: int, text: str, cells: int) -> None:
-        foot.take(head.line + row, text, cells)
-
     layout = head.layout
     kept = {head.columns[label] for label in head.fields.values()} | {0}
     apart = {head.columns[label] for holds, label in head.fields.items() if holds in EACH_ITS_OWN}
-    for batch, rows in row_batches(source, head.width, kept, apart, layout.separator, layout.encoding, torn):
+    for batch, rows, torn in row_batches(source, head.width, kept, apart, layout.separator, layout.encoding):
+        for each in torn:
+            foot.take(head.line + each.row, each.text, each.cells)
         numbers = head.line + rows
         keep = foot.rows_of(batch, numbers)
         yield (batch, numbers) if keep.all() else (batch.filter(pa.array(keep)), numbers[keep])

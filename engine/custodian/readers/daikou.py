@@ -35,15 +35,15 @@ def read(blocks: Iterable[bytes], name: str, layout: DaikouLayout, currency: str
     if first and width < max(layout.fields.values()):
         raise InvalidInput(f"{name}: line 2: has {width} fields; the layout needs {max(layout.fields.values())}")
 
-    def torn(row: int, text: str, cells: int) -> None:
-        if text.strip():
-            taken.problems.add(Fault.UNREADABLE, f"line {row + 1}", f"has {cells} fields; the rows have {width}")
-
     kept = {number - 1 for number in layout.fields.values()}
     apart = {number - 1 for holds, number in layout.fields.items() if holds in EACH_ITS_OWN}
-    batches = row_batches(source, width, kept, apart, layout.separator, layout.encoding, torn, quotes=False)
+    batches = row_batches(source, width, kept, apart, layout.separator, layout.encoding, quotes=False)
     try:
-        for batch, rows in batches:
+        for batch, rows, torn in batches:
+            for each in torn:
+                if each.text.strip():
+                    message = f"has {each.cells} fields; the rows have {width}"
+                    taken.problems.add(Fault.UNREADABLE, f"line {each.row + 1}", message)
             yield taken.take({holds: batch[number - 1] for holds, number in layout.fields.items()}, rows + 1)
     except NOT_READ as error:
         said = str(error).split("\n")[0]

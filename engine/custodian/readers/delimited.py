@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import codecs
 import io
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Collection, Generator, Iterable, Iterator
 from itertools import chain
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -13,12 +14,14 @@ import pyarrow.compute as pc
 import pyarrow.csv
 from numpy.typing import NDArray
 
+from engine.custodian.ahead import ahead
 from engine.custodian.readers.values import different
 
 NOT_READ = (pa.ArrowInvalid, UnicodeDecodeError)
 """What `row_batches` raises over bytes that are not text in the encoding, or no rows."""
 
 _BLOCK_BYTES = 2 << 20
+_BLOCKS_AHEAD = 2
 _LINE_BYTES_MAX = 1 << 20
 _TEXT = pa.string()
 _ALIKE = pa.dictionary(pa.int32(), _TEXT)
@@ -84,6 +87,22 @@ class ByteStream(io.RawIOBase):
         return filled
 
 
+class Torn(NamedTuple):
+    """A row that is not as wide as the others: its number, its text, its fields."""
+
+    row: int
+    text: str
+    cells: int
+
+
+class Rows(NamedTuple):
+    """A batch in columns of text, int64[n] the number of each row from 1, and what was torn on the way to it."""
+
+    batch: pa.RecordBatch
+    numbers: NDArray[np.int64]
+    torn: list[Torn]
+
+
 def row_batches(
     source: ByteStream,
     width: int,
@@ -91,22 +110,34 @@ def row_batches(
     apart: Collection[int],
     separator: str,
     encoding: str,
-    torn: Callable[[int, str, int], None],
     *,
     quotes: bool = True,
-) -> Iterator[tuple[pa.RecordBatch, NDArray[np.int64]]]:
-    """Batches of `width` text columns named by their numbers, and int64[n] the number of each row from 1.
+) -> Generator[Rows]:
+    """Rows of `width` text columns named by their numbers, some batches read ahead of whoever works on them.
 
-    Columns not in `kept` are null. Of those, what is not in `apart` comes as a dictionary: rows are alike in it, and each
-    different text is read once. A row of another width goes to `torn`: its number, its text, its fields.
+    Columns not in `kept` are null. Of those, what is not in `apart` comes as a dictionary: rows are alike in it, and
+    each different text is read once.
     """
-    odd: list[int] = []
+    return ahead(_row_batches(source, width, kept, apart, separator, encoding, quotes=quotes), _BLOCKS_AHEAD)
+
+
+def _row_batches(
+    source: ByteStream,
+    width: int,
+    kept: Collection[int],
+    apart: Collection[int],
+    separator: str,
+    encoding: str,
+    *,
+    quotes: bool,
+) -> Iterator[Rows]:
+    odd: list[Torn] = []
     # Python decodes GBK byte by byte; nearly all that is kept is ASCII, so what is not is decoded afterwards.
     late = encoding if encoding.startswith("gb") and separator not in _TRAILS else None
 
     def note(row: pyarrow.csv.InvalidRow) -> str:
-        odd.append(row.number)
-        torn(row.number, _again(row.text, late, "replace") if late else row.text, row.actual_columns)
+        text = _again(row.text, late, "replace") if late else row.text
+        odd.append(Torn(row.number, text, row.actual_columns))
         return "skip"
 
     if source.peek_line(0) is None:
@@ -131,11 +162,11 @@ def row_batches(
         ),
         _as_text({names[number]: _TEXT if number in apart else _ALIKE for number in wanted}),
     )
-    row = 1
+    row, told = 1, 0
     for batch in reader:
         rows = np.arange(row, row + batch.num_rows + len(odd))
         if odd:
-            rows = np.setdiff1d(rows, odd)[: batch.num_rows]
+            rows = np.setdiff1d(rows, [each.row for each in odd])[: batch.num_rows]
         row = int(rows[-1]) + 1 if len(rows) else row
         columns = [
             _decoded(batch[wanted.index(number)], late) if number in kept else pa.nulls(batch.num_rows, _TEXT)
@@ -143,7 +174,11 @@ def row_batches(
         ]
         if source.mended:
             _refuse_mended(columns)
-        yield pa.RecordBatch.from_arrays(columns, names), rows
+        yield Rows(pa.RecordBatch.from_arrays(columns, names), rows, odd[told:])
+        told = len(odd)
+    if odd[told:]:
+        nothing = pa.RecordBatch.from_arrays([pa.nulls(0, _TEXT)] * width, names)
+        yield Rows(nothing, np.zeros(0, np.int64), odd[told:])
 
 
 def _as_text(types: dict[str, pa.DataType]) -> pyarrow.csv.ConvertOptions:
