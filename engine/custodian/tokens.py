@@ -119,8 +119,8 @@ class Tokens:
         mandates_at = _HEADER.size + seats * account_width
         days_at = mandates_at + seats * mandate_width
         return cls(
-            _texts(packed[_HEADER.size : mandates_at], seats, account_width),
-            _texts(packed[mandates_at:days_at], seats, mandate_width) if mandate_width else None,
+            _texts(packed, _HEADER.size, seats, account_width),
+            _texts(packed, mandates_at, seats, mandate_width) if mandate_width else None,
             np.frombuffer(packed, "<i4", seats, days_at).astype(np.int32) if is_signed else None,
         )
 
@@ -144,12 +144,13 @@ def _fixed(texts: pa.StringArray, most: int) -> tuple[int, bytes]:
     return width, filled.buffers()[2].slice(start, len(texts) * width).to_pybytes()
 
 
-def _texts(fixed: bytes, seats: int, width: int) -> pa.StringArray:
+def _texts(packed: bytes, start: int, seats: int, width: int) -> pa.StringArray:
+    """The column that begins at `start`; where nothing is to be trimmed it stays where it lies."""
     if width == 0:
         return pa.nulls(seats, pa.string())
-    bounds = np.arange(seats + 1, dtype=np.int32) * np.int32(width)
-    texts = pa.StringArray.from_buffers(seats, pa.py_buffer(bounds), pa.py_buffer(fixed))
-    if b"\0" not in fixed:
+    bounds = np.arange(seats + 1, dtype=np.int32) * np.int32(width) + np.int32(start)
+    texts = pa.StringArray.from_buffers(seats, pa.py_buffer(bounds), pa.py_buffer(packed))
+    if packed.find(b"\0", start, start + seats * width) < 0:
         return texts
     texts = pc.ascii_rtrim(texts, "\0")
     return pc.if_else(pc.equal(pc.binary_length(texts), 0), pa.scalar(None, pa.string()), texts)
@@ -184,7 +185,7 @@ def unseal(blob: bytes, shard_id: int, version: int, key: SecretStr) -> Tokens:
     if len(blob) < _NONCE_BYTES + _TAG_BYTES:
         raise TamperedTokens(f"the account tokens of shard {shard_id}, version {version} are cut off")
     try:
-        packed = _cipher(key).decrypt(blob[:_NONCE_BYTES], blob[_NONCE_BYTES:], _place(shard_id, version))
+        packed = _cipher(key).decrypt(blob[:_NONCE_BYTES], memoryview(blob)[_NONCE_BYTES:], _place(shard_id, version))
     except InvalidTag:
         raise TamperedTokens(
             f"the account tokens of shard {shard_id}, version {version} are not as they were sealed; "

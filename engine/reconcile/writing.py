@@ -102,7 +102,7 @@ async def write_batches(
 
     `batch`: what its files have in common; their numbers and sequences are given here. The caller's transaction holds
     the attempt, so that files of it that lie there are left over from one that never committed: they make way. Memory
-    is a file for each mandate sequence, and two bytes a seat. Raises InvalidInput as `debit_files.write` does.
+    is two files for each mandate sequence, and two bytes a seat. Raises InvalidInput as `debit_files.write` does.
     """
     folder = desk.folder(profile.code, "debits")
     named = not isinstance(layout_of(profile, batch.kind), DelimitedDebits)  # text files name no account of ours

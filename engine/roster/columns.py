@@ -143,22 +143,6 @@ async def read_seats(
     return Seats(**found, first_seat=first_seat)
 
 
-class Paying(NamedTuple):
-    """Who pays at one version of a shard: int32[n] seats (ALONE for the member), and int32[n] day numbers."""
-
-    payer: NDArray[np.int32]
-    shares_from: Days
-    ended_on: Days
-
-
-async def read_paying(connection: AsyncConnection, shard_id: int, version: int) -> Paying:
-    """The payers of a shard's seats at one version. Raises InvalidInput when there is no such version."""
-    found = await _read(connection, shard_id, version, Paying._fields)
-    if found["payer"] is None:
-        found["payer"] = np.full(len(found["shares_from"]), ALONE, np.int32)
-    return Paying(**found)
-
-
 async def _read(connection: AsyncConnection, shard_id: int, version: int, names: tuple[str, ...]) -> dict[str, Any]:
     row = (await connection.execute(_version(names), {"of_shard": shard_id, "of_version": version})).one_or_none()
     if row is None:

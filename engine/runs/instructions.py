@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,7 @@ from engine.errors import InvalidInput
 from engine.ledger.accounts import Account, account_id, first_seat, seat_shard
 from engine.ledger.journals import posted_under
 from engine.plans.days import day_number
-from engine.roster.columns import ALONE, DAY, Paying, read_paying, value_at, value_in
+from engine.roster.columns import ALONE, DAY, value_at, value_in
 from engine.runs.run import Run
 from engine.store.tables import IN_THE_BOOKS, PLAN_STRIDE, SHARD_SEATS, roster, run_shards, share_runs
 
@@ -75,7 +75,7 @@ async def instructions_of(
     """
     if run.state not in IN_THE_BOOKS:
         raise InvalidInput(f"{run.name} is {run.state}; only a sealed run says who is debited")
-    paying = await read_paying(connection, shard_id, await _version(connection, run, shard_id))
+    paying = await _paying(connection, run, shard_id)
     if amounts is None:
         amounts = await _charged(connection, run, shard_id, len(paying.shares_from))
     debited = np.flatnonzero(amounts)
@@ -166,8 +166,10 @@ _SHARDS = (
     select(run_shards.c.shard_id).where(run_shards.c.run_id == bindparam("of_run")).order_by(run_shards.c.shard_id)
 )
 
-_VERSION = select(run_shards.c.roster_version).where(
-    run_shards.c.shard_id == bindparam("of_shard"), run_shards.c.run_id == bindparam("of_run")
+_PAYING = (
+    select(roster.c.payer, roster.c.shares_from, roster.c.ended_on)
+    .join(run_shards, _PINNED)
+    .where(run_shards.c.shard_id == bindparam("of_shard"), run_shards.c.run_id == bindparam("of_run"))
 )
 
 
@@ -182,16 +184,26 @@ async def _shards_naming(connection: AsyncConnection, run: Run, payer_seat: int)
     return sorted({own, *await connection.scalars(naming, {"stored": _stored(payer_seat)})})
 
 
-async def _version(connection: AsyncConnection, run: Run, shard_id: int) -> int:
-    """The roster version that the run pinned."""
-    version: int | None = await connection.scalar(_VERSION, {"of_run": run.run_id, "of_shard": shard_id})
-    if version is None:
+class _Paying(NamedTuple):
+    """Who pays for a shard's seats: int32[n] seats (ALONE for the member), and int32[n] day numbers."""
+
+    payer: NDArray[np.int32]
+    shares_from: NDArray[np.int32]
+    ended_on: NDArray[np.int32]
+
+
+async def _paying(connection: AsyncConnection, run: Run, shard_id: int) -> _Paying:
+    """Who pays at the roster version that the run pinned."""
+    row = (await connection.execute(_PAYING, {"of_run": run.run_id, "of_shard": shard_id})).one_or_none()
+    if row is None:
         raise InvalidInput(f"shard {shard_id} is none of {run.name}")
-    return version
+    shares_from, ended_on = np.frombuffer(row.shares_from, DAY), np.frombuffer(row.ended_on, DAY)
+    payer = np.full(len(shares_from), ALONE, np.int32) if row.payer is None else np.frombuffer(row.payer, DAY)
+    return _Paying(payer, shares_from, ended_on)
 
 
 async def _pays(
-    connection: AsyncConnection, run: Run, shard_id: int, here: Paying, named: NDArray[np.int32]
+    connection: AsyncConnection, run: Run, shard_id: int, here: _Paying, named: NDArray[np.int32]
 ) -> NDArray[np.bool_]:
     """bool[n]: whether the payer named (int32[n] seats, ALONE for none) pays on the run's debit day."""
     pays, day = np.zeros(len(named), np.bool_), day_number(run.debit_on)
@@ -200,7 +212,7 @@ async def _pays(
         there = run.plan_id * PLAN_STRIDE + number
         columns = here
         if there != shard_id:
-            columns = await read_paying(connection, there, await _version(connection, run, there))
+            columns = await _paying(connection, run, there)
         rows = np.flatnonzero(numbers == number)
         at = named[rows] % SHARD_SEATS
         in_force = (columns.shares_from[at] <= day) & (day < columns.ended_on[at])
