@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import date, datetime
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from engine.store.tables import attempts, custodians, debit_batches
@@ -41,6 +41,13 @@ class OutgoingFile:
 
 
 _COLUMNS = tuple(debit_batches.c[name] for name in OutgoingFile.__dataclass_fields__ if name in debit_batches.c)
+
+
+async def files_waiting(connection: AsyncConnection, custodian_id: int) -> int:
+    """How many files wait to be sent to a custodian."""
+    waiting = select(func.count()).select_from(debit_batches.join(attempts))
+    waiting = waiting.where(debit_batches.c.sent_at.is_(None), debit_batches.c.withdrawn_at.is_(None))
+    return int(await connection.scalar(waiting.where(attempts.c.custodian_id == custodian_id)) or 0)
 
 
 async def files_of(connection: AsyncConnection, run_id: int, kinds: str = "DPAL") -> list[OutgoingFile]:

@@ -8,18 +8,19 @@ again, in another day's call, while the plan's rule and the reason let it.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import date, datetime
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import func, insert, select
+from sqlalchemy import insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from engine.custodian.calls import CALLS, Called, call_number, read_calls
 from engine.custodian.debit_files import Batch
 from engine.custodian.desk import Desk
 from engine.custodian.events import LATELY, LETTERS
+from engine.custodian.outbox import files_waiting
 from engine.custodian.reference import Kind
 from engine.custodian.registered import Custodian
 from engine.custodian.retries import may_retry_of
@@ -27,7 +28,7 @@ from engine.custodian.schedule import reachable_day
 from engine.ledger.accounts import Account, share_account
 from engine.members.auto_top_ups import debited
 from engine.members.collection import leaving_day, owed_by
-from engine.members.shards import Amounts, Shard, deposits_of, shard_of, shards_of
+from engine.members.shards import Amounts, Shard, deposits_of, shards_of
 from engine.plans.answers import members_share
 from engine.plans.days import date_of, day_number
 from engine.plans.rules import PlanRules
@@ -39,7 +40,7 @@ from engine.roster.columns import ALONE, Columns
 from engine.roster.plan import lock_roster, newest_rules
 from engine.runs.instructions import Instructions
 from engine.store.audit import record
-from engine.store.tables import PLAN_STRIDE, SHARD_SEATS, attempts, debit_batches, plans
+from engine.store.tables import PLAN_STRIDE, SHARD_SEATS, attempts, plans
 
 _FIRST_DAY = date(1970, 1, 1)
 
@@ -69,17 +70,27 @@ async def call_members(
         number = call_number(plan_id, on)
         if not _has_any(rules, kind, on) or await asking_of(connection, number, kind, 1) is not None:
             continue
-        debit_on = reachable_day(custodian.profile, on, now=now, files=1 + await _waiting(connection, custodian))
+        before = await files_waiting(connection, custodian.custodian_id)
+        debit_on = reachable_day(custodian.profile, on, now=now, files=before + 1)
         batch = Batch(number, 1, debit_on, now, kind=kind)
-        caller = _Caller(connection, custodian, rules, plan_id, batch, desk, on, actor)
-        files = await write_batches(connection, custodian.profile, batch, caller.parts(), desk)
-        if not files:
+        parts = _Caller(connection, custodian, rules, plan_id, batch, desk, on).parts()
+        if (first := await anext(parts, None)) is None:
             continue
+        row = {"run_id": number, "kind": LETTERS[kind], "attempt": 1, "plan_id": plan_id, "debit_on": debit_on}
+        asked = {"custodian_id": custodian.custodian_id, "created_at": now, "made_by": actor}
+        await connection.execute(insert(attempts).values(**row, **asked))
+        files = await write_batches(connection, custodian.profile, batch, _all(first, parts), desk)
         count, amount_minor = sum(each.count for each in files), sum(each.amount_minor for each in files)
         detail = {"on": str(on), "files": len(files), "instructions": count, "amount_minor": amount_minor}
         await record(connection, actor, f"call {CALLS[kind]}", f"plan:{plan.code}", detail)
         made.append(Asking(number, kind, 1, debit_on, len(files), count, amount_minor))
     return made
+
+
+async def _all(first: Part, others: AsyncIterator[Part]) -> AsyncIterator[Part]:
+    yield first
+    async for each in others:
+        yield each
 
 
 def _has_any(rules: PlanRules, kind: Kind, on: date) -> bool:
@@ -88,14 +99,7 @@ def _has_any(rules: PlanRules, kind: Kind, on: date) -> bool:
     return rules.prepaid is not None and rules.prepaid.auto_top_up is not None and members_share(rules, on)
 
 
-async def _waiting(connection: AsyncConnection, custodian: Custodian) -> int:
-    """How many files of debits wait to be sent before these."""
-    waiting = select(func.count()).select_from(debit_batches.join(attempts))
-    waiting = waiting.where(debit_batches.c.sent_at.is_(None), debit_batches.c.withdrawn_at.is_(None))
-    return int(await connection.scalar(waiting.where(attempts.c.custodian_id == custodian.custodian_id)) or 0)
-
-
-@dataclass
+@dataclass(frozen=True)
 class _Caller:
     """Goes through the shards of a plan, and hands on what each seat is asked for."""
 
@@ -106,13 +110,10 @@ class _Caller:
     batch: Batch
     desk: Desk
     on: date
-    actor: str
-    _is_noted: bool = field(default=False, init=False)
 
     async def parts(self) -> AsyncIterator[Part]:
-        """What is asked of each shard's seats; with the first of them the attempt is on record."""
-        for each in await shards_of(self.connection, self.plan_id):
-            shard = await shard_of(self.connection, each.shard_id)
+        """What is asked of each shard's seats, of those of whom anything is."""
+        for shard in await shards_of(self.connection, self.plan_id):
             columns = (await current_columns(self.connection, shard.shard_id))[2]
             due = await self._due(shard, columns)
             if not due.any():
@@ -123,42 +124,32 @@ class _Caller:
             known = ~np.logical_or.reduce([np.zeros(len(debits), np.bool_), *missing.values()])
             if not known.any():
                 continue
-            if not self._is_noted:
-                await self._note_attempt()
             tokens = tokens.taken(np.flatnonzero(known))
             none = np.zeros(shard.seats, np.int64)
             yield part_of_debits(shard, none, debits.chosen(known), tokens, self.batch, "RCUR")
 
-    async def _note_attempt(self) -> None:
-        row = {"run_id": self.batch.run, "kind": LETTERS[self.batch.kind], "attempt": self.batch.attempt}
-        asked = {"plan_id": self.plan_id, "custodian_id": self.custodian.custodian_id, "debit_on": self.batch.debit_on}
-        made = {"created_at": self.batch.created_at, "made_by": self.actor}
-        await self.connection.execute(insert(attempts).values(**row, **asked, **made))
-        self._is_noted = True
-
     async def _due(self, shard: Shard, columns: Columns) -> Amounts:
         """int64[n] minor units: what each seat is to be asked for today."""
-        profile, is_levy = self.custodian.profile, self.batch.kind is Kind.LEVY
-        since = _FIRST_DAY if is_levy else max(self.on - LATELY, _FIRST_DAY)
-        called = await read_calls(
-            self.connection,
-            shard.shard_id,
-            shard.seats,
-            self.batch.kind,
-            since=call_number(self.plan_id, since),
-            month_from=self.on.replace(day=1),
-        )
-        may_retry = may_retry_of(profile, called.reasons, called.reason) | called.decided
-        if is_levy:
+        if self.batch.kind is Kind.LEVY:
             owed = np.maximum(await owed_by(self.connection, shard, "levy"), 0)
-            return np.where(levies_due(self.rules, called, may_retry, self.on), owed, 0)
+            if owed.any():
+                called, may_retry = await self._called(shard, _FIRST_DAY)
+                owed[~levies_due(self.rules, called, may_retry, self.on)] = 0
+            return owed
         assert self.rules.prepaid is not None
         rule = self.rules.prepaid.auto_top_up
         assert rule is not None
         balances = await deposits_of(self.connection, shard)
+        called, may_retry = await self._called(shard, max(self.on - LATELY, _FIRST_DAY))
         chosen = debited(rule, columns, balances, called.asked_minor, self.on)
-        chosen &= top_ups_due(called, may_retry, self.on)
-        return np.where(chosen, rule.amount, 0).astype(np.int64)
+        return np.where(chosen & top_ups_due(called, may_retry, self.on), rule.amount, 0).astype(np.int64)
+
+    async def _called(self, shard: Shard, since: date) -> tuple[Called, NDArray[np.bool_]]:
+        """The calls of this kind from a day on, and bool[n]: whom the reason or a person lets be asked again."""
+        number, month_from = call_number(self.plan_id, since), self.on.replace(day=1)
+        where = (shard.shard_id, shard.seats, self.batch.kind)
+        called = await read_calls(self.connection, *where, since=number, month_from=month_from)
+        return called, may_retry_of(self.custodian.profile, called.reasons, called.reason) | called.decided
 
     async def _debits(self, shard: Shard, columns: Columns, due: Amounts) -> Instructions:
         """What is asked, in the order of debit: a payer pays while in force and paying alone, as for a run."""

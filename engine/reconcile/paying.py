@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from engine.custodian.debit_files import SCHEMA, Batch
 from engine.custodian.desk import Desk
 from engine.custodian.events import LETTERS
+from engine.custodian.outbox import files_waiting
 from engine.custodian.profile import Profile
 from engine.custodian.reference import ATTEMPT_MAX, Kind, encode
 from engine.custodian.registered import Custodian
@@ -24,7 +25,7 @@ from engine.decisions import Kind as DecisionKind
 from engine.errors import InvalidInput
 from engine.members.shards import Amounts
 from engine.reconcile.writing import Part
-from engine.store.tables import attempts, debit_batches, member_columns, shards
+from engine.store.tables import attempts, member_columns, shards
 
 _ROWS = pa.schema([SCHEMA.field(name) for name in ("reference", "account", "amount_minor")])
 
@@ -62,12 +63,7 @@ async def begin_attempt(
     attempt = int(await connection.scalar(made) or 0) + 1
     if attempt > ATTEMPT_MAX:
         raise InvalidInput(f"{decision.subject} was asked for {ATTEMPT_MAX} times, all that its references can count")
-    waiting = (
-        select(func.count())
-        .select_from(debit_batches.join(attempts))
-        .where(attempts.c.custodian_id == custodian.custodian_id, debit_batches.c.sent_at.is_(None))
-    )
-    before = int(await connection.scalar(waiting) or 0)
+    before = await files_waiting(connection, custodian.custodian_id)
     wanted = max(decision.effective_on, now.astimezone(ZoneInfo(custodian.profile.time_zone)).date())
     pay_on = reachable_day(custodian.profile, wanted, now=now, files=before + files)
     row = {"run_id": run_id, "kind": letter, "attempt": attempt, "plan_id": decision.plan_id, "debit_on": pay_on}
