@@ -41,7 +41,7 @@ async def known_payers(
     numbers = seats // SHARD_SEATS + 1
     found: Tokens | None = None
     order: list[NDArray[np.int64]] = []
-    for number in np.unique(numbers).tolist():
+    for number in np.flatnonzero(np.bincount(numbers)).tolist():
         rows = np.flatnonzero(numbers == number)
         there = await _known_by(connection, profile, plan_id * PLAN_STRIDE + number, desk)
         of_shard = there.taken(seats[rows] % SHARD_SEATS)
