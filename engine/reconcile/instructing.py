@@ -190,6 +190,7 @@ def part_of_debits(
 ) -> Part:
     """Debits of one shard as they go into files. `charged`: int64[seats], by the run; `tokens`: of their payers."""
     at = debits.seat - np.int32(shard.first_seat)
+    charged_of_each = charged[at]
     columns = {
         "reference": encode(batch.kind, batch.run, batch.attempt, debits.seat),
         "account": tokens.account,
@@ -204,8 +205,8 @@ def part_of_debits(
         debits.amount_minor,
         pa.record_batch(list(there.values()), schema=pa.schema([SCHEMA.field(name) for name in there])),
         sequence,
-        is_whole=len(at) == np.count_nonzero(charged) and bool(charged[at].all()),
-        as_charged=bool((charged[at] == debits.amount_minor).all()),
+        is_whole=len(at) == np.count_nonzero(charged) and bool(charged_of_each.all()),
+        as_charged=bool((charged_of_each == debits.amount_minor).all()),
     )
 
 

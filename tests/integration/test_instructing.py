@@ -243,7 +243,7 @@ async def test_the_account_is_what_the_payers_token_says(engine: AsyncEngine, tm
     profile = profile_of(payer_known_by="account")
     world, run, _ = await sealed(engine, family([1, ALONE, SHARD_SEATS]), alike(2), profile=profile)
     desk = desk_in(tmp_path)
-    with pytest.raises(InvalidInput, match="3 payers have no account.*the first has seat 1;"):
+    with pytest.raises(InvalidInput, match=r"3 payers have no account.*the first has seat 1;"):
         await instructed(world, run, desk)
     async with engine.begin() as connection:
         for number, accounts in ((1, ["a0", "a1", "a2"]), (2, ["b0", None])):
