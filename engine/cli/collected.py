@@ -35,6 +35,8 @@ from engine.custodian.profile import load
 from engine.custodian.registered import assign, register
 from engine.decisions import Decision
 from engine.errors import FentanError, InvalidInput
+from engine.ledger.accounts import Account
+from engine.ledger.trial_balance import trial_balance
 from engine.members.collection import leaving_day
 from engine.members.shards import shards_of
 from engine.money import grouped, to_major
@@ -138,12 +140,16 @@ class Collection:
         self._zone = ZoneInfo(load(CUSTODIAN).time_zone)
         self._seconds = dict.fromkeys(PHASES, 0.0)
         self._refused_files = 0
+        self._opening_minor = 0
 
     async def play(self) -> Books:
         """Ask, look at each day that matters, pay out, and close. Raises NotClosed."""
         async with self._engine.begin() as connection:
             await register(connection, load(CUSTODIAN), actor=self._planner)
             self._custodian = await assign(connection, CUSTODIAN, self._run.plan_id, actor=self._planner)
+            books = {line.account: line for line in await trial_balance(connection, self._run.plan_id)}
+            if Account.CUSTODIAN_CASH in books:  # paid in before, as first deposits are
+                self._opening_minor = books[Account.CUSTODIAN_CASH].debit
         with self._phase("instruct"):
             asked = await self._ask()
         on = self._run.debit_on
@@ -196,7 +202,8 @@ class Collection:
 
     def _days(self, asked: int) -> list[date]:
         """The days to look at. Without debits there is only what is paid out."""
-        if not asked:
+        prepaid = self._rules.prepaid
+        if not asked and (prepaid is None or prepaid.auto_top_up is None):
             return [self._run.debit_on]
         days = {self._run.debit_on + timedelta(days=offset) for offset in (*LOOKED_AT, LATE_DAYS)} | {self._settles_on}
         return [*sorted(days), max(days) + timedelta(days=LATE_DAYS)]
@@ -222,6 +229,7 @@ class Collection:
         command += ["--profile", CUSTODIAN, "--seed", "1"]
         for option, name in folders.items():
             command += [option, str(self._desk.folder(CUSTODIAN, name))]
+        command += ["--opening", to_major(self._opening_minor)]
         if self._paid_in.exists():
             command += ["--top-ups", str(self._paid_in)]
         process = await asyncio.create_subprocess_exec(

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from engine.errors import InvalidInput
+from engine.money import to_minor
 
 app = typer.Typer(no_args_is_help=True, help="Counterparties to test with; they know nothing of the database.")
 
@@ -43,6 +44,9 @@ def play_custodian(
     top_ups: Annotated[
         Path | None, typer.Option(metavar="FILE", help="What is paid in: CSV of reference,amount,day; once a file.")
     ] = None,
+    opening: Annotated[
+        str, typer.Option(metavar="AMOUNT", help="What the account holds before its first statement.")
+    ] = "0.00",
 ) -> None:
     """Book debits and payouts as a custodian would: a statement for each day, with faults planted by a seed.
 
@@ -60,7 +64,7 @@ def play_custodian(
     formats = form or [found.books_from]
     custodian = Custodian(found, seed=seed, rates=Rates.read(rates), account=account, formats=formats)
     last = None if until is None else until.date()
-    played = custodian.play(received, sent, until=last, truth=truth, top_ups=top_ups)
+    played = custodian.play(received, sent, until=last, truth=truth, top_ups=top_ups, opening_minor=to_minor(opening))
     for statement in played.statements:
         typer.echo(statement.name)
     typer.echo(f"{played.lines:,} lines; planted: {', '.join(f'{n:,} {fault}' for fault, n in played.planted.items())}")

@@ -76,16 +76,20 @@ class Custodian:
         until: date | None = None,
         truth: Path | None = None,
         top_ups: Path | None = None,
+        opening_minor: int = 0,
     ) -> Played:
         """Play the days that are not over yet, up to `until` or till nothing waits: a statement in `sent` for each.
 
         It takes the files in `received` that it has not taken before, on their day, or on the first that is not over;
-        and from `top_ups` what is paid in by itself (`top_ups.TopUps`). What it must remember it keeps beside the
-        statements, so that day by day gives what one call gives, and a call that was killed goes on where it was.
-        `truth`: write all that was planted since the beginning. Memory does not grow with the orders.
+        and from `top_ups` what is paid in by itself (`top_ups.TopUps`). The first statement opens with `opening_minor`.
+        What it must remember it keeps beside the statements, so that day by day gives what one call gives, and a call
+        that was killed goes on where it was. `truth`: write all that was planted since the beginning. Memory does not
+        grow with the orders.
         """
         with alone_in(sent):
-            diary = Diary(sent, Remembered(custodian=self.profile.code, seed=self._seed, formats=tuple(self._formats)))
+            code, formats = self.profile.code, tuple(self._formats)
+            begins = Remembered(custodian=code, seed=self._seed, formats=formats, closing_minor=opening_minor)
+            diary = Diary(sent, begins)
             played = Played(diary.published, 0, dict.fromkeys(Fault, 0))
             if top_ups is not None:
                 self._take_top_ups(TopUps.read(top_ups), diary)

@@ -215,6 +215,8 @@ def test_the_demo_of_every_kind_of_plan_shows_its_point(
     assert set(report) - {"payers"} <= kind.keys()
     assert kind.keys() - set(report) | ({"payers"} & kind.keys()) == adds
     ties_out(kind)
+    assert kind["faults"]["planted"] == kind["faults"]["found"]
+    assert Decimal(kind["proof"]["closing"]) >= 0
     assert "difference 0.00" in done.stdout
     for each in words:
         assert each in done.stdout, each

@@ -600,6 +600,17 @@ def test_camt_tells_the_same_as_csv(tmp_path: Path) -> None:
         assert balances == [totals_of(path)[name] for name in ("opening", "closing")]
 
 
+def test_an_account_may_hold_money_before_its_first_statement(tmp_path: Path) -> None:
+    days = DEBIT_ON, DEBIT_ON + timedelta(days=1)
+    for attempt, on in enumerate(days, 1):
+        send(tmp_path / "in", 10, attempt=attempt, on=on)
+    first, last = (
+        totals_of(path) for on in days for path in play(tmp_path, until=on, opening_minor=1_000_00).statements
+    )
+    assert (first["opening"], last["opening"]) == ("1000.00", first["closing"])
+    assert to_minor(first["closing"]) == 1_000_00 + to_minor(first["credits"])
+
+
 def test_camt_is_valid_by_the_schema_of_iso_20022(tmp_path: Path) -> None:
     """The schema is that of version 13, which all of version 8 that is written here went into unchanged."""
     schema = etree.XMLSchema(etree.parse(files("openpurse") / "schemas" / "camt.053.001.13.xsd"))
