@@ -13,8 +13,9 @@ from engine.ledger.accounts import Account, account_id
 from engine.ledger.journals import Journal, post
 from engine.reconcile.custody import Quarter, custody_of
 from engine.reconcile.sponsor import Sponsor, sponsor_of
+from tests.integration.bank_statement import Line
 from tests.integration.books import charge
-from tests.integration.custody import Custody, Line, custody
+from tests.integration.custody import Custody, custody
 
 pytestmark = pytest.mark.integration
 
