@@ -50,7 +50,7 @@ class Called:
     `state` uint8[n] of State, ASSESSED whether or not its file left; `on` int32[n], the day number of the call;
     `first_on` int32[n], that of the first for the same money: all between came back; `asked_minor` int64[n], asked
     since `month_from`, whatever became of it unless it was never sent; `reason` int32[n], the place in `reasons` of the
-    code it came back with; `decided` bool[n], a person decided that it may be asked again.
+    code it came back with; `freed` bool[n], a person lets it be asked again (`Event.frees`).
     """
 
     state: NDArray[np.uint8]
@@ -58,7 +58,7 @@ class Called:
     first_on: NDArray[np.int32]
     asked_minor: NDArray[np.int64]
     reason: NDArray[np.int32]
-    decided: NDArray[np.bool_]
+    freed: NDArray[np.bool_]
     reasons: tuple[str | None, ...] = (None,)
 
     @property
@@ -77,7 +77,7 @@ def fold_calls(events: Iterable[tuple[int, Event]], seats: int, *, month_from: d
     state = np.zeros(seats, np.uint8)
     on, first_on, reason = (np.zeros(seats, np.int32) for _ in range(3))
     asked, last = np.zeros(seats, np.int64), np.zeros(seats, np.int64)
-    decided = np.zeros(seats, np.bool_)
+    freed = np.zeros(seats, np.bool_)
     reasons: dict[str | None, int] = {None: 0}
     month = day_number(month_from)
     for number, event in events:
@@ -92,9 +92,9 @@ def fold_calls(events: Iterable[tuple[int, Event]], seats: int, *, month_from: d
         at = at[on[at] == day]  # what is said of an earlier call changes nothing about a later one
         if event.reason == NOT_SENT and day >= month:
             asked[at] -= last[at]
-        state[at], decided[at] = event.state, event.source.startswith("decision:")
+        state[at], freed[at] = event.state, event.frees
         reason[at] = reasons.setdefault(event.reason, len(reasons))
-    return Called(state, on, first_on, asked, reason, decided, tuple(reasons))
+    return Called(state, on, first_on, asked, reason, freed, tuple(reasons))
 
 
 _READ = (

@@ -29,7 +29,7 @@ CAUSES = {
 """How the keys of journals about instructions begin: with what it was that asked for them, then its number."""
 
 NOT_SENT = "NOT_SENT"
-"""The reason of debits whose file missed its cut-off; like any code that no profile lists, the plan's rule decides."""
+"""The reason of debits whose file was withdrawn: never asked, they are under no rule about who does not pay."""
 
 LATELY = timedelta(days=90)
 """For so long what is of no run is looked at: whatever is missing is by then, and has its break."""
@@ -58,6 +58,11 @@ class Event:
     reason: str | None = None
     positions: NDArray[np.int32] | None = None
     amounts: NDArray[np.int64] | None = None
+
+    @property
+    def frees(self) -> bool:
+        """Whether it lets the same be asked again whatever the rule: people decided so, or withdrew its file."""
+        return self.source.startswith("decision:") or self.reason == NOT_SENT
 
 
 async def append(connection: AsyncConnection, run_id: int, kind: Kind, events: Sequence[tuple[int, Event]]) -> None:

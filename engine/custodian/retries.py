@@ -29,7 +29,7 @@ class Step(IntEnum):
     ASK = 1
     """Ask once more, before its days are over."""
     ASK_ANYWAY = 2
-    """Ask whatever the day: it was never asked for, or a person decided so."""
+    """Ask whatever the day: it was never asked for, or a person freed it."""
     WAIT = 3
     """Not asked again, for its reason forbids it; given up with the others, once their days are over."""
     GIVE_UP = 4
@@ -40,15 +40,15 @@ def steps(
     standing: Standing,
     owed: NDArray[np.int64],
     may_retry: NDArray[np.bool_],
-    decided: NDArray[np.bool_],
+    freed: NDArray[np.bool_],
     is_over: NDArray[np.bool_],
     *,
     ends_unpaid: bool,
 ) -> NDArray[np.uint8]:
     """uint8[n] `Step` of debits by where they stand and what seats still owe, int64[n] minor units.
 
-    `may_retry`, `decided`: bool[n], what `may_retry_of` and `decided_in` say; what a person decided to ask again is
-    asked whatever the reason and the day. `ends_unpaid`: the plan has a rule for who does not pay, and asks until then;
+    `may_retry`, `freed`: bool[n], what `may_retry_of` and `freed_in` say; what a person lets be asked again is asked
+    whatever the reason and the day. `ends_unpaid`: the plan has a rule for who does not pay, and asks until then;
     `is_over` bool[n]: its leaving day is reached. What came back after it had settled is asked again while the days
     last, and never given up by rule; what is disputed or under way is let be. What is owed on top of what is done with
     (a correction raised it) is asked for by every plan, once; then its own days run.
@@ -60,7 +60,7 @@ def steps(
         found[back] = np.where(is_over, Step.GIVE_UP, Step.WAIT)[back]
         found[(back | (owing & (state == State.REOPENED))) & may_retry & ~is_over] = Step.ASK
     raised = owing & np.isin(state, DONE)
-    found[(back & decided) | raised] = Step.ASK_ANYWAY
+    found[(back & freed) | raised] = Step.ASK_ANYWAY
     return found
 
 
@@ -74,15 +74,15 @@ def may_retry_of(profile: Profile, reasons: Sequence[str | None], reason: NDArra
     return found
 
 
-def decided_in(events: Iterable[Event], whole: NDArray[np.intp], n: int) -> NDArray[np.bool_]:
-    """bool[n]: whether the last that was written down of an instruction is what a person decided.
+def freed_in(events: Iterable[Event], whole: NDArray[np.intp], n: int) -> NDArray[np.bool_]:
+    """bool[n]: whether the last that was written down of an instruction is that a person freed it (`Event.frees`).
 
     `whole`: the positions that an event without any names.
     """
-    decided = np.zeros(n, np.bool_)
+    freed = np.zeros(n, np.bool_)
     for event in events:
-        decided[whole if event.positions is None else event.positions] = event.source.startswith("decision:")
-    return decided
+        freed[whole if event.positions is None else event.positions] = event.frees
+    return freed
 
 
 class AskedFile(NamedTuple):

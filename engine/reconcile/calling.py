@@ -149,7 +149,7 @@ class _Caller:
         number, month_from = call_number(self.plan_id, since), self.on.replace(day=1)
         where = (shard.shard_id, shard.seats, self.batch.kind)
         called = await read_calls(self.connection, *where, since=number, month_from=month_from)
-        return called, may_retry_of(self.custodian.profile, called.reasons, called.reason) | called.decided
+        return called, may_retry_of(self.custodian.profile, called.reasons, called.reason) | called.freed
 
     async def _debits(self, shard: Shard, columns: Columns, due: Amounts) -> Instructions:
         """What is asked, in the order of debit: a payer pays while in force and paying alone, as for a run."""
@@ -178,11 +178,11 @@ def levies_due(rules: PlanRules, called: Called, may_retry: NDArray[np.bool_], o
     """bool[n]: who may be asked for what they owe of levies.
 
     One that came back is asked again daily, by the plan's rule for debits, counted from its first call; what a person
-    decided to ask again, once more whatever the day. A plan without the table unpaid asks nobody again.
+    freed, once more whatever the day. A plan without the table unpaid asks nobody again.
     """
     over = np.ones(len(called.first_on), np.bool_)
     if rules.unpaid is not None:
         for first in np.unique(called.first_on[called.is_back]).tolist():
             if on < leaving_day(rules, date_of(first)):
                 over[called.first_on == first] = False
-    return ~called.under_way & ~(called.is_back & ~called.decided & (over | ~may_retry))
+    return ~called.under_way & ~(called.is_back & ~called.freed & (over | ~may_retry))

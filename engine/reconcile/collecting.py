@@ -18,7 +18,7 @@ from engine.custodian.events import LATELY, LETTERS, Event, append, asked_beside
 from engine.custodian.instructions import State
 from engine.custodian.reference import ATTEMPT_MAX, Kind
 from engine.custodian.registered import Custodian
-from engine.custodian.retries import AskedFile, Step, decided_in, may_come_back, may_retry_of, overdue, retry_day, steps
+from engine.custodian.retries import AskedFile, Step, freed_in, may_come_back, may_retry_of, overdue, retry_day, steps
 from engine.custodian.standing import SETTLED_THROUGH, SentBatch, Standing, fold, read_standing, sent_batches
 from engine.custodian.statement_rows import lock_custodian
 from engine.ledger.accounts import first_seat, plan_shard
@@ -202,7 +202,7 @@ class _Day:
             standing,
             owed,
             may_retry_of(self.custodian.profile, standing.reasons, standing.reason),
-            decided_in(events, np.flatnonzero(charged), shard.seats),
+            freed_in(events, np.flatnonzero(charged), shard.seats),
             ends[standing.since] <= day_number(self.on),
             ends_unpaid=bool(ends[1] != NEVER),
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import date, datetime, timedelta
+from datetime import date, datetime, time, timedelta
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -26,6 +26,7 @@ from engine.reconcile.collecting import CollectedRun, collect_day
 from engine.reconcile.decided import carry_out
 from engine.reconcile.funnel import PARTS, funnel_of
 from engine.reconcile.payouts import propose_payouts
+from engine.reconcile.sending import withdraw
 from engine.reconcile.taking import take
 from engine.roster.changes import current_columns
 from engine.roster.columns import Columns
@@ -262,6 +263,20 @@ async def test_what_a_person_decides_is_asked_whatever_day_and_state(engine: Asy
     await found.send(day(21))
     await found.statement(day(21), paid=[0])
     assert (await found.states())[0] is State.SETTLED
+
+
+@pytest.mark.parametrize("unpaid", [None, {"retry_days": 2}])
+async def test_who_was_never_asked_is_asked_anew_whatever_the_rule_says(
+    engine: AsyncEngine, tmp_path: Path, unpaid: dict[str, int] | None
+) -> None:
+    found = await life(engine, tmp_path, sent_on=None, unpaid=unpaid)
+    late = datetime.combine(day(4), time(9), SHANGHAI)
+    async with engine.begin() as connection:
+        assert await withdraw(connection, found.custodian, now=late, actor=ACTOR) == 1
+    run = await found.day(day(4))
+    assert (run.unpaid, run.state) == (NOBODY, RunState.COLLECTING)
+    assert await found.asked() == [(1, DEBIT, SEATS), (2, day(4), SEATS)]
+    assert (await current(found)).ended_on.tolist() == [NEVER] * SEATS
 
 
 async def test_a_late_return_is_asked_again_while_the_days_last(engine: AsyncEngine, tmp_path: Path) -> None:

@@ -82,10 +82,21 @@ def test_only_this_month_counts_and_nothing_that_was_never_sent() -> None:
     assert found.under_way.tolist() == [True, True, False]
 
 
-def back(on: date, first: date, *, state: State = BACK, decided: bool = False) -> Called:
+def test_who_is_freed_is_whom_people_let_be_asked_again() -> None:
+    found = folded(
+        event(june(1), State.ASSESSED, 0, 1, 2),
+        event(june(1), BACK, 0, reason="AC04"),
+        event(june(1), BACK, 1, source="decision:9"),
+        event(june(1), State.REJECTED, 2, reason=NOT_SENT, source="batch:1"),
+        seats=3,
+    )
+    assert found.freed.tolist() == [False, True, True]
+
+
+def back(on: date, first: date, *, state: State = BACK, freed: bool = False) -> Called:
     one = np.ones(1, np.int32)
     days = {"on": one * day_number(on), "first_on": one * day_number(first)}
-    asked = {"asked_minor": np.zeros(1, np.int64), "reason": one * 0, "decided": np.array([decided])}
+    asked = {"asked_minor": np.zeros(1, np.int64), "reason": one * 0, "freed": np.array([freed])}
     return Called(np.array([state], np.uint8), **days, **asked)  # type: ignore[arg-type]
 
 
@@ -110,10 +121,11 @@ def test_whose_auto_top_up_is_due(called: Called, may_retry: bool, is_due: bool)
         ({"retry_days": 7}, back(june(9), june(3)), True, True),
         ({"retry_days": 7}, back(june(9), june(2)), True, False),
         ({"retry_days": 7}, back(june(9), june(3)), False, False),
-        ({"retry_days": 7}, back(june(9), june(2), decided=True), True, True),
+        ({"retry_days": 7}, back(june(9), june(2), freed=True), True, True),
         ({"retry_days": 7}, back(june(9), june(2), state=State.BOOKED), False, True),
         ({"retry_days": 7}, back(june(9), june(3), state=State.ASSESSED), True, False),
         (None, back(june(9), june(9)), True, False),
+        (None, back(june(9), june(9), state=State.REJECTED, freed=True), True, True),
         (None, back(june(9), june(9), state=State.NONE), True, True),
         ({}, back(june(9), june(9)), True, True),  # until the day before the next debit, the 14th
         ({}, back(june(9), date(2019, 5, 20)), True, False),

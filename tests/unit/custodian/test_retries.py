@@ -9,14 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.custodian.events import Event
+from engine.custodian.events import NOT_SENT, Event
 from engine.custodian.instructions import State
 from engine.custodian.profile import load
 from engine.custodian.reference import ATTEMPT_MAX
 from engine.custodian.retries import (
     AskedFile,
     Step,
-    decided_in,
+    freed_in,
     may_come_back,
     may_retry_of,
     overdue,
@@ -38,9 +38,9 @@ def standing(*states: State) -> Standing:
 
 
 def step(
-    state: State, *, owed: int = 10, retry: bool = True, decided: bool = False, ends: bool = True, over: bool = False
+    state: State, *, owed: int = 10, retry: bool = True, freed: bool = False, ends: bool = True, over: bool = False
 ) -> Step:
-    one = [np.array([each]) for each in (retry, decided, over)]
+    one = [np.array([each]) for each in (retry, freed, over)]
     (found,) = steps(standing(state), np.array([owed]), *one, ends_unpaid=ends)
     return Step(found)
 
@@ -57,14 +57,14 @@ def step(
         (State.RETURNED, {"over": True}, Step.GIVE_UP),
         (State.REJECTED, {"over": True, "retry": False}, Step.GIVE_UP),
         (State.REOPENED, {"over": True}, Step.NONE),
-        (State.RETURNED, {"over": True, "decided": True}, Step.ASK_ANYWAY),
-        (State.RETURNED, {"retry": False, "decided": True}, Step.ASK_ANYWAY),
+        (State.RETURNED, {"over": True, "freed": True}, Step.ASK_ANYWAY),
+        (State.RETURNED, {"retry": False, "freed": True}, Step.ASK_ANYWAY),
         (State.RETURNED, {"ends": False}, Step.NONE),
-        (State.RETURNED, {"ends": False, "decided": True}, Step.ASK_ANYWAY),
-        *((state, {"over": True, "decided": True}, Step.NONE) for state in (State.SENT, State.DISPUTED)),
+        (State.RETURNED, {"ends": False, "freed": True}, Step.ASK_ANYWAY),
+        *((state, {"over": True, "freed": True}, Step.NONE) for state in (State.SENT, State.DISPUTED)),
         # What is owed on top of what is done with was never asked for: whatever the day, the reason and the plan.
         *((state, {"over": True, "retry": False, "ends": False}, Step.ASK_ANYWAY) for state in DONE),
-        *((state, {"owed": owed, "decided": True}, Step.NONE) for state in State for owed in (0, -3)),
+        *((state, {"owed": owed, "freed": True}, Step.NONE) for state in State for owed in (0, -3)),
     ],
 )
 def test_the_step_of_each_state(state: State, options: dict[str, bool], expected: Step) -> None:
@@ -90,15 +90,17 @@ def test_the_reason_says_whether_the_same_may_be_asked_again() -> None:
     assert may.tolist() == [True, True, False, True, True]
 
 
-def test_what_a_person_decided_is_decided_until_something_else_comes() -> None:
+def test_what_a_person_freed_is_free_until_something_else_comes() -> None:
     at = [np.array(each, np.int32) for each in ([0, 1, 2], [1, 2], [2])]
     events = [
         Event(1, State.RETURNED, "statement:1", positions=at[0]),
         Event(1, State.RETURNED, "decision:9", positions=at[1]),
         Event(2, State.RETURNED, "statement:2", positions=at[2]),
     ]
-    assert decided_in(events, np.arange(4), 4).tolist() == [False, True, False, False]
-    assert decided_in([Event(1, State.RETURNED, "decision:9")], np.array([0, 3]), 4).tolist() == [True, 0, 0, True]
+    assert freed_in(events, np.arange(4), 4).tolist() == [False, True, False, False]
+    assert freed_in([Event(1, State.RETURNED, "decision:9")], np.array([0, 3]), 4).tolist() == [True, 0, 0, True]
+    withdrawn = Event(1, State.REJECTED, "batch:3", reason=NOT_SENT, positions=at[2])
+    assert freed_in([withdrawn], np.arange(4), 4).tolist() == [False, False, True, False]
 
 
 @pytest.mark.parametrize(
