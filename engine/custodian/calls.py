@@ -24,6 +24,9 @@ from engine.store.tables import instruction_events
 CALLS = {Kind.AUTO_TOP_UP: "auto top-ups", Kind.LEVY: "levies"}
 """The kinds of calls, and what they ask for."""
 
+FIRST_DAY = date(1970, 1, 1)
+"""No call was made before."""
+
 _FIRST = 36**5
 """Runs and decisions are numbered below."""
 
@@ -112,3 +115,13 @@ async def read_calls(
     rows = await copy_out(connection, _READ, [shard_id, int(kind), since], [columns[name].type for name in names])
     events = ((number, Event(attempt, State(state), *rest)) for number, attempt, state, *rest in rows)
     return fold_calls(events, seats, month_from=month_from)
+
+
+async def asked_again(
+    connection: AsyncConnection, shard_id: int, seats: int, kind: Kind, number: int
+) -> NDArray[np.bool_]:
+    """bool[n]: of which seats of a shard the call of this number came back, and a later one asked for the same."""
+    since = await read_calls(connection, shard_id, seats, kind, since=number, month_from=FIRST_DAY)
+    day = number % _DAYS
+    again: NDArray[np.bool_] = (since.first_on <= day) & (day < since.on)
+    return again

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from sqlalchemy import insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from engine.custodian.calls import CALLS, Called, call_number, read_calls
+from engine.custodian.calls import CALLS, FIRST_DAY, Called, call_number, read_calls
 from engine.custodian.debit_files import Batch
 from engine.custodian.desk import Desk
 from engine.custodian.events import LATELY, LETTERS
@@ -41,8 +41,6 @@ from engine.roster.plan import lock_roster, newest_rules
 from engine.runs.instructions import Instructions
 from engine.store.audit import record
 from engine.store.tables import PLAN_STRIDE, SHARD_SEATS, attempts, plans
-
-_FIRST_DAY = date(1970, 1, 1)
 
 
 async def call_members(
@@ -133,14 +131,14 @@ class _Caller:
         if self.batch.kind is Kind.LEVY:
             owed = np.maximum(await owed_by(self.connection, shard, "levy"), 0)
             if owed.any():
-                called, may_retry = await self._called(shard, _FIRST_DAY)
+                called, may_retry = await self._called(shard, FIRST_DAY)
                 owed[~levies_due(self.rules, called, may_retry, self.on)] = 0
             return owed
         assert self.rules.prepaid is not None
         rule = self.rules.prepaid.auto_top_up
         assert rule is not None
         balances = await deposits_of(self.connection, shard)
-        called, may_retry = await self._called(shard, max(self.on - LATELY, _FIRST_DAY))
+        called, may_retry = await self._called(shard, max(self.on - LATELY, FIRST_DAY))
         chosen = debited(rule, columns, balances, called.asked_minor, self.on)
         return np.where(chosen & top_ups_due(called, may_retry, self.on), rule.amount, 0).astype(np.int64)
 

@@ -21,6 +21,7 @@ from sqlalchemy.types import TypeEngine
 
 from engine.custodian.actions import OF_DEBTS, OWED_ON, Action, Amounts, Effect, Stand, bars, effect_of
 from engine.custodian.breaks import BreakRefused
+from engine.custodian.calls import CALLS, asked_again
 from engine.custodian.events import CAUSES, LETTERS, Event, append
 from engine.custodian.instructions import State
 from engine.custodian.reference import Kind
@@ -30,6 +31,7 @@ from engine.decisions import Decision
 from engine.errors import InvalidInput
 from engine.ledger.accounts import Account, account_id, plan_shard
 from engine.ledger.journals import Journal, Segment, post
+from engine.members.collection import owed_by
 from engine.members.shards import Shard, amounts_under, shard_of
 from engine.money import grouped
 from engine.reconcile.locking import first_open_day
@@ -291,6 +293,8 @@ async def _stand(connection: AsyncConnection, shard: Shard, group: Group) -> tup
     if kind.is_debit:
         owed = await _owed(connection, shard, kind, group.run_id, standing.amount_minor, group.place)
     is_last = np.isin(group.attempt, [_LAST]) | (group.attempt == standing.attempt[group.place])
+    if kind in CALLS:  # of one attempt each: what came back is asked for by another call
+        is_last &= ~(await asked_again(connection, shard.shard_id, shard.seats, kind, group.run_id))[group.place]
     asked, state = standing.amount_minor[group.place], standing.state[group.place]
     return standing, Stand(kind, group.suspense_minor, asked, owed, state, is_last, of_debt, group.times)
 
@@ -298,13 +302,13 @@ async def _stand(connection: AsyncConnection, shard: Shard, group: Group) -> tup
 async def _owed(
     connection: AsyncConnection, shard: Shard, kind: Kind, run_id: int, asked: Amounts, place: NDArray[np.int32]
 ) -> Amounts:
-    """int64[n]: what seats still owe for a run, or of a levy that was asked; of an auto top-up what is not paid in."""
-    cause = "levy" if kind is Kind.LEVY else f"{CAUSES[kind]}:{run_id}"
-    under = f"starts_with(journals.idempotency_key, '{cause}:')"
+    """int64[n]: what seats still owe for a run; of a call what is not in yet, of a levy as far as it is still owed."""
+    under = f"starts_with(journals.idempotency_key, '{CAUSES[kind]}:{run_id}:')"
     posted = (await amounts_under(connection, shard, OWED_ON[kind], under))[place]
-    if kind is Kind.AUTO_TOP_UP:
-        return posted + asked[place]
-    return np.minimum(posted, asked[place]) if kind is Kind.LEVY else posted
+    if kind not in CALLS:
+        return posted
+    left = posted + asked[place]
+    return np.minimum(left, (await owed_by(connection, shard, "levy"))[place]) if kind is Kind.LEVY else left
 
 
 def _reaching(standing: Standing, n: int) -> Standing:

@@ -44,7 +44,7 @@ pytestmark = pytest.mark.integration
 
 A, L = Kind.AUTO_TOP_UP, Kind.LEVY
 CASH = Account.CUSTODIAN_CASH
-ENTRY = {"name": "entry", "on": "joining", "amount": "9"}
+ENTRY, CARD = ({"name": name, "on": "joining", "amount": amount} for name, amount in (("entry", "9"), ("card", "5")))
 
 
 def june(number: int) -> date:
@@ -100,6 +100,11 @@ class Caller:
         there = [self.reference(seat, called_on, kind) for seat in seats]
         await self.takes(*(Line(-amount, each, "return", on=on, reason=reason) for each in there))
 
+    async def charges(self, name: str, *, on: date) -> None:
+        """A levy is charged to whom it is due."""
+        async with self.world.engine.begin() as connection:
+            await levy(connection, self.world.plan, self.world.rules, name, on=on, actor=ACTOR)
+
     async def resolves(self, action: Action) -> None:
         """The one break there is, by decision of two."""
         async with self.world.engine.begin() as connection:
@@ -133,13 +138,13 @@ async def prepaid(
 
 async def levied(engine: AsyncEngine, folder: Path, columns: Columns, profile: Profile | None = None) -> Caller:
     """Members who owe an entry premium of 9.00 since 3 June."""
-    rules = rules_of_preset(levies=[ENTRY], exits=None, unpaid={"retry_days": 2})
+    rules = rules_of_preset(levies=[ENTRY, CARD], exits=None, unpaid={"retry_days": 2})
     world = await build(
         engine, rules, replace(columns, shares_from=np.full(len(columns), day_number(june(1)), np.int32))
     )
-    async with engine.begin() as connection:
-        await levy(connection, world.plan, world.rules, "entry", on=june(3), actor="finance")
-    return Caller(world, await hold(world, profile or profile_of()), folder)
+    plan = Caller(world, await hold(world, profile or profile_of()), folder)
+    await plan.charges("entry", on=june(3))
+    return plan
 
 
 async def test_an_auto_top_up_is_asked_booked_and_the_members(engine: AsyncEngine, tmp_path: Path) -> None:
@@ -352,6 +357,36 @@ async def test_what_was_taken_back_is_off_the_balance_once_people_say_so(engine:
     assert await held_by(plan.world) == [0]
     assert await plan.world.accounts() == {}
     assert await plan.asks(june(14)) == (1, 10_00)
+
+
+async def test_a_levy_asked_again_is_not_taken_twice(engine: AsyncEngine, tmp_path: Path) -> None:
+    """What the custodian refused, and booked all the same once it was asked again."""
+    plan = await levied(engine, tmp_path, alike(1))
+    await plan.asks(june(4))
+    await plan.takes(Line(0, plan.reference(0, june(4), L), "return", on=june(4), reason="AM04"))
+    assert await plan.asks(june(5)) == (1, 9_00)
+    await plan.books(june(4), 0, amount=9_00, on=june(5), kind=L)
+    assert await plan.breaks() == [("STATUS_CONFLICT", "L", 0, 9_00)]
+    with pytest.raises(BreakRefused, match="asked for again since; give the money back"):
+        await plan.resolves(Action.ACCEPT)
+    await plan.resolves(Action.GIVE_BACK)
+    await plan.books(june(5), 0, amount=9_00, on=june(6), kind=L)
+    assert (await plan.world.owed(1)).tolist() == [0]
+    assert (await plan.world.accounts())[Account.REFUNDS_PAYABLE] == -9_00
+
+
+async def test_what_is_lost_of_one_levy_is_nothing_of_the_next(engine: AsyncEngine, tmp_path: Path) -> None:
+    plan = await levied(engine, tmp_path, alike(1))
+    await plan.asks(june(4))
+    await plan.books(june(4), 0, amount=9_00, on=june(5), kind=L)
+    await plan.charges("card", on=june(6))
+    assert await plan.asks(june(6)) == (1, 5_00)
+    await plan.takes(Line(-9_00, plan.reference(0, june(4), L), "reversal", on=june(7)))
+    await plan.resolves(Action.WRITE_OFF)
+    assert (await plan.world.owed(1)).tolist() == [5_00]
+    assert (await plan.world.accounts())[Account.BAD_DEBT] == 9_00
+    await plan.books(june(6), 0, amount=5_00, on=june(14), kind=L)
+    assert (await plan.world.owed(1)).tolist() == [0]
 
 
 async def test_nobody_owes_a_top_up_that_is_missing(engine: AsyncEngine, tmp_path: Path) -> None:
