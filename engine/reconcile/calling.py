@@ -55,7 +55,7 @@ async def call_members(
 ) -> list[Asking]:
     """Make a plan's calls of a day, those of which there was none yet: at most one of auto top-ups and one of levies.
 
-    Asked for is what every seat is due on `on`, on the first day that can be reached; whose payer has no account that
+    Asked for is what every seat is due on `on`, on the first day that all files reach; whose payer has no account that
     the custodian knows is not asked. In the caller's transaction, who holds the custodian's lock (`lock_custodian`).
     """
     await lock_roster(connection, plan_id)
@@ -68,10 +68,10 @@ async def call_members(
         number = call_number(plan_id, on)
         if not _has_any(rules, kind, on) or await asking_of(connection, number, kind, 1) is not None:
             continue
-        before = await files_waiting(connection, custodian.custodian_id)
-        debit_on = reachable_day(custodian.profile, on, now=now, files=before + 1)
+        caller = _Caller(connection, custodian, rules, plan_id, kind, desk, on)
+        debit_on = await caller.debit_on(now)
         batch = Batch(number, 1, debit_on, now, kind=kind)
-        parts = _Caller(connection, custodian, rules, plan_id, batch, desk, on).parts()
+        parts = caller.parts(batch)
         if (first := await anext(parts, None)) is None:
             continue
         row = {"run_id": number, "kind": LETTERS[kind], "attempt": 1, "plan_id": plan_id, "debit_on": debit_on}
@@ -105,18 +105,23 @@ class _Caller:
     custodian: Custodian
     rules: PlanRules
     plan_id: int
-    batch: Batch
+    kind: Kind
     desk: Desk
     on: date
 
-    async def parts(self) -> AsyncIterator[Part]:
+    async def debit_on(self, now: datetime) -> date:
+        """The first day that all files reach. Who is due is counted only where not all seats leave within an hour."""
+        profile, most = self.custodian.profile, self.custodian.profile.limits.max_items_per_file
+        before = await files_waiting(self.connection, self.custodian.custodian_id)
+        seats = sum(shard.seats for shard in await shards_of(self.connection, self.plan_id))
+        if before - (-seats // most) > profile.limits.files_per_hour:
+            seats = sum([int(np.count_nonzero(due)) async for _, _, due in self._each_due()])
+        return reachable_day(profile, self.on, now=now, files=before - (-seats // most))
+
+    async def parts(self, batch: Batch) -> AsyncIterator[Part]:
         """What is asked of each shard's seats, of those of whom anything is."""
-        for shard in await shards_of(self.connection, self.plan_id):
-            columns = (await current_columns(self.connection, shard.shard_id))[2]
-            due = await self._due(shard, columns)
-            if not due.any():
-                continue
-            debits = await self._debits(shard, columns, due)
+        async for shard, columns, due in self._each_due():
+            debits = await self._debits(shard, columns, due, batch.debit_on)
             profile = self.custodian.profile
             tokens, missing = await known_payers(self.connection, profile, self.plan_id, debits.payer_seat, self.desk)
             known = ~np.logical_or.reduce([np.zeros(len(debits), np.bool_), *missing.values()])
@@ -124,11 +129,19 @@ class _Caller:
                 continue
             tokens = tokens.taken(np.flatnonzero(known))
             none = np.zeros(shard.seats, np.int64)
-            yield part_of_debits(shard, none, debits.chosen(known), tokens, self.batch, "RCUR")
+            yield part_of_debits(shard, none, debits.chosen(known), tokens, batch, "RCUR")
+
+    async def _each_due(self) -> AsyncIterator[tuple[Shard, Columns, Amounts]]:
+        """The shards of whose seats anyone is due, with what they are due (`_due`)."""
+        for shard in await shards_of(self.connection, self.plan_id):
+            columns = (await current_columns(self.connection, shard.shard_id))[2]
+            due = await self._due(shard, columns)
+            if due.any():
+                yield shard, columns, due
 
     async def _due(self, shard: Shard, columns: Columns) -> Amounts:
         """int64[n] minor units: what each seat is to be asked for today."""
-        if self.batch.kind is Kind.LEVY:
+        if self.kind is Kind.LEVY:
             owed = np.maximum(await owed_by(self.connection, shard, "levy"), 0)
             if owed.any():
                 called, may_retry = await self._called(shard, FIRST_DAY)
@@ -145,15 +158,15 @@ class _Caller:
     async def _called(self, shard: Shard, since: date) -> tuple[Called, NDArray[np.bool_]]:
         """The calls of this kind from a day on, and bool[n]: whom the reason or a person lets be asked again."""
         number, month_from = call_number(self.plan_id, since), self.on.replace(day=1)
-        where = (shard.shard_id, shard.seats, self.batch.kind)
+        where = (shard.shard_id, shard.seats, self.kind)
         called = await read_calls(self.connection, *where, since=number, month_from=month_from)
         return called, may_retry_of(self.custodian.profile, called.reasons, called.reason) | called.freed
 
-    async def _debits(self, shard: Shard, columns: Columns, due: Amounts) -> Instructions:
+    async def _debits(self, shard: Shard, columns: Columns, due: Amounts, debit_on: date) -> Instructions:
         """What is asked, in the order of debit: a payer pays while in force and paying alone, as for a run."""
         at = np.flatnonzero(due)
         seat = (shard.first_seat + at).astype(np.int32)
-        named, payer, day = columns.filled("payer")[at], seat.copy(), day_number(self.batch.debit_on)
+        named, payer, day = columns.filled("payer")[at], seat.copy(), day_number(debit_on)
         numbers = np.where(named == ALONE, 0, named // SHARD_SEATS + 1)
         for number in np.unique(numbers[numbers > 0]).tolist():
             shard_id = self.plan_id * PLAN_STRIDE + number

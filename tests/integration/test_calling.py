@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import date, datetime
+from datetime import date, datetime, time
 from pathlib import Path
 from typing import Any
 
@@ -286,6 +286,17 @@ async def test_a_family_payer_pays_and_who_has_no_account_is_not_asked(engine: A
         await write_tokens(connection, plan.world.shard(1), tokens, key)
     assert await plan.asks(june(5)) == (2, 18_00)
     assert [row[1] for row in lines(desk_in(tmp_path))] == ["ACC0", "ACC0"]
+
+
+@pytest.mark.parametrize(("deposits", "files", "debit_on"), [([0, 0, 0, 900, 900], 3, 3), ([0] * 5, 5, 4)])
+async def test_a_call_is_for_a_day_that_all_its_files_reach(
+    engine: AsyncEngine, tmp_path: Path, deposits: list[int], files: int, debit_on: int
+) -> None:
+    """From nine on two files leave in an hour; a fifth would only after the cut-off."""
+    limits = {"max_items_per_file": 1, "files_per_hour": 2, "cut_off": time(10, 30)}
+    plan = await prepaid(engine, tmp_path, deposits, profile=profile_of(limits=limits))
+    (asking,) = (await plan.day(june(3))).called
+    assert (asking.batches, asking.debit_on) == (files, june(debit_on))
 
 
 async def test_a_call_killed_before_its_commit_is_made_anew(engine: AsyncEngine, tmp_path: Path) -> None:
