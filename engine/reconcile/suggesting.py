@@ -35,7 +35,7 @@ from engine.custodian.suggestions import Traits, likely, words_in
 from engine.ledger.accounts import first_seat
 from engine.money import grouped
 from engine.plans.days import day_number
-from engine.reconcile.payers import tokens_of_payers
+from engine.reconcile.payers import known_payers
 from engine.runs.instructions import instructions_of
 from engine.runs.run import load_run
 from engine.runs.states import RunState
@@ -212,7 +212,7 @@ async def _on_accounts(
         if not wanted.any():
             continue
         debits = await instructions_of(connection, run, shard_id, np.where(wanted, standing.amount_minor, 0))
-        tokens = await tokens_of_payers(connection, custodian.profile, run.plan_id, debits.payer_seat, desk)
+        tokens, _ = await known_payers(connection, custodian.profile, run.plan_id, debits.payer_seat, desk)
         payer = pc.index_in(pc.ascii_upper(tokens.account), value_set=accounts).fill_null(-1).to_numpy()
         there = np.flatnonzero(payer >= 0)
         seat = debits.seat[there].astype(np.int64)

@@ -113,6 +113,14 @@ async def test_where_several_agree_it_is_a_choice(engine: AsyncEngine, tmp_path:
     assert less.candidates == ()
 
 
+async def test_who_has_no_account_any_more_hides_nobody_else(engine: AsyncEngine, tmp_path: Path) -> None:
+    found = await sent(engine, tmp_path)
+    await told(found, (Line(SHARE, "", "other"), ACCOUNTS[0]), (Line(SHARE, "", "other"), ACCOUNTS[1]))
+    async with engine.begin() as connection:
+        await write_tokens(connection, found.world.shard(1), Tokens(pa.array([None, *ACCOUNTS[1:]])), KEY)
+    assert [said(each) for each in await suggested(found)] == [[], [(found.run.run_id, 1, 100)]]
+
+
 async def test_without_the_kept_file_nothing_is_known_and_under_another_key_nothing_is_told(
     engine: AsyncEngine, tmp_path: Path
 ) -> None:
