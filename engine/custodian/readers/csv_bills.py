@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from engine.custodian.layouts import CsvLayout
 from engine.custodian.readers import values
-from engine.custodian.readers.delimited import NOT_READ, ByteStream, row_batches
+from engine.custodian.readers.delimited import NOT_READ, ByteStream, row_batches, why
 from engine.custodian.readers.laid_out import EACH_ITS_OWN, Taken
 from engine.custodian.readers.running_balance import RunningBalance
 from engine.custodian.statement import Declared, Fault, Footing, Part, Problems, Statement, Sum
@@ -58,9 +58,8 @@ def read(blocks: Iterable[bytes], name: str, bills: Bills) -> Iterator[Part]:
                 balance.take(_readable(taken, columns["balance"]), lines["amount_minor"], numbers)
             yield lines
     except NOT_READ as error:
-        said = str(error).split("\n")[0]
         after = head.line + taken.lines
-        raise InvalidInput(f"{name}: after line {after}: is not CSV in {head.layout.encoding}: {said}") from None
+        raise InvalidInput(f"{name}: after line {after}: is not CSV in {head.layout.encoding}: {why(error)}") from None
     yield foot.footing(taken, balance)
 
 

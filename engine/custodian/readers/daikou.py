@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from engine.custodian.layouts import DaikouLayout
 from engine.custodian.readers import values
-from engine.custodian.readers.delimited import NOT_READ, ByteStream, row_batches
+from engine.custodian.readers.delimited import NOT_READ, ByteStream, row_batches, why
 from engine.custodian.readers.laid_out import EACH_ITS_OWN, Taken
 from engine.custodian.statement import Fault, Footing, Part, Statement
 from engine.errors import InvalidInput
@@ -46,8 +46,8 @@ def read(blocks: Iterable[bytes], name: str, layout: DaikouLayout, currency: str
                     taken.problems.add(Fault.UNREADABLE, f"line {each.row + 1}", message)
             yield taken.take({holds: batch[number - 1] for holds, number in layout.fields.items()}, rows + 1)
     except NOT_READ as error:
-        said = str(error).split("\n")[0]
-        raise InvalidInput(f"{name}: after line {1 + taken.lines}: is not in {layout.encoding}: {said}") from None
+        after = 1 + taken.lines
+        raise InvalidInput(f"{name}: after line {after}: is not in {layout.encoding}: {why(error)}") from None
     _check_totals(taken, int(count), amount)
     statement = Statement(taken.account, taken.currency, "")
     yield Footing(statement, MESSAGE, taken.lines, taken.credits, taken.debits, problems=taken.problems.all())

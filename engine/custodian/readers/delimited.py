@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import codecs
 import io
+import re
+from collections import deque
 from collections.abc import Collection, Generator, Iterable, Iterator
 from itertools import chain
 from typing import NamedTuple
@@ -23,11 +25,17 @@ NOT_READ = (pa.ArrowInvalid, UnicodeDecodeError)
 _BLOCK_BYTES = 2 << 20
 _BLOCKS_AHEAD = 2
 _LINE_BYTES_MAX = 1 << 20
+_TORN_MAX = 200_000
 _TEXT = pa.string()
 _ALIKE = pa.dictionary(pa.int32(), _TEXT)
 
 _TRAILS = "|^"
 """Separators that may be the second byte of a character in GBK, so that bytes cannot be split at them."""
+
+
+def why(error: Exception) -> str:
+    """What was wrong by one of NOT_READ; without the row, in which names and numbers stand."""
+    return re.sub(r"(Expected \d+ columns, got \d+): .*", r"\1", str(error).split("\n")[0])
 
 
 class ByteStream(io.RawIOBase):
@@ -131,18 +139,12 @@ def _row_batches(
     *,
     quotes: bool,
 ) -> Iterator[Rows]:
-    odd: list[Torn] = []
     # Python decodes GBK byte by byte; nearly all that is kept is ASCII, so what is not is decoded afterwards.
     late = encoding if encoding.startswith("gb") and separator not in _TRAILS else None
-
-    def note(row: pyarrow.csv.InvalidRow) -> str:
-        text = _again(row.text, late, "replace") if late else row.text
-        odd.append(Torn(row.number, text, row.actual_columns))
-        return "skip"
-
+    odd = _Odd(late)
     if source.peek_line(0) is None:
         return
-    if encoding.startswith("utf-8"):  # pyarrow cannot tell `note` of a row that is none
+    if encoding.startswith("utf-8"):  # pyarrow cannot tell `odd` of a row that is none
         source.mend()
     names, wanted = [str(number) for number in range(width)], sorted(kept)
     reader = pyarrow.csv.open_csv(
@@ -157,28 +159,55 @@ def _row_batches(
         pyarrow.csv.ParseOptions(
             delimiter=separator,
             quote_char='"' if quotes else False,
-            invalid_row_handler=note,
+            invalid_row_handler=odd.note,
             ignore_empty_lines=False,
         ),
         _as_text({names[number]: _TEXT if number in apart else _ALIKE for number in wanted}),
     )
-    row, told = 1, 0
     for batch in reader:
-        rows = np.arange(row, row + batch.num_rows + len(odd))
-        if odd:
-            rows = np.setdiff1d(rows, [each.row for each in odd])[: batch.num_rows]
-        row = int(rows[-1]) + 1 if len(rows) else row
         columns = [
             _decoded(batch[wanted.index(number)], late) if number in kept else pa.nulls(batch.num_rows, _TEXT)
             for number in range(width)
         ]
         if source.mended:
             _refuse_mended(columns)
-        yield Rows(pa.RecordBatch.from_arrays(columns, names), rows, odd[told:])
-        told = len(odd)
-    if odd[told:]:
+        yield Rows(pa.RecordBatch.from_arrays(columns, names), odd.numbers(batch.num_rows), odd.untold())
+    if torn := odd.untold():
         nothing = pa.RecordBatch.from_arrays([pa.nulls(0, _TEXT)] * width, names)
-        yield Rows(nothing, np.zeros(0, np.int64), odd[told:])
+        yield Rows(nothing, np.zeros(0, np.int64), torn)
+
+
+class _Odd:
+    """The rows of another width, kept until they are told, and their numbers until the rows beside them have theirs."""
+
+    def __init__(self, late: str | None) -> None:
+        self._late, self._row = late, 1
+        self._torn: list[Torn] = []
+        self._missing: deque[int] = deque()
+
+    def note(self, row: pyarrow.csv.InvalidRow) -> str:
+        """What pyarrow is to do with the row. It looks for a sound one through the whole file: so many are refused."""
+        if len(self._torn) == _TORN_MAX:
+            return "error"
+        text = _again(row.text, self._late, "replace") if self._late else row.text
+        self._torn.append(Torn(row.number, text, row.actual_columns))
+        self._missing.append(row.number)
+        return "skip"
+
+    def numbers(self, count: int) -> NDArray[np.int64]:
+        """int64[n]: those of the next sound rows."""
+        found = np.arange(self._row, self._row + count + len(self._missing))
+        if self._missing:
+            found = np.setdiff1d(found, self._missing)[:count]
+        self._row = int(found[-1]) + 1 if count else self._row
+        while self._missing and self._missing[0] <= self._row:
+            self._row = max(self._row, self._missing.popleft() + 1)
+        return found
+
+    def untold(self) -> list[Torn]:
+        """Those not told yet."""
+        told, self._torn = self._torn, []
+        return told
 
 
 def _as_text(types: dict[str, pa.DataType]) -> pyarrow.csv.ConvertOptions:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 import gzip
 import json
 import zipfile
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 from engine.custodian import gates, profile
 from engine.custodian.layouts import CsvLayout, DaikouLayout, FixedWidthLayout, Layouts
 from engine.custodian.readers import csv_bills, daikou, fixed_width, mt940, read, recognised_in
+from engine.custodian.readers.delimited import ByteStream, Torn, row_batches
 from engine.custodian.statement import Fault, Kind, Part, place_in_file
 from engine.errors import InvalidInput
 from engine.money.sums import exact_sum
@@ -465,3 +467,26 @@ def test_a_byte_that_is_zero_is_refused_with_its_place(text: str) -> None:
     described = [(profile.load("generic-csv").layouts, "CNY")]
     with pytest.raises(InvalidInput, match=rf"^day: line {whole.count(10, 0, whole.index(0)) + 1}: a byte is 0"):
         list(recognised_in((whole[at : at + 7] for at in range(0, len(whole), 7)), "day", described)[1])
+
+
+NARROW = b"6222020200112233445,Zhang San\n"
+
+
+def test_rows_of_another_width_are_told_and_not_kept() -> None:
+    # A custodian that adds a field adds it to millions.
+    count, long = 300_000, NARROW.replace(b",", b"," + b"x" * 70)
+    blocks = [b"1,2,3\n", *[long * 10_000] * (count // 10_000), b"4,5,6\n", NARROW, b"7,8,9\n"]
+    numbers, told, alive = list[int](), list[int](), 0
+    for some in row_batches(ByteStream(blocks), 3, {0}, {0}, ",", "utf-8"):
+        numbers += some.numbers.tolist()
+        told += [each.row for each in some.torn]
+        alive = max(alive, sum(isinstance(each, Torn) for each in gc.get_objects()))
+    assert numbers == [1, count + 2, count + 4]
+    assert told == [*range(2, count + 2), count + 3]
+    assert alive < count // 2
+
+
+def test_a_file_of_rows_of_another_width_is_refused_in_words_that_name_nobody() -> None:
+    head = WECHAT_BILL.encode().split(b"`")[0]
+    with pytest.raises(InvalidInput, match=r"line 1: is not CSV in utf-8-sig: .*: Expected 7 columns, got 2$"):
+        gathered(csv_bills.read([head, NARROW * 210_000], NAME, [(WECHAT, "CNY")]))
