@@ -31,7 +31,7 @@ from engine.reconcile.closing import UNDER_WAY, settle_if_done
 from engine.reconcile.instructing import Asking, ask_again
 from engine.reconcile.locking import first_open_day
 from engine.roster.plan import lock_roster, rules_of
-from engine.runs.run import Run, load_run, lock_run_or_wait
+from engine.runs.run import Run, lock_run_or_wait
 from engine.runs.states import RunState
 from engine.store.tables import attempts, breaks, debit_batches, decisions, instruction_events, run_shards, share_runs
 
@@ -131,11 +131,11 @@ class _Day:
         """One run."""
         connection = self.connection
         await lock_custodian(connection, self.custodian.custodian_id)
-        run = await load_run(connection, run_id)
+        # The run, then its plan, as a correction or a void locks them.
+        run = await lock_run_or_wait(connection, run_id)
         rules = await rules_of(connection, run.plan_id, run.rules_version)
         if rules.unpaid is not None and leaving_day(rules, run.debit_on) <= self.on:
             await lock_roster(connection, run.plan_id)
-        run = await lock_run_or_wait(connection, run_id)
         await clear_missing(connection, run_id, on=self.on, actor=self.actor)
         found = await self._look(run, rules)
         unpaid = await self._give_up(run, found.give_up)

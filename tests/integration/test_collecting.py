@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import date, datetime, time, timedelta
@@ -32,7 +33,7 @@ from engine.roster.changes import current_columns
 from engine.roster.columns import Columns
 from engine.roster.plan import lock_roster
 from engine.runs.corrections import Against, propose_correction
-from engine.runs.run import Run, load_run
+from engine.runs.run import Run, load_run, lock_run_or_wait
 from engine.runs.states import NotNow, RunState
 from engine.simulator.lines import Lines
 from engine.simulator.statements import CsvForm, StatementFile
@@ -309,6 +310,19 @@ async def test_payouts_that_are_on_no_statement_are_breaks_too(engine: AsyncEngi
 
 
 FREE: dict[str, Any] = {"caps": {"per_case": None, "per_year": None}}
+
+
+async def test_the_day_and_a_correction_lock_in_one_order(engine: AsyncEngine, tmp_path: Path) -> None:
+    """Both want the run and its plan once who did not pay leaves: one waits for the other, neither for both."""
+    found = await life(engine, tmp_path)
+    await found.statement(DEBIT, paid=range(1, SEATS))
+    async with engine.begin() as connection:
+        await lock_run_or_wait(connection, found.run.run_id)
+        collected = asyncio.create_task(found.day(day(6)))
+        while not await found.world.value("SELECT count(*) FROM pg_locks WHERE NOT granted"):
+            assert not collected.done()
+        await lock_roster(connection, found.world.plan_id)
+    assert (await collected).missing == 1
 
 
 async def test_what_a_booked_debit_is_raised_by_is_asked_for(engine: AsyncEngine, tmp_path: Path) -> None:
