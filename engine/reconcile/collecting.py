@@ -131,12 +131,12 @@ class _Day:
         """One run."""
         connection = self.connection
         await lock_custodian(connection, self.custodian.custodian_id)
-        # The run, then its plan, as a correction or a void locks them.
+        # The run, then its plan, as a correction or a void locks them; breaks before the plan, as who proposes does.
         run = await lock_run_or_wait(connection, run_id)
+        await clear_missing(connection, run_id, on=self.on, actor=self.actor)
         rules = await rules_of(connection, run.plan_id, run.rules_version)
         if rules.unpaid is not None and leaving_day(rules, run.debit_on) <= self.on:
             await lock_roster(connection, run.plan_id)
-        await clear_missing(connection, run_id, on=self.on, actor=self.actor)
         found = await self._look(run, rules)
         unpaid = await self._give_up(run, found.give_up)
         asked = await self._ask(run, found.ask)
