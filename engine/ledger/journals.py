@@ -153,10 +153,13 @@ async def post(connection: AsyncConnection, journal: Journal) -> Posted:
 async def post_all(connection: AsyncConnection, posting: Sequence[Journal]) -> list[Posted]:
     """Post journals of different shards, each once, in as few round trips as one takes.
 
-    The same again is a no-op. Raises KeyReused when a key stands for something else. The shards' rows are locked first,
-    in their order, which orders and serialises their postings; the keys are claimed before the COPY.
+    The same again is a no-op. Raises KeyReused when a key stands for something else, and ValueError for two of one
+    shard, which take two calls. The shards' rows are locked first, in their order, which orders and serialises their
+    postings; the keys are claimed before the COPY.
     """
     wanted = [journal.shard_id for journal in posting]
+    if len(set(wanted)) < len(wanted):
+        raise ValueError("two of the journals are of one shard, and would take the same place in it")
     before = {row.shard_id: row for row in await connection.execute(_LOCK, {"at_shards": wanted})}
     heads = {
         at: journal.digest(before[at].seq + 1, before[at].head) for at, journal in zip(wanted, posting, strict=True)

@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from engine.ledger.accounts import Account, account_id, plan_shard
 from engine.ledger.balances import read_balance, read_year_usage, write_balance, write_year_usage
-from engine.ledger.journals import Journal, KeyReused, Posted, Segment, post
+from engine.ledger.journals import Journal, KeyReused, Posted, Segment, post, post_all
 from engine.ledger.seal import leaf_hashes, sealed_root, tree_root
 from engine.ledger.verify import Problem, verify
 from engine.store.database import driver_of, engine_on, migrate
@@ -197,6 +197,30 @@ async def test_I3_twenty_at_once_post_one(engine: AsyncEngine) -> None:
     results = await asyncio.gather(*(posted(engine, journal) for _ in range(20)))
     assert sorted(results) == [Posted(1, is_new=False)] * 19 + [Posted(1, is_new=True)]
     assert (await verify(engine)).problems == []
+
+
+async def test_I3_of_several_those_posted_before_are_no_ops(engine: AsyncEngine) -> None:
+    first, second = [charge(plan_shard(await fresh(engine)) + 1, [3, number]) for number in (1, 2)]
+    await posted(engine, second)
+    async with engine.begin() as connection:
+        found = await post_all(connection, [second, first])
+    assert found == [Posted(1, is_new=False), Posted(1, is_new=True)]
+    other = replace(second, kind="other")
+    with pytest.raises(KeyReused):
+        async with engine.begin() as connection:
+            await post_all(connection, [replace(first, key="run:8:charge"), other])
+    checked = await verify(engine)
+    assert (checked.problems, checked.checked["journals"]) == ([], 2)
+
+
+async def test_I3_two_of_one_shard_are_not_posted_at_once(engine: AsyncEngine) -> None:
+    plan_id = await fresh(engine)
+    lines = {account_id(plan_id, Account.CUSTODIAN_CASH): 5, account_id(plan_id, Account.SUSPENSE): -5}
+    journal = Journal(plan_shard(plan_id), "statement:1:2019-01-21", "settlement", DAY, lines)
+    for other in (journal, replace(journal, effective_on=DAY.replace(day=22)), replace(journal, key="another")):
+        async with engine.connect() as connection:
+            with pytest.raises(ValueError, match="of one shard"):
+                await post_all(connection, [journal, other])
 
 
 async def test_I3_raw_sql_cannot_take_a_key_twice(engine: AsyncEngine) -> None:
