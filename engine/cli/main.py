@@ -14,6 +14,7 @@ from engine import __version__
 from engine.cli.apportion import apportion
 from engine.cli.quote import quote
 from engine.errors import FentanError
+from engine.memory import keep_freed
 from engine.settings import load_settings, shown
 
 app = typer.Typer(
@@ -100,6 +101,7 @@ def _words_for(error: Exception) -> str | None:
 
 def main() -> None:
     """The console script."""
+    keep_freed()
     try:
         asked = sys.argv[1] if len(sys.argv) > 1 else ""
         light = {command.name or command.callback.__name__ for command in app.registered_commands if command.callback}

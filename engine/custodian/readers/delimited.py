@@ -22,7 +22,7 @@ from engine.custodian.readers.values import different
 NOT_READ = (pa.ArrowInvalid, UnicodeDecodeError)
 """What `row_batches` raises over bytes that are not text in the encoding, or no rows."""
 
-_BLOCK_BYTES = 2 << 20
+_BLOCK_BYTES = 1 << 20
 _BLOCKS_AHEAD = 2
 _LINE_BYTES_MAX = 1 << 20
 _TORN_MAX = 200_000
@@ -217,6 +217,7 @@ def _as_text(types: dict[str, pa.DataType]) -> pyarrow.csv.ConvertOptions:
         column_types=types,
         strings_can_be_null=True,
         null_values=[""],
+        check_utf8=False,  # mended before, or decoded
     )
 
 
