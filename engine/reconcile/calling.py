@@ -32,8 +32,7 @@ from engine.members.shards import Amounts, Shard, deposits_of, shards_of
 from engine.plans.answers import members_share
 from engine.plans.days import date_of, day_number
 from engine.plans.rules import PlanRules
-from engine.reconcile.instructing import Asking, asking_of, part_of_debits
-from engine.reconcile.payers import known_payers
+from engine.reconcile.instructing import Asking, asking_of, beginning, part_of_debits, with_accounts
 from engine.reconcile.writing import Part, write_batches
 from engine.roster.changes import current_columns
 from engine.roster.columns import ALONE, Columns
@@ -77,18 +76,12 @@ async def call_members(
         row = {"run_id": number, "kind": LETTERS[kind], "attempt": 1, "plan_id": plan_id, "debit_on": debit_on}
         asked = {"custodian_id": custodian.custodian_id, "created_at": now, "made_by": actor}
         await connection.execute(insert(attempts).values(**row, **asked))
-        files = await write_batches(connection, custodian.profile, batch, _all(first, parts), desk)
+        files = await write_batches(connection, custodian.profile, batch, beginning(first, parts), desk)
         count, amount_minor = sum(each.count for each in files), sum(each.amount_minor for each in files)
         detail = {"on": str(on), "files": len(files), "instructions": count, "amount_minor": amount_minor}
         await record(connection, actor, f"call {CALLS[kind]}", f"plan:{plan.code}", detail)
         made.append(Asking(number, kind, 1, debit_on, len(files), count, amount_minor))
     return made
-
-
-async def _all(first: Part, others: AsyncIterator[Part]) -> AsyncIterator[Part]:
-    yield first
-    async for each in others:
-        yield each
 
 
 def _has_any(rules: PlanRules, kind: Kind, on: date) -> bool:
@@ -122,14 +115,10 @@ class _Caller:
         """What is asked of each shard's seats, of those of whom anything is."""
         async for shard, columns, due in self._each_due():
             debits = await self._debits(shard, columns, due, batch.debit_on)
-            profile = self.custodian.profile
-            tokens, missing = await known_payers(self.connection, profile, self.plan_id, debits.payer_seat, self.desk)
-            known = ~np.logical_or.reduce([np.zeros(len(debits), np.bool_), *missing.values()])
-            if not known.any():
-                continue
-            tokens = tokens.taken(np.flatnonzero(known))
-            none = np.zeros(shard.seats, np.int64)
-            yield part_of_debits(shard, none, debits.chosen(known), tokens, batch, "RCUR")
+            profile, none = self.custodian.profile, np.zeros(shard.seats, np.int64)
+            debits, tokens = await with_accounts(self.connection, profile, self.plan_id, debits, self.desk)
+            if len(debits):
+                yield part_of_debits(shard, none, debits, tokens, batch, "RCUR")
 
     async def _each_due(self) -> AsyncIterator[tuple[Shard, Columns, Amounts]]:
         """The shards of whose seats anyone is due, with what they are due (`_due`)."""

@@ -278,9 +278,10 @@ class _Day:
         chosen = {shard_id: at for shard_id, at in chosen.items() if len(at)}
         if not chosen:
             return None
-        return await ask_again(
+        asking = await ask_again(
             self.connection, run.run_id, chosen, self.desk, debit_on=debit_on, now=self.now, actor=self.actor
         )
+        return asking if asking.instructions else None
 
     async def _missing_payouts(self, run: Run) -> int:
         files = await _files(self.connection, run.run_id, Kind.PAYOUT)

@@ -13,6 +13,7 @@ from datetime import date, datetime
 
 import numpy as np
 import pyarrow as pa
+import structlog
 from numpy.typing import NDArray
 from sqlalchemy import func, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -21,7 +22,7 @@ from engine.custodian.debit_files import SCHEMA, Batch
 from engine.custodian.debit_files.batch import MandateSequence
 from engine.custodian.desk import Desk
 from engine.custodian.events import LETTERS
-from engine.custodian.profile import Pain008Debits
+from engine.custodian.profile import Pain008Debits, Profile
 from engine.custodian.reference import ATTEMPT_MAX, Kind, encode
 from engine.custodian.registered import Custodian, custodian_of_plan
 from engine.custodian.schedule import reachable_day
@@ -30,7 +31,7 @@ from engine.errors import InvalidInput
 from engine.members.collection import Debts, debts_by
 from engine.members.shards import Shard, shards_of
 from engine.plans.days import day_number
-from engine.reconcile.payers import tokens_of_payers
+from engine.reconcile.payers import known_payers, tokens_of_payers
 from engine.reconcile.writing import Part, write_batches
 from engine.runs.instructions import Instructions, instructions_of
 from engine.runs.run import Run, lock_run_or_wait, move
@@ -39,6 +40,8 @@ from engine.store.audit import record
 from engine.store.tables import attempts, debit_batches, run_shards
 
 __all__ = ["Asking", "Desk", "ask_again", "asking_of", "instruct", "write_batches"]
+
+log = structlog.get_logger()
 
 
 @dataclass(frozen=True)
@@ -92,8 +95,9 @@ async def ask_again(
 ) -> Asking:
     """Ask once more, as the run's next attempt, for what seats still owe: `positions` int32[k] by shard, rising.
 
-    `debit_on` moves to the next day that can be reached. Who owes nothing is not asked; where nobody does no attempt is
-    made. Raises NotNow for a run that is neither collecting nor settled, InvalidInput after 35 attempts.
+    `debit_on` moves to the next day that can be reached. Who owes nothing is not asked, nor whose payer has no account
+    by now; where nobody is left no attempt is made. Raises NotNow for a run that is neither collecting nor settled,
+    InvalidInput after 35 attempts.
     """
     run = await lock_run_or_wait(connection, run_id)
     last = await connection.scalar(
@@ -104,8 +108,6 @@ async def ask_again(
     last = last or 0  # settled before anybody owed anything
     if last >= ATTEMPT_MAX:
         raise InvalidInput(f"{run.name} was asked for {last} times; write off what is still owed")
-    if not await _is_owed(connection, run, positions):
-        return Asking(run_id, Kind.DEBIT, last + 1, debit_on, 0, 0, 0)
     return await _ask(connection, run, last + 1, positions, desk, wanted=debit_on, now=now, actor=actor)
 
 
@@ -143,29 +145,43 @@ async def _ask(
     custodian = await custodian_of_plan(connection, run.plan_id)
     files = await _files_before(connection, run, custodian, chosen, now)
     debit_on = reachable_day(custodian.profile, wanted, now=now, files=files)
+    batch = Batch(run.run_id, attempt, debit_on, now)
+    parts = _parts(connection, run, custodian, batch, chosen, desk)
+    if (first := await anext(parts, None)) is None:
+        return Asking(run.run_id, Kind.DEBIT, attempt, debit_on, 0, 0, 0)
     row = {"run_id": run.run_id, "kind": LETTERS[Kind.DEBIT], "attempt": attempt, "plan_id": run.plan_id}
     asked = {"custodian_id": custodian.custodian_id, "debit_on": debit_on, "created_at": now, "made_by": actor}
     await connection.execute(insert(attempts).values(**row, **asked))
-    batch = Batch(run.run_id, attempt, debit_on, now)
-    parts = _parts(connection, run, custodian, batch, chosen, desk)
-    written = await write_batches(connection, custodian.profile, batch, parts, desk)
+    written = await write_batches(connection, custodian.profile, batch, beginning(first, parts), desk)
     count, amount_minor = sum(each.count for each in written), sum(each.amount_minor for each in written)
     detail = {"attempt": attempt, "files": len(written), "instructions": count, "amount_minor": amount_minor}
     await record(connection, actor, "instruct run", run.name, detail)
     return Asking(run.run_id, Kind.DEBIT, attempt, debit_on, len(written), count, amount_minor)
 
 
+async def beginning(first: Part, others: AsyncIterator[Part]) -> AsyncIterator[Part]:
+    """All parts, of which the first was taken already to see whether there are any."""
+    yield first
+    async for each in others:
+        yield each
+
+
 async def _parts(
     connection: AsyncConnection, run: Run, custodian: Custodian, batch: Batch, chosen: _Chosen, desk: Desk
 ) -> AsyncIterator[Part]:
-    """What is asked of each shard's seats."""
+    """What is asked of each shard's seats; without the `chosen` whose payers have no account."""
     last_asked = await _last_asked(connection, run, batch.attempt)
     for shard in await _shards(connection, run, chosen):
         charged, owed = await _debts(connection, run, shard, chosen)
         debits = await instructions_of(connection, run, shard.shard_id, owed)
         if not len(debits):
             continue
-        tokens = await tokens_of_payers(connection, custodian.profile, run.plan_id, debits.payer_seat, desk)
+        if chosen is None:
+            tokens = await tokens_of_payers(connection, custodian.profile, run.plan_id, debits.payer_seat, desk)
+        else:
+            debits, tokens = await with_accounts(connection, custodian.profile, run.plan_id, debits, desk)
+        if not len(debits):
+            continue
         if not isinstance(custodian.profile.debits, Pain008Debits):
             yield part_of_debits(shard, charged, debits, tokens, batch, "RCUR")
             continue
@@ -178,6 +194,18 @@ async def _parts(
                 yield part_of_debits(
                     shard, charged, debits.chosen(which), tokens.taken(np.flatnonzero(which)), batch, sequence
                 )
+
+
+async def with_accounts(
+    connection: AsyncConnection, profile: Profile, plan_id: int, debits: Instructions, desk: Desk
+) -> tuple[Instructions, Tokens]:
+    """Those of the debits, at least one, whose payers the custodian knows, and the payers' tokens."""
+    tokens, missing = await known_payers(connection, profile, plan_id, debits.payer_seat, desk)
+    known = ~np.logical_or.reduce([np.zeros(len(debits), np.bool_), *missing.values()])
+    if known.all():
+        return debits, tokens
+    log.warning("not asked: payers without an account", plan_id=plan_id, payers=int(np.count_nonzero(~known)))
+    return debits.chosen(known), tokens.taken(np.flatnonzero(known))
 
 
 def part_of_debits(
@@ -226,9 +254,9 @@ async def _debts(connection: AsyncConnection, run: Run, shard: Shard, chosen: _C
     return Debts(charged, owed)
 
 
-async def _is_owed(connection: AsyncConnection, run: Run, chosen: _Chosen = None) -> bool:
-    for shard in await _shards(connection, run, chosen):
-        if (await _debts(connection, run, shard, chosen)).owed.any():
+async def _is_owed(connection: AsyncConnection, run: Run) -> bool:
+    for shard in await _shards(connection, run, None):
+        if (await _debts(connection, run, shard, None)).owed.any():
             return True
     return False
 

@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -19,6 +20,7 @@ from engine.custodian.events import Event, append
 from engine.custodian.instructions import State
 from engine.custodian.reference import Kind, encode
 from engine.custodian.registered import Custodian
+from engine.custodian.tokens import Tokens, write_tokens
 from engine.ledger.accounts import Account
 from engine.members.collection import Settled, Unpaid
 from engine.plans import NEVER, day_number
@@ -38,7 +40,7 @@ from engine.runs.states import NotNow, RunState
 from engine.simulator.lines import Lines
 from engine.simulator.statements import CsvForm, StatementFile
 from engine.store.tables import SHARD_SEATS
-from tests.integration.held import ACTOR, SHANGHAI, desk_in, instructed, lines, sealed, standing
+from tests.integration.held import ACTOR, SHANGHAI, desk_in, instructed, lines, profile_of, sealed, standing
 from tests.integration.prepaid import known
 from tests.integration.worlds import DEBIT, World, alike
 
@@ -91,6 +93,13 @@ class Life:
         async with self.world.engine.begin() as connection:
             await lock_roster(connection, self.world.plan_id)
             await append(connection, self.run.run_id, Kind.DEBIT, [(self.world.shard(1), event)])
+
+    async def knows(self, accounts: Sequence[str | None]) -> None:
+        """Accounts come for the seats of the first shard."""
+        async with self.world.engine.begin() as connection:
+            await lock_roster(connection, self.world.plan_id)
+            tokens = Tokens(pa.array(accounts, pa.string()))
+            await write_tokens(connection, self.world.shard(1), tokens, self.desk.account_key)
 
     async def day(self, on: date, hour: int = 9) -> CollectedRun:
         """The day as the custodian's morning has it."""
@@ -247,6 +256,29 @@ async def test_a_plan_without_the_rule_keeps_what_came_back(engine: AsyncEngine,
     assert [run.state for run in states] == [RunState.COLLECTING, RunState.COLLECTING, RunState.SETTLED]
     assert (await found.states())[0] is State.RETURNED
     assert (await current(found)).ended_on.tolist() == [NEVER] * SEATS
+
+
+async def test_who_has_no_account_any_more_keeps_nobody_else_from_being_asked(
+    engine: AsyncEngine, tmp_path: Path
+) -> None:
+    accounts = [f"ACC{seat}" for seat in range(SEATS)]
+    world, run, custodian = await sealed(engine, alike(SEATS), profile=profile_of(payer_known_by="account"))
+    found = Life(await known(world), run, custodian, desk_in(tmp_path))
+    await found.knows(accounts)
+    await instructed(world, run, found.desk)
+    await found.send(DEBIT)
+    await found.statement(DEBIT, paid=range(SEATS))
+    await found.statement(day(1), back={0: "AM04", 1: "AM04"})
+    await found.knows([None, *accounts[1:]])
+    asked = (await found.day(day(1))).asked
+    assert asked is not None
+    assert (asked.attempt, asked.instructions) == (2, 1)
+    assert (await found.states())[:2] == [State.RETURNED, State.ASSESSED]
+    assert [(await found.day(day(number))).asked for number in (2, 3)] == [None, None]
+    await found.knows(accounts)
+    asked = (await found.day(day(4))).asked
+    assert asked is not None
+    assert (asked.attempt, asked.instructions) == (3, 1)
 
 
 async def test_what_a_person_decides_is_asked_whatever_day_and_state(engine: AsyncEngine, tmp_path: Path) -> None:
