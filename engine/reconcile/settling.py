@@ -48,7 +48,8 @@ async def settle(connection: AsyncConnection, matched: Matched, net_minor: int, 
     touched = [(loaded, loaded.touched()) for loaded in matched.loaded()]
     # With the plans' own shards, which whoever locks a period locks first: what is open now stays so until the end.
     plans = {plan_shard(plan_id) for plan_id in matched.custodian.plans}
-    await _lock(connection, plans | {plan_shard(each.plan_id) + n for each, numbers in touched for n in numbers})
+    of_runs = {plan_shard(each.plan_id) + number for each, numbers in touched for number in numbers}
+    await _lock(connection, plans | of_runs | matched.top_ups.shards())
     cash = 0
     for loaded, numbers in touched:
         days = {day: await open_days.of(loaded.plan_id, day) for day in matched.sources.days()}

@@ -150,8 +150,13 @@ def _copy(path: Path, folder: Path) -> tuple[Path, FileName]:
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     digest = hashlib.sha256()
     with path.open("rb") as source, NamedTemporaryFile(dir=folder, suffix=".part", delete=False) as copy:
-        for block in ahead(_copied(source, copy), 2):
-            digest.update(block)
+        try:
+            for block in ahead(_copied(source, copy), 2):
+                digest.update(block)
+            copy.flush()
+        except BaseException:  # a disk that is full is not to stay so
+            Path(copy.name).unlink()
+            raise
     return Path(copy.name), FileName(digest.digest(), path.name)
 
 

@@ -94,6 +94,15 @@ class TopUps:
         await depositors.load(self._connection, seat)
         lines.verdict[rows[~depositors.may_pay(seat, days[rows])]] = _NOT_OURS
 
+    def shards(self) -> set[int]:
+        """The ids of the shards that are posted on."""
+        named = set[int]()
+        for plan_id, depositors in self.by_plan.items():
+            for paid_in in depositors.paid_in.values():
+                numbers = np.unique(np.flatnonzero(paid_in) // SHARD_SEATS) + 1
+                named |= {plan_shard(plan_id) + number for number in numbers.tolist()}
+        return named
+
     async def post(self, statement_id: int, open_days: OpenDays) -> int:
         """Credit the members' deposits, a journal per shard and day; the cash that it comes to."""
         cash = 0

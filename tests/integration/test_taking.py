@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import select, update
+from sqlalchemy import Select, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -28,9 +28,11 @@ from engine.errors import InvalidInput
 from engine.reconcile import settling, taking
 from engine.reconcile.proof import strips
 from engine.reconcile.taking import is_account, take
-from engine.store.tables import plans, shards
+from engine.store.tables import SHARD_SEATS, plans, shards
+from tests.full_disk import full_disk
 from tests.integration.bank_statement import BOOKED_ON, TODAY, Line, statement
 from tests.integration.custody import ACCOUNT, RUN, Custody, custody, debit
+from tests.integration.prepaid import prepaid
 
 DAYS = (
     [Line(300, debit(0)), Line(200, debit(1))],
@@ -258,6 +260,23 @@ async def test_what_cannot_be_read_leaves_only_a_note(engine: AsyncEngine, tmp_p
         await take(engine, world.custodian, tmp_path / "absent.csv", files=tmp_path, actor="fay", on=TODAY)
 
 
+async def test_a_disk_that_is_full_is_left_as_it_was(engine: AsyncEngine, tmp_path: Path) -> None:
+    world = await four(engine, tmp_path)
+    long = days()[0] + "\n" * 3_000_000
+    with pytest.raises(OSError, match="large"):
+        await takes_on_a_full_disk(world, long)
+    assert list((tmp_path / "generic-csv" / "statements").iterdir()) == []
+    (taken,) = await world.takes(days()[0])
+    assert taken.state == "taken"
+
+
+async def takes_on_a_full_disk(world: Custody, text: str) -> None:
+    path = world.folder / "long.csv"
+    path.write_text(text)
+    with full_disk(2_500_000):
+        await take(world.engine, world.custodian, path, files=world.folder, actor="fay", on=TODAY)
+
+
 @pytest.mark.parametrize("cut", ["begin", "settle", "post_all", "append", "clear_missing", "finish", "record"])
 async def test_killed_anywhere_and_run_again_it_is_the_same(
     engine: AsyncEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cut: str
@@ -394,6 +413,27 @@ async def test_what_is_locked_while_a_statement_is_taken_is_posted_on_the_first_
     assert [each.state for each in await taking] == ["taken"]
     posted = "SELECT effective_on FROM journals WHERE idempotency_key LIKE 'statement:%'"
     assert await world.rows(posted) == [(BOOKED_ON + timedelta(days=1),)]
+
+
+async def test_the_shards_of_debits_and_top_ups_are_locked_in_one_order(engine: AsyncEngine, tmp_path: Path) -> None:
+    world = await custody(engine, tmp_path, 4, 4, rules=prepaid())
+    await world.owing([0] * 4, [300] * 4)
+    await world.asked({2: [0]})
+    top_up = str(Reference(Kind.TOP_UP, world.world.plan_id, 0, 3))
+    lines = [Line(300, debit(SHARD_SEATS)), Line(900, top_up, "top-up")]
+    async with engine.begin() as connection:
+        await connection.execute(lock_of(world.world.shard(1)))
+        taking = asyncio.create_task(world.takes(statement(lines)))
+        while not await world.world.value("SELECT count(*) FROM pg_locks WHERE NOT granted"):
+            assert not taking.done()
+        # Who goes on to the next shard now does not wait for whoever waits for it.
+        await connection.execute(lock_of(world.world.shard(2)))
+    assert [(each.state, each.problems) for each in await taking] == [("taken", ())]
+    assert await world.breaks() == []
+
+
+def lock_of(shard_id: int) -> Select[Any]:
+    return select(shards.c.shard_id).where(shards.c.shard_id == shard_id).with_for_update(nowait=True)
 
 
 CAMT = """<?xml version="1.0" encoding="UTF-8"?>

@@ -220,7 +220,11 @@ def _refuse_twice(seats: Sequence[NDArray[np.int64]], reference: str) -> None:
 
 
 def _write(path: Path, parts: Sequence[memoryview]) -> None:
-    with new_file(path) as file:
-        for part in parts:
-            file.write(part)
-    flush(path)
+    try:
+        with new_file(path) as file:
+            for part in parts:
+                file.write(part)
+        flush(path)
+    except BaseException:  # a disk that is full is not to stay so
+        path.unlink(missing_ok=True)
+        raise

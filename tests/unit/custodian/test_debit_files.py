@@ -28,6 +28,7 @@ from engine.custodian.debit_files.manifest import all_in
 from engine.custodian.profile import AccountNumbers, BookingMode, Profile, load
 from engine.custodian.reference import Kind, Reference, encode
 from engine.errors import InvalidInput
+from tests.full_disk import full_disk
 
 RUN, ATTEMPT = 14, 1
 NUMBERS = AccountNumbers("NL41MOCK0000000001", "NL41ZZZ000000000001")
@@ -366,6 +367,13 @@ def test_what_a_killed_process_left_is_no_hindrance(tmp_path: Path) -> None:
                 (folder / file).write_bytes((whole / file).read_bytes())
         assert write(folder, profile, NUMBERS, BATCH, [rows]) == written
         assert contents(folder) == contents(whole)
+
+
+def test_a_disk_that_is_full_is_left_as_it_was(tmp_path: Path) -> None:
+    rows = debits(range(1, 4000), [1] * 3999)
+    with pytest.raises(OSError, match="large"), full_disk(100_000):
+        write(tmp_path, load("generic-csv"), NUMBERS, BATCH, [rows])
+    assert contents(tmp_path) == {}
 
 
 def test_a_file_changed_after_it_was_written_is_found(tmp_path: Path) -> None:
