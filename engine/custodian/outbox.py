@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import date, datetime
+from zoneinfo import ZoneInfo
 
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from engine.custodian.events import LETTERS
+from engine.custodian.registered import Custodian
 from engine.store.tables import attempts, custodians, debit_batches
 
 
@@ -43,11 +46,16 @@ class OutgoingFile:
 _COLUMNS = tuple(debit_batches.c[name] for name in OutgoingFile.__dataclass_fields__ if name in debit_batches.c)
 
 
-async def files_waiting(connection: AsyncConnection, custodian_id: int) -> int:
-    """How many files wait to be sent to a custodian."""
+_DEBITS = debit_batches.c.kind.in_([letter for kind, letter in LETTERS.items() if kind.is_debit])
+
+
+async def files_waiting(connection: AsyncConnection, custodian: Custodian, *, now: datetime) -> int:
+    """How many files wait and will be sent to a custodian: not those of debits whose day is over."""
+    today = now.astimezone(ZoneInfo(custodian.profile.time_zone)).date()
     waiting = select(func.count()).select_from(debit_batches.join(attempts))
     waiting = waiting.where(debit_batches.c.sent_at.is_(None), debit_batches.c.withdrawn_at.is_(None))
-    return int(await connection.scalar(waiting.where(attempts.c.custodian_id == custodian_id)) or 0)
+    waiting = waiting.where(~_DEBITS | (attempts.c.debit_on >= today))
+    return int(await connection.scalar(waiting.where(attempts.c.custodian_id == custodian.custodian_id)) or 0)
 
 
 async def files_of(connection: AsyncConnection, run_id: int, kinds: str = "DPAL") -> list[OutgoingFile]:

@@ -105,7 +105,7 @@ class _Caller:
     async def debit_on(self, now: datetime) -> date:
         """The first day that all files reach. Who is due is counted only where not all seats leave within an hour."""
         profile, most = self.custodian.profile, self.custodian.profile.limits.max_items_per_file
-        before = await files_waiting(self.connection, self.custodian.custodian_id)
+        before = await files_waiting(self.connection, self.custodian, now=now)
         seats = sum(shard.seats for shard in await shards_of(self.connection, self.plan_id))
         if before - (-seats // most) > profile.limits.files_per_hour:
             seats = sum([int(np.count_nonzero(due)) async for _, _, due in self._each_due()])

@@ -22,6 +22,7 @@ from engine.custodian.debit_files import SCHEMA, Batch
 from engine.custodian.debit_files.batch import MandateSequence
 from engine.custodian.desk import Desk
 from engine.custodian.events import LETTERS
+from engine.custodian.outbox import files_waiting
 from engine.custodian.profile import Pain008Debits, Profile
 from engine.custodian.reference import ATTEMPT_MAX, Kind, encode
 from engine.custodian.registered import Custodian, custodian_of_plan
@@ -38,8 +39,6 @@ from engine.runs.run import Run, lock_run_or_wait, move
 from engine.runs.states import NotNow, RunEvent, RunState
 from engine.store.audit import record
 from engine.store.tables import attempts, debit_batches, run_shards
-
-__all__ = ["Asking", "Desk", "ask_again", "asking_of", "instruct", "write_batches"]
 
 log = structlog.get_logger()
 
@@ -277,10 +276,8 @@ async def _files_before(
     if chosen is None:
         charged = select(func.coalesce(func.sum(run_shards.c.sharers), 0)).where(run_shards.c.run_id == run.run_id)
         seats = int(await connection.scalar(charged) or 0)
-    waiting = select(func.count()).select_from(debit_batches.join(attempts))
-    waiting = waiting.where(debit_batches.c.sent_at.is_(None), debit_batches.c.withdrawn_at.is_(None))
-    waiting = waiting.where(attempts.c.custodian_id == custodian.custodian_id, attempts.c.debit_on >= now.date())
-    return int(await connection.scalar(waiting) or 0) + -(-seats // custodian.profile.limits.max_items_per_file)
+    waiting = await files_waiting(connection, custodian, now=now)
+    return waiting - (-seats // custodian.profile.limits.max_items_per_file)
 
 
 async def _last_asked(connection: AsyncConnection, run: Run, attempt: int) -> date | None:

@@ -63,7 +63,7 @@ async def begin_attempt(
     attempt = int(await connection.scalar(made) or 0) + 1
     if attempt > ATTEMPT_MAX:
         raise InvalidInput(f"{decision.subject} was asked for {ATTEMPT_MAX} times, all that its references can count")
-    before = await files_waiting(connection, custodian.custodian_id)
+    before = await files_waiting(connection, custodian, now=now)
     wanted = max(decision.effective_on, now.astimezone(ZoneInfo(custodian.profile.time_zone)).date())
     pay_on = reachable_day(custodian.profile, wanted, now=now, files=before + files)
     row = {"run_id": run_id, "kind": letter, "attempt": attempt, "plan_id": decision.plan_id, "debit_on": pay_on}

@@ -17,6 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from engine.custodian.actions import Action
 from engine.custodian.breaks import BreakRefused
 from engine.custodian.calls import call_number
+from engine.custodian.outbox import files_waiting
 from engine.custodian.profile import BookingMode, Profile
 from engine.custodian.reference import Kind, Reference
 from engine.custodian.registered import Custodian
@@ -297,6 +298,17 @@ async def test_a_call_is_for_a_day_that_all_its_files_reach(
     plan = await prepaid(engine, tmp_path, deposits, profile=profile_of(limits=limits))
     (asking,) = (await plan.day(june(3))).called
     assert (asking.batches, asking.debit_on) == (files, june(debit_on))
+
+
+async def test_what_missed_its_day_holds_up_nothing_that_waits_behind(engine: AsyncEngine, tmp_path: Path) -> None:
+    plan = await prepaid(engine, tmp_path, [0, 0], profile=profile_of(limits={"max_items_per_file": 1}))
+    await plan.day(june(3), sends=False)
+    async with engine.connect() as connection:
+        waiting = [
+            await files_waiting(connection, plan.custodian, now=datetime(2019, 6, on, hour, tzinfo=SHANGHAI))
+            for on, hour in ((3, 23), (4, 0))
+        ]
+    assert waiting == [2, 0]
 
 
 async def test_a_call_killed_before_its_commit_is_made_anew(engine: AsyncEngine, tmp_path: Path) -> None:
