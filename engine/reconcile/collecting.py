@@ -186,9 +186,9 @@ class _Day:
         rows = await self.connection.execute(
             made.where(attempts.c.run_id == run.run_id, attempts.c.kind == LETTERS[Kind.DEBIT])
         )
+        ends[0] = day_number(leaving_day(rules, run.debit_on))  # who was never asked
         for attempt, debit_on in rows:
             ends[attempt] = day_number(leaving_day(rules, debit_on))
-        ends[:2] = day_number(leaving_day(rules, run.debit_on))
         return ends
 
     async def _steps(
@@ -204,7 +204,7 @@ class _Day:
             may_retry_of(self.custodian.profile, standing.reasons, standing.reason),
             freed_in(events, np.flatnonzero(charged), shard.seats),
             ends[standing.since] <= day_number(self.on),
-            ends_unpaid=bool(ends[1] != NEVER),
+            ends_unpaid=bool(ends[0] != NEVER),
         )
         return standing, step
 

@@ -236,6 +236,20 @@ async def test_who_has_not_paid_leaves_and_the_debt_is_written_off(engine: Async
     assert not await found.world.problems()
 
 
+async def test_days_to_pay_count_from_the_day_that_was_asked_for(engine: AsyncEngine, tmp_path: Path) -> None:
+    """Instructions were made only after the run's debit day."""
+    world, run, custodian = await sealed(engine, alike(SEATS))
+    found = Life(await known(world), run, custodian, desk_in(tmp_path))
+    asking = await instructed(world, run, found.desk, on=day(4), now=datetime.combine(day(4), time(9), SHANGHAI))
+    assert asking.debit_on == day(4)
+    await found.send(day(4))
+    await found.statement(day(4), paid=range(SEATS))
+    await found.statement(day(5), back={0: "AC04", 1: "AC04"})
+    unpaid = [(await found.day(day(number))).unpaid.ended for number in (6, 9, 10)]
+    assert unpaid == [0, 0, 2]
+    assert set((await current(found)).ended_on.tolist()) == {day_number(day(10)), NEVER}
+
+
 async def test_the_write_off_is_posted_in_the_open_period(engine: AsyncEngine, tmp_path: Path) -> None:
     found = await life(engine, tmp_path)
     await found.statement(DEBIT, paid=range(SEATS))
