@@ -25,7 +25,7 @@ from engine.custodian.desk import Desk
 from engine.custodian.events import LETTERS, NOT_SENT
 from engine.custodian.instructions import State
 from engine.custodian.registered import Custodian, custodian_by_id
-from engine.custodian.transports import NotTaken, Transport, transport_of
+from engine.custodian.transports import NotTaken, Transport, Unsure, transport_of
 from engine.errors import InvalidInput
 from engine.store.audit import record
 from engine.store.tables import attempts, custodians, debit_batches, instruction_events
@@ -68,15 +68,22 @@ class Sent:
 
 
 async def send_due(
-    connection: AsyncConnection, custodian: Custodian, desk: Desk, *, now: datetime, limit: int | None = None
+    connection: AsyncConnection,
+    custodian: Custodian,
+    desk: Desk,
+    *,
+    now: datetime,
+    limit: int | None = None,
+    begun: Collection[int] = (),
 ) -> Sent:
     """Send what waits and may leave now, in the order it was written: `limit` files at most, None for all.
 
     One that fails ends it; that file waits, longer each time, and lets the others pass. Nothing is sent while another
-    sends to the same custodian. Raises InvalidInput where the environment lacks what the custodian's transport needs.
+    sends to the same custodian. `begun`: files of which it is noted that their sending begins; of others that have this
+    note nobody knows whether they arrived before. Raises InvalidInput where the environment lacks what the custodian's
+    transport needs.
     """
-    turn = select(custodians.c.custodian_id).where(custodians.c.custodian_id == custodian.custodian_id)
-    is_ours = await connection.scalar(turn.with_for_update(key_share=True, skip_locked=True)) is not None
+    is_ours = await _is_ours(connection, custodian)
     missed = await _missed_days(connection, custodian, now)
     if is_ours:
         await _say_missed(connection, custodian, missed)
@@ -90,7 +97,7 @@ async def send_due(
                     instructions = sent.instructions + row.instructions
                     sent = Sent(sent.files + 1, instructions, sent.amount_minor + row.amount_minor)
         except (NotTaken, OSError) as error:
-            await _note_failed(connection, row, error, now)
+            await _note_failed(connection, row, error, now, is_new=row.batch_id in begun)
             sent = replace(sent, failed=1)
     waiting, late = await _waiting(connection, custodian, missed)
     return replace(sent, waiting=waiting, missed=late)
@@ -111,10 +118,18 @@ async def _send_few(engine: AsyncEngine, custodian: Custodian, desk: Desk, *, no
     async with engine.begin() as connection:
         begun = await _note_begun(connection, custodian, now=now)
     async with engine.begin() as connection:
-        sent = await send_due(connection, custodian, desk, now=now, limit=_FILES_AT_ONCE)
-        not_reached = update(debit_batches).where(_FILES.batch_id.in_(begun), _WAITS, _FILES.error == _BEGUN)
-        await connection.execute(not_reached.values(error=None))
+        is_ours = await _is_ours(connection, custodian)
+        sent = await send_due(connection, custodian, desk, now=now, limit=_FILES_AT_ONCE, begun=begun)
+        if is_ours:  # else another may be sending them
+            not_reached = update(debit_batches).where(_FILES.batch_id.in_(begun), _WAITS, _FILES.error == _BEGUN)
+            await connection.execute(not_reached.values(error=None))
     return sent
+
+
+async def _is_ours(connection: AsyncConnection, custodian: Custodian) -> bool:
+    """Whether nobody else sends to the custodian, until the transaction ends."""
+    turn = select(custodians.c.custodian_id).where(custodians.c.custodian_id == custodian.custodian_id)
+    return await connection.scalar(turn.with_for_update(key_share=True, skip_locked=True)) is not None
 
 
 async def _note_begun(connection: AsyncConnection, custodian: Custodian, *, now: datetime) -> list[int]:
@@ -214,7 +229,15 @@ async def _due(
         _files(custodian, _FILES.sent_at).where(_FILES.sent_at > now - timedelta(hours=1))
     )
     room = schedule.room(custodian.profile, list(lately), now)
-    what = (_FILES.batch_id, _FILES.reference, _FILES.file, _FILES.sha256, _FILES.tries, _FILES.amount_minor)
+    what = (
+        _FILES.batch_id,
+        _FILES.reference,
+        _FILES.file,
+        _FILES.sha256,
+        _FILES.tries,
+        _FILES.amount_minor,
+        _FILES.error,
+    )
     found = await connection.execute(
         _files(custodian, *what, _FILES.count.label("instructions"))
         .where(_WAITS, ~_late(missed), or_(_FILES.due_at.is_(None), _FILES.due_at <= now))
@@ -250,9 +273,12 @@ def _check(folder: Path, row: Row[Any]) -> None:
         raise NotTaken(f"{row.file}: is another than the one on record; restore it from a backup")
 
 
-async def _note_failed(connection: AsyncConnection, row: Row[Any], error: Exception, now: datetime) -> None:
+async def _note_failed(
+    connection: AsyncConnection, row: Row[Any], error: Exception, now: datetime, *, is_new: bool
+) -> None:
+    """Why a file did not leave; where it may be there, by this sending or one before, it stays so until it is said."""
     said = str(error) if isinstance(error, NotTaken) else type(error).__name__
-    if isinstance(error.__cause__ or error.__context__ or error, TimeoutError | ConnectionResetError):
+    if isinstance(error, Unsure | TimeoutError) or (not is_new and (row.error or "").startswith(_BEGUN)):
         said = f"{_BEGUN}: {said}"
     due_at = now + schedule.back_off(row.tries + 1)
     await connection.execute(

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from engine.custodian.desk import Desk
@@ -24,6 +25,7 @@ from engine.errors import InvalidInput
 from engine.reconcile.instructing import ask_again
 from engine.reconcile.sending import Sent, send_all, send_due, withdraw
 from engine.runs.run import Run
+from engine.store.tables import custodians
 from tests.integration.held import (
     ACTOR,
     NOW,
@@ -173,13 +175,16 @@ async def test_a_whole_shard_that_missed_its_cut_off_is_rejected_without_naming_
 
 @asynccontextmanager
 async def bank(*answers: int) -> AsyncIterator[tuple[list[bytes], str]]:
-    """A bank that answers with one status after the other, then with 200; what it was sent."""
+    """A bank that answers with one status after the other (0: with none), then with 200; what it was sent."""
     received: list[bytes] = []
     left = list(answers)
 
     async def take(request: web.Request) -> web.Response:
         received.append(await request.read())
-        return web.Response(status=left.pop(0) if left else 200)
+        status = left.pop(0) if left else 200
+        if not status and request.transport is not None:
+            request.transport.close()
+        return web.Response(status=status or 200)
 
     app = web.Application()
     app.add_routes([web.post("/debits", take)])
@@ -259,6 +264,48 @@ async def test_what_may_be_with_the_custodian_is_withdrawn_only_by_who_asked_the
     async with engine.begin() as connection:
         assert await withdraw(connection, custodian, now=late, actor=ACTOR) == 0
         assert await withdraw(connection, custodian, now=late, actor=ACTOR, not_there=True) == 2
+
+
+@pytest.mark.parametrize("first", ["closes the line", 500, 504])
+async def test_what_may_have_arrived_stays_so_whatever_comes_of_sending_it_again(
+    engine: AsyncEngine, tmp_path: Path, first: str | int
+) -> None:
+    async with bank(0 if isinstance(first, str) else first, 403) as (received, url):
+        desk = desk_in(tmp_path, CUSTODIAN_URL=url)
+        world, run, custodian = await asked(engine, desk, 1, transport=POST)
+        assert (await send_all(engine, custodian, desk, now=NOW)).failed == 1
+        assert (await send_all(engine, custodian, desk, now=NOW + HOUR)).failed == 1
+    away = desk_in(tmp_path, CUSTODIAN_URL="http://127.0.0.1:9")
+    assert (await send_all(engine, custodian, away, now=NOW + 2 * HOUR)).failed == 1
+    assert len(received) == 2
+    (file,) = await files(world, run)
+    assert (file.error or "").startswith("its sending began, and nobody knows whether it arrived: the custodian does")
+    late = datetime.combine(DEBIT, time(18), SHANGHAI)
+    async with engine.begin() as connection:
+        assert await withdraw(connection, custodian, now=late, actor=ACTOR) == 0
+
+
+async def test_what_surely_did_not_arrive_needs_nobody_to_ask(engine: AsyncEngine, tmp_path: Path) -> None:
+    async with bank(403) as (_, url):
+        desk = desk_in(tmp_path, CUSTODIAN_URL=url)
+        world, run, custodian = await asked(engine, desk, 2, transport=POST)
+        assert (await send_all(engine, custodian, desk, now=NOW)).failed == 1
+    assert [each.error for each in await files(world, run)] == ["the custodian answered with status 403", None]
+    late = datetime.combine(DEBIT, time(18), SHANGHAI)
+    async with engine.begin() as connection:
+        assert await withdraw(connection, custodian, now=late, actor=ACTOR) == 2
+
+
+async def test_who_finds_another_sending_leaves_noted_what_begins(engine: AsyncEngine, tmp_path: Path) -> None:
+    desk = desk_in(tmp_path)
+    world, run, custodian = await asked(engine, desk, 2)
+    async with engine.begin() as another:
+        await another.execute(select(custodians.c.custodian_id).with_for_update())
+        assert (await send_all(engine, custodian, desk, now=NOW)).files == 0
+    noted = ["its sending began, and nobody knows whether it arrived"] * 2
+    assert [each.error for each in await files(world, run)] == noted
+    assert (await send_all(engine, custodian, desk, now=NOW)).files == 2
+    assert [each.error for each in await files(world, run)] == [None, None]
 
 
 async def test_two_who_send_at_once_send_each_file_once(engine: AsyncEngine, tmp_path: Path) -> None:

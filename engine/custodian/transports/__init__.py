@@ -16,10 +16,10 @@ from engine.custodian.routes import HttpRoute, SftpRoute
 from engine.custodian.transports.folder import Folder
 from engine.custodian.transports.http import opened as over_http
 from engine.custodian.transports.passing import UNFINISHED
-from engine.custodian.transports.refused import NotTaken
+from engine.custodian.transports.refused import NotTaken, Unsure
 from engine.custodian.transports.sftp import opened as over_sftp
 
-__all__ = ["NotTaken", "Transport", "fetch_new", "set_aside", "transport_of"]
+__all__ = ["NotTaken", "Transport", "Unsure", "fetch_new", "set_aside", "transport_of"]
 
 _TAKEN = "taken"
 
@@ -28,7 +28,10 @@ class Transport(Protocol):
     """A custodian as it is reached. Both raise NotTaken where it is not, or OSError for what is wrong with our disk."""
 
     async def put(self, file: Path) -> None:
-        """Give it a file, under the file's name; the same file again changes nothing there."""
+        """Give it a file, under the file's name; the same file again changes nothing there.
+
+        Raises Unsure where it may have it.
+        """
         ...
 
     async def fetch(self, into: Path, known: frozenset[str]) -> None:

@@ -15,10 +15,10 @@ import aiohttp
 
 from engine.custodian.private import new_file
 from engine.custodian.routes import HttpRoute, secrets_of
-from engine.custodian.transports.refused import NotTaken
+from engine.custodian.transports.refused import NotTaken, Unsure
 from engine.errors import InvalidInput
 
-_CONFLICT = 409
+_CONFLICT, _BROKEN = 409, 5
 _ANSWER_MOST = _PIECE = 2**20
 _PATIENCE = aiohttp.ClientTimeout(total=None, sock_connect=15, sock_read=120)
 
@@ -32,7 +32,7 @@ class Http:
     async def put(self, file: Path) -> None:
         """See `Transport.put`. A bank that says it has the file already has taken it."""
         typed = {"Content-Type": self._route.content_type}
-        with file.open("rb") as body, _answering():
+        with file.open("rb") as body, _answering(Unsure):
             async with self._session.post(
                 self._url + self._route.submit, data=body, headers=typed, allow_redirects=False
             ) as answer:
@@ -41,7 +41,8 @@ class Http:
                 said = (await answer.content.read(_ANSWER_MOST)).decode("utf-8", "replace")
         has_it = self._route.duplicate is not None and self._route.duplicate in said
         if answer.status != _CONFLICT and not has_it:
-            raise NotTaken(f"the custodian answered with status {answer.status}")
+            refused = Unsure if answer.status // 100 == _BROKEN else NotTaken
+            raise refused(f"the custodian answered with status {answer.status}")
 
     async def fetch(self, into: Path, known: frozenset[str]) -> None:
         """See `Transport.fetch`."""
@@ -82,12 +83,15 @@ async def opened(route: HttpRoute, environment: Mapping[str, str]) -> AsyncItera
 
 
 @contextmanager
-def _answering() -> Iterator[None]:
-    """Whatever goes wrong on the way is said without the address, which may hold a password."""
+def _answering(broken: type[NotTaken] = NotTaken) -> Iterator[None]:
+    """What goes wrong on the way, said without the address, which may hold a password; `broken`: once connected."""
     try:
         yield
     except (aiohttp.ClientError, TimeoutError) as error:
-        raise NotTaken(f"the custodian does not answer over HTTP ({type(error).__name__})") from None
+        is_before = isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError)
+        raise (NotTaken if is_before else broken)(
+            f"the custodian does not answer over HTTP ({type(error).__name__})"
+        ) from None
     except json.JSONDecodeError:
         raise NotTaken("the custodian's list of what is ready is none: it is no JSON") from None
     except ValueError:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from engine.custodian.private import new_file
 from engine.custodian.routes import SftpRoute, secrets_of
 from engine.custodian.transports.passing import UNFINISHED
-from engine.custodian.transports.refused import NotTaken
+from engine.custodian.transports.refused import NotTaken, Unsure
 from engine.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ class Sftp:
         passing = str(self._out / f"{file.name}.part")
         with _answering():
             await self._client.put(str(file), passing)
+        with _answering(Unsure):
             await self._client.posix_rename(passing, str(self._out / file.name))
 
     async def fetch(self, into: Path, known: frozenset[str]) -> None:
@@ -81,11 +82,11 @@ def _refuse_missing(variable: str, file: Path) -> None:
 
 
 @contextmanager
-def _answering() -> Iterator[None]:
+def _answering(broken: type[NotTaken] = NotTaken) -> Iterator[None]:
     """Whatever goes wrong on the way is said without the server's name or the user's."""
     import asyncssh  # noqa: PLC0415 - an extra
 
     try:
         yield
     except (asyncssh.Error, OSError) as error:
-        raise NotTaken(f"the custodian does not answer over SFTP ({type(error).__name__})") from None
+        raise broken(f"the custodian does not answer over SFTP ({type(error).__name__})") from None
