@@ -178,18 +178,19 @@ def effect_of(action: Action, stand: Stand) -> Effect:
 def _carry_out(effect: Effect, stand: Stand, where: Flags) -> None:
     """What came, or went, settles the instruction.
 
-    Of a debit: what is over is the seat's, what is short a bad debt; of one written off before it is recovered. Of a
-    payment: what is over is lost, what is short is still owed.
+    Of a debit: what is over is the seat's, what is short a bad debt. Of one written off before it is recovered, and
+    what the seat was raised by since stays owed. Of a payment: what is over is lost, what is short is still owed.
     """
     moved = np.where(where, np.abs(stand.suspense_minor), 0)
     if stand.kind.is_debit:
-        debt = np.where(where, np.maximum(stand.owed_minor, 0), 0)
-        recovered = np.minimum(np.where(stand.is_in(State.WRITTEN_OFF), stand.asked_minor, 0), moved)
-        effect.post(Account.SUSPENSE, stand.owed_to, np.minimum(debt, moved))
+        debt, was_lost = np.where(where, np.maximum(stand.owed_minor, 0), 0), stand.is_in(State.WRITTEN_OFF)
+        recovered = np.minimum(np.where(was_lost, stand.asked_minor, 0), moved)
+        paid = np.minimum(debt, moved - recovered)
+        effect.post(Account.SUSPENSE, stand.owed_to, paid)
         effect.post(Account.SUSPENSE, Account.BAD_DEBT, recovered)
-        effect.post(Account.SUSPENSE, Account.REFUNDS_PAYABLE, np.maximum(moved - debt - recovered, 0))
+        effect.post(Account.SUSPENSE, Account.REFUNDS_PAYABLE, moved - recovered - paid)
         if stand.is_debt:
-            effect.post(Account.BAD_DEBT, stand.owed_to, np.maximum(debt - moved, 0))
+            effect.post(Account.BAD_DEBT, stand.owed_to, np.where(was_lost, 0, debt - paid))
     else:
         asked = np.where(where, stand.asked_minor, 0)
         # What was refused or came back is owed again already, and no longer under way.

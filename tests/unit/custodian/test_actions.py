@@ -6,16 +6,15 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from engine.custodian.actions import OF_DEBTS, POSSIBLE, Action, Stand, actions_for, bars, effect_of
 from engine.custodian.breaks import Code
 from engine.custodian.instructions import State
-from engine.custodian.reference import Kind
+from engine.custodian.reference import INSTRUCTED, Kind
 from engine.ledger.accounts import Account
 
-KINDS = (Kind.DEBIT, Kind.REFUND, Kind.PAYOUT)
 AMOUNTS = st.integers(-20, 20)
 
 Row = tuple[int, int, int, State, bool, bool]
@@ -28,7 +27,7 @@ ROWS = st.lists(
 
 def stand(kind: Kind, rows: Sequence[Row]) -> Stand:
     suspense, asked, owed, state, last, of_debt = (np.array(column) for column in zip(*rows, strict=True))
-    owed = owed if kind is Kind.DEBIT else np.zeros(len(rows), np.int64)
+    owed = owed if kind.is_debit else np.zeros(len(rows), np.int64)
     return Stand(kind, suspense, asked, owed, state.astype(np.uint8), last, of_debt, np.ones(len(state), np.int32))
 
 
@@ -36,7 +35,12 @@ def one(kind: Kind, suspense: int, asked: int, state: State, owed: int = 0) -> S
     return stand(kind, [(suspense, asked, owed, state, True, True)])
 
 
-@given(st.sampled_from(KINDS), ROWS, st.sampled_from(Action))
+RAISED_SINCE: Row = (10, 10, 5, State.WRITTEN_OFF, True, True)
+"""It comes after it was written off, and a correction raised what the seat owes."""
+
+
+@given(st.sampled_from(INSTRUCTED), ROWS, st.sampled_from(Action))
+@example(Kind.DEBIT, [RAISED_SINCE], Action.ACCEPT)
 def test_an_action_balances_at_every_position_and_clears_suspense(kind: Kind, rows: list[Row], action: Action) -> None:
     stood = stand(kind, rows)
     effect = effect_of(action, stood)
@@ -49,12 +53,20 @@ def test_an_action_balances_at_every_position_and_clears_suspense(kind: Kind, ro
         assert np.array_equal(taken[~barred], stood.suspense_minor[~barred])
 
 
-@given(ROWS, st.sampled_from(Action))
-def test_a_debit_that_is_booked_or_lost_is_owed_no_more(rows: list[Row], action: Action) -> None:
-    stood = stand(Kind.DEBIT, rows)
+@given(st.sampled_from([Kind.DEBIT, Kind.LEVY]), ROWS, st.sampled_from(Action))
+def test_a_debit_that_is_booked_or_lost_is_owed_no_more(kind: Kind, rows: list[Row], action: Action) -> None:
+    stood = stand(kind, rows)
     effect = effect_of(action, stood)
     owed = stood.owed_minor + effect.postings.get(Account.CONTRIBUTIONS_RECEIVABLE, np.zeros(len(rows), np.int64))
-    assert np.all(owed[np.isin(effect.state, [State.BOOKED, State.WRITTEN_OFF])] <= 0)
+    before = stood.is_in(State.WRITTEN_OFF)
+    assert np.all(owed[np.isin(effect.state, [State.BOOKED, State.WRITTEN_OFF]) & ~before] <= 0)
+
+
+def test_what_comes_after_it_was_lost_is_recovered_and_pays_nothing_that_was_never_asked() -> None:
+    effect = effect_of(Action.ACCEPT, stand(Kind.DEBIT, [RAISED_SINCE]))
+    posted = {account: int(each[0]) for account, each in effect.postings.items() if each[0]}
+    assert posted == {Account.SUSPENSE: 10, Account.BAD_DEBT: -10}
+    assert effect.state.tolist() == [State.BOOKED]
 
 
 PAYMENTS = [
