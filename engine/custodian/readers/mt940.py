@@ -47,13 +47,13 @@ def read(blocks: Iterable[bytes], name: str) -> Iterator[Part]:
     """
     head: dict[str, str] = {}
     account: _Account | None = None
-    line = 1
+    line, is_begun = 1, False
     for line, tag, text in _fields(blocks, name):
         inside = account is not None and not account.ended
         if tag == "20" or (tag == "25" and inside):
             if inside:
                 raise InvalidInput(f"{name}: line {line}: :{tag}: stands in a statement that has not closed (:62F:)")
-            head = {"20": text}
+            head, is_begun = {"20": text}, True
         elif not head:
             raise InvalidInput(f"{name}: line {line}: :{tag}: stands before :20:, with which a statement begins")
         elif tag in {"60F", "60M"}:
@@ -62,13 +62,14 @@ def read(blocks: Iterable[bytes], name: str) -> Iterator[Part]:
                     yield from account.closed()
                 account = _Account(name, head)
             account.open(line, text)
+            is_begun = False
         elif tag in {"61", "62F", "62M"} and (account is None or not inside):
             raise InvalidInput(f"{name}: line {line}: :{tag}: stands before an opening balance (:60F:)")
         elif account is not None and inside:
             yield from account.take(line, tag, text)
         else:
             head[tag] = text
-    if account is None or not account.ended:
+    if account is None or not account.ended or is_begun:
         what = "breaks off: no closing balance (:62F:) ends it" if account else "no opening balance (:60F:) is in it"
         raise InvalidInput(f"{name}: line {line}: {what}")
     yield from account.closed()

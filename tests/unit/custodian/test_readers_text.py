@@ -103,6 +103,7 @@ def test_what_is_wrong_in_swift_is_named(before: str, after: str, expected: list
         ("hello\n", "line 1: no opening balance"),
         (":25:X\n", "line 1: :25: stands before :20:"),
         (SWIFT[:300], "breaks off"),
+        (SWIFT + ":20:RUN2\n:25:NL00BANK0000000001\n", "line 22: breaks off"),
         (SWIFT.replace("2:O940", "2:O942", 1), "line 1: this is an MT942"),
         (SWIFT.replace(":28C:7/1", ":34F:EURD0,"), "line 4: this is an MT942"),
         (SWIFT.replace(":61:2603020302C", ":61:26030203C"), "line 6: the entry"),
