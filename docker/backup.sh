@@ -8,6 +8,8 @@ dump=
 trap 'rm -f "$dump.partial"' EXIT
 
 while :; do
+  # What was killed half way; what is being written beside is younger.
+  find "$folder" -name 'fentan-*.dump.partial' -mmin +1440 -exec rm -- {} +
   dump="$folder/fentan-$(date -u +%Y%m%dT%H%M%SZ).dump"
   pg_dump --format=custom --file="$dump.partial"
   # A dump without a readable table of contents is no backup, and must not push a good one out.
