@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from engine.ahead import awaited
 from engine.custodian.actions import OWED_ON
-from engine.custodian.ahead import awaited
 from engine.custodian.events import CAUSES, Event, append
 from engine.custodian.instructions import State
 from engine.custodian.loaded import Loaded, Sources

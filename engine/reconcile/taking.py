@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from engine.custodian.ahead import ahead, awaited
+from engine.ahead import ahead, awaited
 from engine.custodian.break_rows import Opening, open_breaks
 from engine.custodian.breaks import Code
 from engine.custodian.flushed import flush

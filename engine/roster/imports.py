@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import date
@@ -17,6 +17,7 @@ from pydantic import SecretStr
 from sqlalchemy import insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from engine.ahead import awaited
 from engine.custodian.tokens import Tokens, replace_tokens, write_tokens
 from engine.errors import InvalidInput
 from engine.plans import NEVER, PlanRules, date_of
@@ -114,7 +115,7 @@ async def import_roster(
             return Imported(known, repeated=True)
         place = await next_place(connection, plan.plan_id)
         rows, payers, key = 0, Payers(plan.plan_id, file.problems), f"roster:{sha256.hex()[:16]}:deposits"
-        async with aclosing(_ahead(_shardfuls(file, rules, plan.plan_id, place, tag_key))) as shardfuls:
+        async with aclosing(awaited(_shardfuls(file, rules, plan.plan_id, place, tag_key), 1)) as shardfuls:
             async for shardful in shardfuls:
                 await _bring_in(connection, shardful, payers, file.problems)
                 await _deposit(connection, plan, shardful, take_deposits, key)
@@ -197,18 +198,6 @@ def _cut(batches: Iterable[pa.RecordBatch], place: Place) -> Iterator[pa.RecordB
             held, rows, room = table.slice(room).to_batches(), rows - room, SHARD_SEATS
     if rows:
         yield pa.Table.from_batches(held).combine_chunks().to_batches()[0]
-
-
-async def _ahead(items: Iterator[_Shardful]) -> AsyncGenerator[_Shardful, None]:
-    """The items, each made in a thread while the one before is written."""
-    coming = asyncio.create_task(asyncio.to_thread(next, items, None))
-    try:
-        while (item := await coming) is not None:
-            coming = asyncio.create_task(asyncio.to_thread(next, items, None))
-            yield item
-    finally:
-        # The thread reads the file, which its owner is about to close.
-        await asyncio.gather(coming, return_exceptions=True)
 
 
 async def _bring_in(connection: AsyncConnection, shardful: _Shardful, payers: Payers, problems: Problems) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from engine.ahead import ahead
 from engine.custodian.aging import is_business_day
 from engine.custodian.debit_files import Manifest
 from engine.custodian.debit_files.manifest import SUFFIX, read
@@ -23,7 +24,6 @@ from engine.simulator.diary import Diary, Remembered, alone_in
 from engine.simulator.faults import OF_DEBITS, Fault, Rates, chances
 from engine.simulator.lines import Lines, WaitingFile, waiting_in
 from engine.simulator.orders import orders_in
-from engine.simulator.pipe import ahead
 from engine.simulator.results import NOT_PAID, ResultFile
 from engine.simulator.statements import CamtForm, CsvForm, Form, StatementFile
 from engine.simulator.top_ups import TopUps
@@ -33,6 +33,7 @@ FORMATS = ("csv", "camt.053")
 
 _CUT = "-cut"
 _COPY_BYTES = 1 << 20
+_BATCHES_AHEAD = 16
 
 
 @dataclass
@@ -159,7 +160,7 @@ class Custodian:
         with ExitStack() as opened:
             for file in files:
                 opened.enter_context(file)
-            for days_later, lines in ahead(booked):
+            for days_later, lines in ahead(iter(booked), _BATCHES_AHEAD):
                 if days_later:
                     path = waits(days_later)
                     if path not in later:

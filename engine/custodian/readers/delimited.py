@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.csv
 from numpy.typing import NDArray
 
-from engine.custodian.ahead import ahead
+from engine.ahead import ahead
 from engine.custodian.readers.values import different
 
 NOT_READ = (pa.ArrowInvalid, UnicodeDecodeError)

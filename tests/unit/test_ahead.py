@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from engine.custodian.ahead import ahead, awaited
+from engine.ahead import ahead, awaited
 
 
 class Broken(Exception):
