@@ -153,7 +153,7 @@ async def test_what_a_later_statement_explains_is_cleared_once_and_never_what_ho
         (money,) = await teller.breaks(connection, Code.MISSING_IN_LEDGER, [None], 5)
         held = await propose(connection, [second], Action.EXPLAIN)
         where = breaks.c.code == Code.STATEMENT_GAP
-        words = {"actor": "statement:9", "reason": "it came"}
+        words: dict[str, Any] = {"actor": "statement:9", "reason": "it came"}
         cleared = await clear_breaks(connection, where, on=DAY, **words)
         assert cleared == (1, (held.decision_id,))
         assert await clear_breaks(connection, where, on=DAY, **words) == (0, (held.decision_id,))
