@@ -100,7 +100,7 @@ _WORDS: Mapping[Account, tuple[str, str]] = {
         "borne by {sponsor}, in place of {debtors}",
         "given back to {sponsor}, for {creditors}",
     ),
-    Account.SPONSOR_RECEIVABLE: ("{sponsor} still to pay", "paid by {sponsor} ahead, or for what it bears"),
+    Account.SPONSOR_RECEIVABLE: ("{sponsor} still to pay", "owed to {sponsor}, or paid by it for what it bears"),
     Account.MEMBER_DEPOSITS: ("overdrawn by {debtors}", "paid in by {creditors} and not drawn"),
     Account.MEMBER_COVER: ("cover taken back from {debtors}", "cover given to {creditors}"),
     Account.AID_PAYABLE: ("aid paid out too much for {debtors}", "aid to be paid out for {creditors}"),

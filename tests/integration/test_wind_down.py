@@ -205,7 +205,7 @@ async def test_carry_that_is_left_goes_to_the_sponsor(engine: AsyncEngine) -> No
     await world.sealed(DEBIT)
     assert (await booked(world))[Account.CARRY].explanation == "collected beyond the pools; it lowers the next"
     assert (await ended(world))["carry_to_sponsor_minor"] == 7
-    assert (await said(world))["sponsor receivable"] == (-7, "owed to the platform")
+    assert (await said(world))["sponsor receivable"] == (-7, "owed to the platform, or paid by it for what it bears")
     assert (await booked(world))[Account.CARRY].by_kind == {"seal": -7, "wind-down": 7}
     assert await world.problems() == []
 
@@ -244,7 +244,7 @@ async def test_no_surplus_is_forgotten_at_the_end(engine: AsyncEngine) -> None:
     assert await said(world) == {
         "custodian cash": (1_00, "held by the custodian"),
         "refunds payable": (-99, "to be paid back to 3 members"),
-        "sponsor receivable": (-1, "owed to the insurer"),
+        "sponsor receivable": (-1, "owed to the insurer, or paid by it for what it bears"),
     }
     assert await world.problems() == []
 

@@ -18,7 +18,7 @@ from engine.ledger.books import BookedAccount, difference_of, explanation
         (Account.MEMBER_DEPOSITS, -9_00, 0, 1_234, "paid in by 1,234 members and not drawn"),
         (Account.AID_PAYABLE, -5, 0, 3, "aid to be paid out for 3 claims"),
         (Account.SPONSOR_RECEIVABLE, 1, 0, 0, "the insurer still to pay"),
-        (Account.SPONSOR_RECEIVABLE, -1, 0, 0, "paid by the insurer ahead, or for what it bears"),
+        (Account.SPONSOR_RECEIVABLE, -1, 0, 0, "owed to the insurer, or paid by it for what it bears"),
         (Account.SPONSOR_WAIVERS, 7, 2, 0, "borne by the insurer, in place of 2 members"),
         (Account.RETAINED_RESULT, 1, 0, 0, "lost over the plan's life"),
     ],
