@@ -53,7 +53,7 @@ class Matcher:
 
     Who does not know beforehand what the lines name takes them in two steps, and loads in between what they name:
 
-        lines = matcher.read(batch); …; matcher.hold(…); matcher.judge(lines); …; matcher.rest()
+        lines = matcher.read(Lines.of(batch)); …; matcher.hold(…); matcher.judge(lines); …; matcher.rest()
     """
 
     def __init__(
@@ -88,7 +88,7 @@ class Matcher:
 
     def take(self, batch: pa.RecordBatch) -> Verdicts:
         """What becomes of the next lines of the statement (a batch of SCHEMA); WAITING is left to `finish`."""
-        lines = self.read(batch)
+        lines = self.read(Lines.of(batch))
         self.judge(lines)
         return lines.verdicts()
 
@@ -96,9 +96,8 @@ class Matcher:
         """What becomes of the lines that waited, in their order. Raises NotConserved [I10]."""
         return self.rest().verdicts()
 
-    def read(self, batch: pa.RecordBatch) -> Lines:
+    def read(self, lines: Lines) -> Lines:
         """The next lines of the statement: what they name, and what their type alone says of them."""
-        lines = Lines.of(batch)
         self.tally.take(lines.amount_minor)
         self._by_type(lines)
         self._find_references(lines)

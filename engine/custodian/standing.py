@@ -16,8 +16,9 @@ from engine.custodian.events import LETTERS, Event, read_events
 from engine.custodian.instructions import NO_BATCH, State
 from engine.custodian.reference import ATTEMPT_MAX, Kind
 from engine.ledger.accounts import Account, account_id
-from engine.ledger.journals import posted_under
-from engine.store.tables import PLAN_STRIDE, debit_batches, shards, share_runs
+from engine.ledger.journals import Segment
+from engine.store.arrays import copy_out
+from engine.store.tables import PLAN_STRIDE, debit_batches, posting_segments, shards, share_runs
 
 
 class SentBatch(NamedTuple):
@@ -118,7 +119,15 @@ def fold(
     return Standing(charged, state, attempt, amount, since, written_off, batch, reason, tuple(places))
 
 
-_SEATS = select(shards.c.seats).where(shards.c.shard_id == bindparam("at_shard"))
+_STATE = select(share_runs.c.state).where(share_runs.c.run_id == bindparam("of_run"))
+_SHARD = select(shards.c.seats, _STATE.scalar_subquery().label("state")).where(
+    shards.c.shard_id == bindparam("at_shard")
+)
+_CHARGED = (
+    "SELECT packed(segment.positions), packed(segment.amounts)"
+    " FROM posting_segments AS segment JOIN journals USING (shard_id, seq)"
+    " WHERE segment.shard_id = $1 AND segment.account_id = $2 AND journals.idempotency_key = 'run:' || $3 || ':charge'"
+)
 
 
 async def read_standing(
@@ -130,24 +139,23 @@ async def read_standing(
     """
     events = await read_events(connection, shard_id, run_id, kind)
     if kind is Kind.PAYOUT:
-        charged = np.zeros(
-            1 + max((int(e.positions[-1]) for e in events if e.positions is not None), default=-1), np.int64
-        )
-    else:
-        charged = np.zeros(int(await connection.scalar(_SEATS, {"at_shard": shard_id}) or 0), np.int64)
-    if kind is Kind.DEBIT:
-        charged += await charged_by(connection, shard_id, run_id, len(charged))
-    of_run = select(share_runs.c.state).where(share_runs.c.run_id == run_id)
-    state = await connection.scalar(of_run) if kind is Kind.DEBIT else None
+        last = max((int(e.positions[-1]) for e in events if e.positions is not None), default=-1)
+        return fold(np.zeros(1 + last, np.int64), events, batches)
+    seats, state = (await connection.execute(_SHARD, {"at_shard": shard_id, "of_run": run_id})).one_or_none() or (0, "")
+    if kind is not Kind.DEBIT:
+        return fold(np.zeros(seats, np.int64), events, batches)
+    charged = await charged_by(connection, shard_id, run_id, seats)
     return fold(charged, events, batches, settled_through=SETTLED_THROUGH.get(state or "", 0))
 
 
 async def charged_by(connection: AsyncConnection, shard_id: int, run_id: int, seats: int) -> NDArray[np.int64]:
     """int64[seats]: minor units that members of the shard owed when the run was sealed."""
-    journal = await posted_under(connection, shard_id, f"run:{run_id}:charge")
     receivable = account_id(shard_id // PLAN_STRIDE, Account.CONTRIBUTIONS_RECEIVABLE)
-    owed = [segment for segment in (journal.segments if journal else ()) if segment.account_id == receivable]
-    return owed[0].dense(seats) if owed else np.zeros(seats, np.int64)
+    of_segment = posting_segments.c
+    rows = await copy_out(
+        connection, _CHARGED, [shard_id, receivable, run_id], [of_segment.positions.type, of_segment.amounts.type]
+    )
+    return Segment(receivable, rows[0][1], rows[0][0]).dense(seats) if rows else np.zeros(seats, np.int64)
 
 
 async def sent_batches(connection: AsyncConnection, run_id: int, kind: Kind) -> dict[int, SentBatch]:

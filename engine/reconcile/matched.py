@@ -95,11 +95,11 @@ class Matched:
             self._earlier += names
             # What is not of this statement is told apart by its ordinal.
             ordinals = pa.array(-np.arange(first + 1, len(self._earlier) + 1))
-            await self.take(batch.set_column(0, batch.schema.field(0), ordinals))
+            await self.take(Lines.of(batch.set_column(0, batch.schema.field(0), ordinals)))
 
-    async def take(self, batch: pa.RecordBatch) -> None:
-        """The next lines (SCHEMA)."""
-        lines = self.matcher.read(batch)
+    async def take(self, lines: Lines) -> None:
+        """The next lines."""
+        self.matcher.read(lines)
         await self._load(lines)
         self.matcher.judge(lines)
         await self._note(lines)

@@ -31,7 +31,7 @@ async def open_overdue(connection: AsyncConnection, custodian: Custodian, *, on:
     loader = Loader(connection, custodian.custodian_id, with_batches=False)
     opened = 0
     async for names, batch in pending_lines(connection, custodian.custodian_id):
-        lines = Matcher([]).read(batch)
+        lines = Matcher([]).read(Lines.of(batch))
         late = [row for row, each in enumerate(names) if each.since < before and not each.is_break]
         plans = await _plans(loader, custodian, lines, late)
         broken = Named(Outcome.BREAK, OVERDUE)

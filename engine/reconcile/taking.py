@@ -27,6 +27,7 @@ from engine.custodian.breaks import Code
 from engine.custodian.flushed import flush
 from engine.custodian.gates import Tally as Footed
 from engine.custodian.gates import problems as wrong_in
+from engine.custodian.lines import Lines
 from engine.custodian.readers import recognised
 from engine.custodian.registered import Custodian
 from engine.custodian.routes import secret_of
@@ -195,14 +196,14 @@ async def _each_of(
     profile = taking.custodian.profile
     family, found = await asyncio.to_thread(recognised, kept, [(profile.layouts, profile.currency)])
     number = 0
-    async with aclosing(awaited(found, _PARTS_AHEAD)) as parts:
+    async with aclosing(awaited(_read(found), _PARTS_AHEAD)) as parts:
         while (first := await anext(parts, None)) is not None:
             number += 1
             before = known.get(number)
             if only in (None, number) and (before is None or not before.is_taken):
                 yield await _take_one(taking, family, number, before, first, parts)
                 continue
-            while not isinstance(first, Footing):
+            while isinstance(first, Lines):
                 first = await anext(parts)
             if before is not None and only is None:
                 yield _repeated(before)
@@ -213,8 +214,8 @@ async def _take_one(
     family: str,
     number: int,
     before: ImportedStatement | None,
-    part: Part,
-    parts: AsyncGenerator[Part],
+    part: Lines | _Read,
+    parts: AsyncGenerator[Lines | _Read],
 ) -> Taken:
     """One statement, matched while it is read; whether it may be posted shows only at its end."""
     connection, custodian = taking.connection, taking.custodian
@@ -229,31 +230,28 @@ async def _take_one(
     matched = Matched(connection, custodian, statement_id, books=books, rejects=rejects, on=taking.on)
     if books:
         await matched.take_pending()
-    footed, days, ids = Footed(), _Days(), _Ids()
-    while not isinstance(part, Footing):
-        footed.take(part)
-        days.take(part["booked_on"])
-        ids.take(part)
+    while isinstance(part, Lines):
         await matched.take(part)
         part = await anext(parts)
     await matched.finish()
-    said = days.filled(part.statement)
+    footed, days, ids = part.footed, part.days, part.ids
+    said = days.filled(part.footing.statement)
     identity = _blackened(said.identity, custodian, taking.environment)
-    footing = replace(part, statement=replace(said, identity=identity))
+    footing = replace(part.footing, statement=replace(said, identity=identity))
     problems = [*days.problems(footing.statement, taking.on), *wrong_in(footing, footed), *_of_another(taking, footing)]
     if books:
-        problems += await _out_of_turn(taking, footing, footed, ids.digest())
+        problems += await _out_of_turn(taking, footing, footed, ids)
     problems = [_without_account(each) for each in problems]
     if problems:
         await undone.rollback()
         if before is None or before.problems != tuple(problems):
-            await finish(connection, statement_id, footing, footed, ids=ids.digest(), problems=problems)
+            await finish(connection, statement_id, footing, footed, ids=ids, problems=problems)
         if before is None:
             await _open_problem(taking, statement_id, footing, footed, problems)
         return Taken(statement_id, number, "parked", books, footed.lines, problems=tuple(problems))
     await settle(connection, matched, footed.net if books else 0, actor=taking.actor, on=taking.on)
     tally = tuple(matched.tally())
-    await finish(connection, statement_id, footing, footed, ids=ids.digest(), became=tally)
+    await finish(connection, statement_id, footing, footed, ids=ids, became=tally)
     if books or before is not None:
         await _clear_problems(taking, statement_id, footing)
     await undone.commit()
@@ -433,6 +431,30 @@ class _Ids:
 
     def digest(self) -> bytes:
         return hashlib.sha256(b"".join(each.digest() for each in self._hashes.values())).digest()
+
+
+@dataclass(frozen=True)
+class _Read:
+    """What stands under the lines of a statement, and what they come to."""
+
+    footing: Footing
+    footed: Footed
+    days: _Days
+    ids: bytes
+
+
+def _read(parts: Iterator[Part]) -> Iterator[Lines | _Read]:
+    """The parts, and all of what they say that hangs on nothing else: made while lines before them are matched."""
+    footed, days, ids = Footed(), _Days(), _Ids()
+    for part in parts:
+        if isinstance(part, Footing):
+            yield _Read(part, footed, days, ids.digest())
+            footed, days, ids = Footed(), _Days(), _Ids()
+        else:
+            footed.take(part)
+            days.take(part["booked_on"])
+            ids.take(part)
+            yield Lines.of(part)
 
 
 def _repeated(known: ImportedStatement) -> Taken:

@@ -8,18 +8,20 @@ from itertools import chain
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 
 from engine.custodian.layouts import Layouts
 from engine.custodian.readers import camt, csv_bills, daikou, fixed_width, mt940, status
 from engine.custodian.readers.bills import PERSONAL
 from engine.custodian.readers.source import blocks
-from engine.custodian.statement import Part
+from engine.custodian.statement import Footing, Part
 from engine.errors import InvalidInput
 
 Described = tuple[Layouts, str]
 """How a custodian's text files are laid out, and the currency they are in."""
 
 _START_BYTES = 64 << 10
+_BATCH_ROWS = 32_768
 _NEWLINE = ord("\n")
 
 _NAMESPACE = re.compile(rb"urn:iso:std:iso:20022:tech:xsd:([a-z]{4}\.\d{3}\.\d{3}\.\d{2})")
@@ -60,6 +62,26 @@ def recognised_in(source: Iterator[bytes], name: str, described: Sequence[Descri
     be whole before its footing has come and `gates.problems` finds nothing. Raises InvalidInput, with the place, for
     what cannot be read at all.
     """
+    family, parts = _recognised(source, name, described)
+    return family, _in_large_batches(parts)
+
+
+def _in_large_batches(parts: Iterable[Part]) -> Iterator[Part]:
+    """The same, small batches put together: however short one is, it costs whoever takes it as much."""
+    held = list[pa.RecordBatch]()
+    for part in parts:
+        if not isinstance(part, Footing):
+            held.append(part)
+            if sum(each.num_rows for each in held) < _BATCH_ROWS:
+                continue
+        if held:
+            yield pa.concat_batches(held)
+            held = []
+        if isinstance(part, Footing):
+            yield part
+
+
+def _recognised(source: Iterator[bytes], name: str, described: Sequence[Described]) -> Recognised:
     first, start = list[bytes](), b""
     for block in source:
         first.append(block)
