@@ -116,6 +116,7 @@ async def measure_custodian(
     short, read_alone = [
         await desk.beside_nothing(*check, path, *as_json) for path in (statements.short_csv, statements.csv)
     ]
+    await _at_rest(engine)
     taken = await desk.beside_nothing("statement", "import", statements.csv, "--custodian", CUSTODIAN, "--as", ACTOR)
     await _prove_matched(engine, count)
     camt_entries, camt_seconds = await asyncio.to_thread(_match_camt, statements.camt, run, amounts)
@@ -233,6 +234,13 @@ async def _statements(desk: _Desk, count: int) -> Statements:
     return Statements(csv, count, short, short_lines, camt, outgoing)
 
 
+async def _at_rest(engine: AsyncEngine) -> None:
+    """Have what came before written out, the custodian's own files too: nobody pays for another's dirty pages."""
+    async with engine.execution_options(isolation_level="AUTOCOMMIT").connect() as connection:
+        await connection.execute(text("CHECKPOINT"))
+    await asyncio.to_thread(os.sync)
+
+
 async def _prove_matched(engine: AsyncEngine, count: int) -> None:
     async with engine.connect() as connection:
         became = await connection.execute(text("SELECT state, lines FROM statements"))
@@ -264,6 +272,7 @@ async def _joins(engine: AsyncEngine, statements: Statements) -> dict[str, float
     for name, join in _JOINS.items():
         if name == "duckdb" and find_spec(name) is None:
             continue
+        await _at_rest(engine)
         found[name], matched = await join(engine, statements)
         if matched != statements.lines:
             raise Unexplained(f"{name} joined {matched} lines of {statements.lines}")
