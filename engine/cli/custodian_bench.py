@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import os
+import subprocess
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
-from resource import struct_rusage
 from time import perf_counter, process_time
 from typing import Any, NamedTuple
 
@@ -183,10 +183,10 @@ class _Desk:
         environment |= {"FENTAN_LOG_LEVEL": "error", "FENTAN_DATA_DIR": str(self.folder)}
         words = [sys.executable, "-m", "engine.cli.main", *map(str, arguments)]
         began = perf_counter()
-        status, used = await asyncio.to_thread(_watched, words, environment)
+        status, cpu_seconds, peak_mib = await asyncio.to_thread(_watched, words, environment)
         if status and not may_fail:
             raise Unexplained(f"`fentan {' '.join(words[3:5])}` ended with {status}")
-        return Child(perf_counter() - began, used.ru_utime + used.ru_stime, used.ru_maxrss >> 10)
+        return Child(perf_counter() - began, cpu_seconds, peak_mib)
 
     async def twice(self, *arguments: object) -> Child:
         """A command that has nothing left to do when it comes again; its seconds beyond those of the second time."""
@@ -202,12 +202,21 @@ class _Desk:
         return (await self.command(*arguments, may_fail=True)).beyond(refused)
 
 
-def _watched(command: list[str], environment: dict[str, str]) -> tuple[int, struct_rusage]:
-    """The exit status of a command, and what it used."""
-    null = [(os.POSIX_SPAWN_OPEN, stream, os.devnull, os.O_WRONLY, 0) for stream in (1, 2)]
-    pid = os.posix_spawn(command[0], command, environment, file_actions=null)
-    _, status, usage = os.wait4(pid, 0)
-    return os.waitstatus_to_exitcode(status), usage
+_WATCH = """
+import os, sys
+null = [(os.POSIX_SPAWN_OPEN, stream, os.devnull, os.O_WRONLY, 0) for stream in (1, 2)]
+pid = os.posix_spawn(sys.argv[1], sys.argv[1:], os.environ, file_actions=null)
+_, status, used = os.wait4(pid, 0)
+print(os.waitstatus_to_exitcode(status), used.ru_utime + used.ru_stime, used.ru_maxrss >> 10)
+"""
+"""A small process in between: what Linux reports as a child's most memory begins with that of whoever started it."""
+
+
+def _watched(command: list[str], environment: dict[str, str]) -> tuple[int, float, int]:
+    """The exit status of a command, its seconds of CPU, and the most memory it held, in MiB."""
+    watching = [sys.executable, "-I", "-S", "-c", _WATCH, *command]
+    told = subprocess.run(watching, env=environment, stdout=subprocess.PIPE, check=True).stdout.split()
+    return int(told[0]), float(told[1]), int(told[2])
 
 
 async def _statements(desk: _Desk, count: int) -> Statements:
