@@ -62,8 +62,8 @@ class Loaded:
     rejected by; `reason`: the same, the place in `reasons`. `charges`: by source minor units int64 by shard number.
 
     Memory: 10 bytes a seat (14 where the custodian books batches; 4 more where an amount is beyond int32), and only for
-    the shards that lines named: the pages of the others are never touched. A worker with what it reads takes some 290
-    MiB beside: it stays within 400 MiB up to 10 M seats named by one statement; 23 M take some 510 MiB, 100 M 1.3 GiB.
+    the shards that lines named: the pages of the others are never touched. With what is read beside, an import
+    stays within 400 MiB up to some 16 M seats named by one statement; 20 M take 432 MiB (docs/benchmarks.md).
     """
 
     def __init__(
