@@ -122,6 +122,8 @@ async def _let_finish(worker: Worker, answering: asyncio.Task[None]) -> None:
     answering.cancel()
     with suppress(asyncio.CancelledError):
         await answering
+    # One more may have been picked just then; closing the worker would cut it off.
+    await asyncio.gather(*worker.tasks.values(), return_exceptions=True)
 
 
 async def _sweep(bench: Bench, sweep_seconds: float, stop: asyncio.Event) -> None:

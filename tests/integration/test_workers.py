@@ -9,12 +9,14 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from arq.connections import ArqRedis
 from arq.constants import abort_jobs_ss, in_progress_key_prefix
 from arq.jobs import Job
+from arq.worker import Worker
 from pydantic import SecretStr
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -27,7 +29,7 @@ from engine.store.embedded import Embedded
 from tests.integration.held import desk_in, instructed, profile_of, sealed
 from tests.integration.worlds import ONE, World, alike, build, rules_of_preset, until
 from workers.jobs import Bench, send_to_custodian, work_on_run
-from workers.supervisor import _answer, _beat, _sweep, peak_mib
+from workers.supervisor import _answer, _beat, _let_finish, _sweep, peak_mib
 
 pytestmark = [
     pytest.mark.integration,
@@ -312,6 +314,26 @@ async def test_an_abort_of_a_job_to_come_kills_nothing(
     async with answering(embedded, bench(world, bell)):
         await bell.ring(run.run_id, "planned")
         await is_in(world, run, RunState.PREVIEWED)
+
+
+async def test_a_job_that_was_picked_as_the_worker_stopped_ends_too() -> None:
+    ended = asyncio.Event()
+    worker = SimpleNamespace(allow_pick_jobs=True, tasks={})
+
+    async def job() -> None:
+        await asyncio.sleep(0)
+        ended.set()
+
+    async def polling() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            worker.tasks["late"] = asyncio.create_task(job())
+
+    answering = asyncio.create_task(polling())
+    await asyncio.sleep(0)
+    await _let_finish(cast(Worker, worker), answering)
+    assert ended.is_set()
 
 
 async def test_an_occasion_can_be_rung_for_again_once_its_job_is_done(
