@@ -6,7 +6,7 @@ How old a break is and how bad follow from the day and the custodian's calendar;
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from typing import Any, NamedTuple
 
@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from engine.custodian.aging import AGES, Age, age_of, business_days, since_of
 from engine.custodian.breaks import AMOUNTS_MINOR, Code, Severity, State, severity
-from engine.custodian.reference import Kind
+from engine.custodian.reference import Kind, Reference
 from engine.custodian.registered import Custodian
 from engine.custodian.schedule import calendar_of
 from engine.errors import InvalidInput
@@ -45,6 +45,11 @@ class Opening:
     kind: Kind | None = None
     attempt: int | None = None
     seat: int | None = None
+
+    def about(self, reference: Reference) -> Opening:
+        """The same, about what a reference names."""
+        run, attempt, seat = reference.run, reference.attempt, reference.seat
+        return replace(self, run_id=run, kind=reference.kind, attempt=attempt, seat=seat)
 
 
 _COLUMNS = (

@@ -81,6 +81,13 @@ class Decoded:
     def __len__(self) -> int:
         return len(self.valid)
 
+    def reference(self, row: int) -> Reference | None:
+        """What one of them says; None where it is none of ours."""
+        if not self.valid[row]:
+            return None
+        run, attempt, seat = (int(part[row]) for part in (self.run, self.attempt, self.seat))
+        return Reference(Kind(int(self.kind[row])), run, attempt, seat)
+
 
 @dataclass(frozen=True)
 class Reference:
@@ -102,13 +109,14 @@ class Reference:
         if len(written) != LENGTH or not set(written) <= set(_DIGITS):
             raise InvalidInput(f"{text[:40]!r} is no reference: it has {LENGTH} characters, digits and letters A to Z")
         found = decode(pa.array([written]))
-        if not found.valid[0]:
+        read = found.reference(0)
+        if read is None:
             letters = ", ".join(f"{kind.words} {chr(kind)}" for kind in Kind)
             raise InvalidInput(
                 f"{text[:40]!r} is no reference of ours: its check characters do not fit the rest, or its first letter"
                 f" none of {letters}; look for a character mistyped or two swapped"
             )
-        return cls(Kind(int(found.kind[0])), int(found.run[0]), int(found.attempt[0]), int(found.seat[0]))
+        return read
 
 
 def encode(kind: Kind, run: ArrayLike, attempt: ArrayLike, seat: ArrayLike) -> pa.StringArray:

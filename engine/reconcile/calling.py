@@ -35,11 +35,11 @@ from engine.plans.rules import PlanRules
 from engine.reconcile.instructing import Asking, asking_of, beginning, part_of_debits, with_accounts
 from engine.reconcile.writing import Part, write_batches
 from engine.roster.changes import current_columns
-from engine.roster.columns import ALONE, Columns
+from engine.roster.columns import Columns
 from engine.roster.plan import lock_roster, newest_rules
-from engine.runs.instructions import Instructions
+from engine.runs.instructions import Instructions, Paying, pays
 from engine.store.audit import record
-from engine.store.tables import PLAN_STRIDE, SHARD_SEATS, attempts, plans
+from engine.store.tables import attempts, plans
 
 
 async def call_members(
@@ -155,16 +155,13 @@ class _Caller:
         """What is asked, in the order of debit: a payer pays while in force and paying alone, as for a run."""
         at = np.flatnonzero(due)
         seat = (shard.first_seat + at).astype(np.int32)
-        named, payer, day = columns.filled("payer")[at], seat.copy(), day_number(debit_on)
-        numbers = np.where(named == ALONE, 0, named // SHARD_SEATS + 1)
-        for number in np.unique(numbers[numbers > 0]).tolist():
-            shard_id = self.plan_id * PLAN_STRIDE + number
+        named = columns.filled("payer")[at]
+
+        async def paying_of(shard_id: int) -> Paying:
             there = columns if shard_id == shard.shard_id else (await current_columns(self.connection, shard_id))[2]
-            rows = np.flatnonzero(numbers == number)
-            place = named[rows] % SHARD_SEATS
-            pays = (there.shares_from[place] <= day) & (day < there.ended_on[place])
-            pays &= there.filled("payer")[place] == ALONE
-            payer[rows[pays]] = named[rows[pays]]
+            return Paying(there.filled("payer"), there.shares_from, there.ended_on)
+
+        payer = np.where(await pays(self.plan_id, named, debit_on, paying_of), named, seat)
         return Instructions(payer, seat, due[at], columns.shares_from[at]).ordered()
 
 

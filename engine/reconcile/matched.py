@@ -23,7 +23,7 @@ from engine.custodian.lines import KINDS, Lines
 from engine.custodian.loaded import Loaded, Loader, Source, Sources
 from engine.custodian.matching import Matcher
 from engine.custodian.profile import BookingMode
-from engine.custodian.reference import INSTRUCTED, OF_PLANS, Kind
+from engine.custodian.reference import INSTRUCTED, OF_PLANS, Kind, Reference
 from engine.custodian.registered import Custodian
 from engine.custodian.statement import Kind as LineKind
 from engine.custodian.statement_rows import Decided, PendingLine, add_lines, decide_lines, pending_lines
@@ -291,26 +291,20 @@ class Matched:
 
     def _opening(self, lines: Lines, row: int, days: NDArray[np.int32], statement_id: int, ordinal: int) -> Opening:
         """The break of one line; of a line that moves no money the amount is the one it is about."""
-        target, amount = lines.target, int(lines.amount_minor[row])
-        about: dict[str, int | Kind] = {}
-        if target.valid[row]:
-            about = {name: int(getattr(target, name)[row]) for name in ("attempt", "seat")}
-            about |= {"run_id": int(target.run[row]), "kind": Kind(int(target.kind[row]))}
-        return Opening(
+        amount, reference = int(lines.amount_minor[row]), lines.target.reference(row)
+        opening = Opening(
             code=named(lines.verdict[row]).code or Code.MISSING_IN_LEDGER,
-            plan_id=self._plan(lines, row),
+            plan_id=self._plan(reference),
             amount_minor=amount or max(int(lines.original_minor[row]), 0),
             suspense_minor=0 if lines.verdict[row] == LATE else amount,
             opened_on=date_of(int(days[row])),
             statement_id=statement_id,
             ordinal=ordinal,
-            **about,  # type: ignore[arg-type]
         )
+        return opening if reference is None else opening.about(reference)
 
-    def _plan(self, lines: Lines, row: int) -> int:
-        if not lines.target.valid[row]:
-            return self.custodian.home_plan
-        return self._plans[Kind(int(lines.target.kind[row])), int(lines.target.run[row])]
+    def _plan(self, reference: Reference | None) -> int:
+        return self._plans[reference.kind, reference.run] if reference else self.custodian.home_plan
 
 
 def _account_of(kind: LineKind) -> Account:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from datetime import date
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -12,10 +11,10 @@ from engine.custodian.break_rows import Opening, open_breaks
 from engine.custodian.lines import Lines
 from engine.custodian.loaded import Loader
 from engine.custodian.matching import Matcher
-from engine.custodian.reference import Kind
+from engine.custodian.reference import Reference
 from engine.custodian.registered import Custodian
 from engine.custodian.schedule import calendar_of
-from engine.custodian.statement_rows import OVERDUE, Decided, PendingLine, decide_lines, lock_custodian, pending_lines
+from engine.custodian.statement_rows import OVERDUE, Decided, decide_lines, lock_custodian, pending_lines
 from engine.custodian.verdicts import Named, Outcome, Stage
 
 
@@ -33,41 +32,21 @@ async def open_overdue(connection: AsyncConnection, custodian: Custodian, *, on:
     async for names, batch in pending_lines(connection, custodian.custodian_id):
         lines = Matcher([]).read(Lines.of(batch))
         late = [row for row, each in enumerate(names) if each.since < before and not each.is_break]
-        plans = await _plans(loader, custodian, lines, late)
         broken = Named(Outcome.BREAK, OVERDUE)
-        decided = [
-            Decided(*names[row][:2], int(lines.amount_minor[row]), names[row].was, broken, Stage.TRANSIT)
-            for row in late
-        ]
+        decided, openings = [], []
+        for row in late:
+            line, amount, reference = names[row], int(lines.amount_minor[row]), lines.target.reference(row)
+            assert reference is not None  # only what names something of ours waits
+            decided.append(Decided(line.statement_id, line.ordinal, amount, line.was, broken, Stage.TRANSIT))
+            opening = Opening(OVERDUE, await _plan(loader, custodian, reference), amount, amount, line.since, *line[:2])
+            openings.append(opening.about(reference))
         if decided:
             await decide_lines(connection, None, decided)
-        opened += await open_breaks(connection, custodian.custodian_id, _openings(names, lines, plans))
+        opened += await open_breaks(connection, custodian.custodian_id, openings)
     return opened
 
 
-async def _plans(loader: Loader, custodian: Custodian, lines: Lines, rows: Sequence[int]) -> dict[int, int]:
-    """By row, the plan in whose books its money waits: that of what the line names, if its money is here."""
-    plans = {}
-    for row in rows:
-        asked = await loader.run(Kind(int(lines.target.kind[row])), int(lines.target.run[row]))
-        plans[row] = asked.plan_id if asked is not None and asked.plan_id in custodian.plans else custodian.home_plan
-    return plans
-
-
-def _openings(names: Sequence[PendingLine], lines: Lines, plans: dict[int, int]) -> Iterator[Opening]:
-    target = lines.target
-    for row, plan_id in plans.items():
-        amount = int(lines.amount_minor[row])
-        yield Opening(
-            OVERDUE,
-            plan_id,
-            amount,
-            suspense_minor=amount,
-            opened_on=names[row].since,
-            statement_id=names[row].statement_id,
-            ordinal=names[row].ordinal,
-            run_id=int(target.run[row]),
-            kind=Kind(int(target.kind[row])),
-            attempt=int(target.attempt[row]),
-            seat=int(target.seat[row]),
-        )
+async def _plan(loader: Loader, custodian: Custodian, reference: Reference) -> int:
+    """The plan in whose books a line's money waits: that of what the line names, if its money is here."""
+    asked = await loader.run(reference.kind, reference.run)
+    return asked.plan_id if asked is not None and asked.plan_id in custodian.plans else custodian.home_plan

@@ -90,17 +90,17 @@ def _settled(
 ) -> Iterator[_Settled]:
     """Everything about one run, some shards at a time. `days`: on which what happened on a day number is posted."""
     for first in range(0, len(numbers), _SHARDS_AT_ONCE):
-        part = _Settled(0, [], [])
+        cash, journals, events = 0, list[list[Journal]](), list[tuple[int, Event]]()
         for number in numbers[first : first + _SHARDS_AT_ONCE]:
             shard_id = plan_shard(loaded.plan_id) + number
-            part.journals.append([])
+            journals.append([])
             for day, lines, owed in _by_day(loaded, number, sources):
-                part = part._replace(cash_minor=part.cash_minor + lines[Account.CUSTODIAN_CASH])
+                cash += lines[Account.CUSTODIAN_CASH]
                 key = f"{CAUSES[loaded.kind]}:{loaded.run}:{source}:{date_of(day)}"
                 if (journal := _journal(loaded, shard_id, lines, owed, key=key, on=days[day])) is not None:
-                    part.journals[-1].append(journal)
-            part.events.extend((shard_id, event) for event in _events(loaded, number, source))
-        yield part
+                    journals[-1].append(journal)
+            events += ((shard_id, event) for event in _events(loaded, number, source))
+        yield _Settled(cash, journals, events)
 
 
 def _by_day(loaded: Loaded, number: int, sources: Sources) -> Iterator[tuple[int, Counter[Account], Amounts]]:

@@ -6,8 +6,9 @@ debited is the payer's (SCHEMES: xianghubao, the payer's own share first, then t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from datetime import date
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,9 +16,9 @@ from numpy.typing import NDArray
 from sqlalchemy import and_, bindparam, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from engine.custodian.standing import charged_by
 from engine.errors import InvalidInput
-from engine.ledger.accounts import Account, account_id, first_seat, seat_shard
-from engine.ledger.journals import posted_under
+from engine.ledger.accounts import first_seat, seat_shard
 from engine.plans.days import day_number
 from engine.roster.columns import ALONE, DAY, value_at, value_in
 from engine.runs.run import Run
@@ -77,11 +78,15 @@ async def instructions_of(
         raise InvalidInput(f"{run.name} is {run.state}; only a sealed run says who is debited")
     paying = await _paying(connection, run, shard_id)
     if amounts is None:
-        amounts = await _charged(connection, run, shard_id, len(paying.shares_from))
+        amounts = await charged_by(connection, shard_id, run.run_id, len(paying.shares_from))
     debited = np.flatnonzero(amounts)
     seat = (first_seat(shard_id) + debited).astype(np.int32)
     named = paying.payer[debited]
-    payer = np.where(await _pays(connection, run, shard_id, paying, named), named, seat)
+
+    async def paying_of(there: int) -> Paying:
+        return paying if there == shard_id else await _paying(connection, run, there)
+
+    payer = np.where(await pays(run.plan_id, named, run.debit_on, paying_of), named, seat)
     return Instructions(payer, seat, amounts[debited], paying.shares_from[debited]).ordered()
 
 
@@ -150,13 +155,6 @@ async def family_of(connection: AsyncConnection, plan_id: int, payer_seat: int) 
     return sorted(seats)
 
 
-async def _charged(connection: AsyncConnection, run: Run, shard_id: int, seats: int) -> NDArray[np.int64]:
-    journal = await posted_under(connection, shard_id, f"{run.name}:charge")
-    receivable = account_id(run.plan_id, Account.CONTRIBUTIONS_RECEIVABLE)
-    owed = [segment for segment in (journal.segments if journal else ()) if segment.account_id == receivable]
-    return owed[0].dense(seats) if owed else np.zeros(seats, np.int64)
-
-
 _PINNED = and_(roster.c.shard_id == run_shards.c.shard_id, roster.c.version == run_shards.c.roster_version)
 
 _NAMES = text("position(:stored IN roster.payer) > 0")
@@ -184,7 +182,7 @@ async def _shards_naming(connection: AsyncConnection, run: Run, payer_seat: int)
     return sorted({own, *await connection.scalars(naming, {"stored": _stored(payer_seat)})})
 
 
-class _Paying(NamedTuple):
+class Paying(NamedTuple):
     """Who pays for a shard's seats: int32[n] seats (ALONE for the member), and int32[n] day numbers."""
 
     payer: NDArray[np.int32]
@@ -192,32 +190,32 @@ class _Paying(NamedTuple):
     ended_on: NDArray[np.int32]
 
 
-async def _paying(connection: AsyncConnection, run: Run, shard_id: int) -> _Paying:
+async def _paying(connection: AsyncConnection, run: Run, shard_id: int) -> Paying:
     """Who pays at the roster version that the run pinned."""
     row = (await connection.execute(_PAYING, {"of_run": run.run_id, "of_shard": shard_id})).one_or_none()
     if row is None:
         raise InvalidInput(f"shard {shard_id} is none of {run.name}")
     shares_from, ended_on = np.frombuffer(row.shares_from, DAY), np.frombuffer(row.ended_on, DAY)
     payer = np.full(len(shares_from), ALONE, np.int32) if row.payer is None else np.frombuffer(row.payer, DAY)
-    return _Paying(payer, shares_from, ended_on)
+    return Paying(payer, shares_from, ended_on)
 
 
-async def _pays(
-    connection: AsyncConnection, run: Run, shard_id: int, here: _Paying, named: NDArray[np.int32]
+async def pays(
+    plan_id: int, named: NDArray[np.int32], on: date, paying_of: Callable[[int], Awaitable[Paying]]
 ) -> NDArray[np.bool_]:
-    """bool[n]: whether the payer named (int32[n] seats, ALONE for none) pays on the run's debit day."""
-    pays, day = np.zeros(len(named), np.bool_), day_number(run.debit_on)
+    """bool[n]: whether the payer named (int32[n] seats, ALONE for none) pays on a debit day: in force, paying alone.
+
+    `paying_of`: who pays for the seats of a shard, by its id.
+    """
+    found, day = np.zeros(len(named), np.bool_), day_number(on)
     numbers = np.where(named == ALONE, 0, named // SHARD_SEATS + 1)
     for number in (1 + np.flatnonzero(np.bincount(numbers)[1:])).tolist():
-        there = run.plan_id * PLAN_STRIDE + number
-        columns = here
-        if there != shard_id:
-            columns = await _paying(connection, run, there)
+        columns = await paying_of(plan_id * PLAN_STRIDE + number)
         rows = np.flatnonzero(numbers == number)
         at = named[rows] % SHARD_SEATS
         in_force = (columns.shares_from[at] <= day) & (day < columns.ended_on[at])
-        pays[rows] = in_force & (columns.payer[at] == ALONE)
-    return pays
+        found[rows] = in_force & (columns.payer[at] == ALONE)
+    return found
 
 
 async def _paying_at(connection: AsyncConnection, shard_id: int, seat: int) -> Sequence[tuple[int, int, int, int, int]]:

@@ -12,9 +12,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from engine.ahead import ahead
 from engine.custodian.layouts import CsvLayout
 from engine.custodian.readers import values
-from engine.custodian.readers.delimited import NOT_READ, ByteStream, row_batches, why
+from engine.custodian.readers.delimited import BLOCKS_AHEAD, NOT_READ, ByteStream, row_batches, why
 from engine.custodian.readers.laid_out import EACH_ITS_OWN, Taken
 from engine.custodian.readers.running_balance import RunningBalance
 from engine.custodian.statement import Declared, Fault, Footing, Part, Problems, Statement, Sum
@@ -116,7 +117,8 @@ def _batches(source: ByteStream, head: _Head, foot: _Foot) -> Iterator[tuple[pa.
     layout = head.layout
     kept = {head.columns[label] for label in head.fields.values()} | {0}
     apart = {head.columns[label] for holds, label in head.fields.items() if holds in EACH_ITS_OWN}
-    for batch, rows, torn in row_batches(source, head.width, kept, apart, layout.separator, layout.encoding):
+    batches = row_batches(source, head.width, kept, apart, layout.separator, layout.encoding)
+    for batch, rows, torn in ahead(batches, BLOCKS_AHEAD):
         for each in torn:
             foot.take(head.line + each.row, each.text, each.cells)
         numbers = head.line + rows

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from engine.ahead import ahead
 from engine.custodian.layouts import DaikouLayout
 from engine.custodian.readers import values
-from engine.custodian.readers.delimited import NOT_READ, ByteStream, row_batches, why
+from engine.custodian.readers.delimited import BLOCKS_AHEAD, NOT_READ, ByteStream, row_batches, why
 from engine.custodian.readers.laid_out import EACH_ITS_OWN, Taken
 from engine.custodian.statement import Fault, Footing, Part, Statement
 from engine.errors import InvalidInput
@@ -39,7 +40,7 @@ def read(blocks: Iterable[bytes], name: str, layout: DaikouLayout, currency: str
     apart = {number - 1 for holds, number in layout.fields.items() if holds in EACH_ITS_OWN}
     batches = row_batches(source, width, kept, apart, layout.separator, layout.encoding, quotes=False)
     try:
-        for batch, rows, torn in batches:
+        for batch, rows, torn in ahead(batches, BLOCKS_AHEAD):
             for each in torn:
                 if each.text.strip():
                     message = f"has {each.cells} fields; the rows have {width}"

@@ -6,7 +6,7 @@ import codecs
 import io
 import re
 from collections import deque
-from collections.abc import Collection, Generator, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from itertools import chain
 from typing import NamedTuple
 
@@ -16,14 +16,15 @@ import pyarrow.compute as pc
 import pyarrow.csv
 from numpy.typing import NDArray
 
-from engine.ahead import ahead
 from engine.custodian.readers.values import different
 
 NOT_READ = (pa.ArrowInvalid, UnicodeDecodeError)
 """What `row_batches` raises over bytes that are not text in the encoding, or no rows."""
 
+BLOCKS_AHEAD = 2
+"""How many batches `row_batches` may well make while another is worked on (`engine.ahead`)."""
+
 _BLOCK_BYTES = 1 << 20
-_BLOCKS_AHEAD = 2
 _LINE_BYTES_MAX = 1 << 20
 _TORN_MAX = 200_000
 _TEXT = pa.string()
@@ -120,25 +121,12 @@ def row_batches(
     encoding: str,
     *,
     quotes: bool = True,
-) -> Generator[Rows]:
-    """Rows of `width` text columns named by their numbers, some batches read ahead of whoever works on them.
+) -> Iterator[Rows]:
+    """Rows of `width` text columns named by their numbers.
 
     Columns not in `kept` are null. Of those, what is not in `apart` comes as a dictionary: rows are alike in it, and
     each different text is read once.
     """
-    return ahead(_row_batches(source, width, kept, apart, separator, encoding, quotes=quotes), _BLOCKS_AHEAD)
-
-
-def _row_batches(
-    source: ByteStream,
-    width: int,
-    kept: Collection[int],
-    apart: Collection[int],
-    separator: str,
-    encoding: str,
-    *,
-    quotes: bool,
-) -> Iterator[Rows]:
     # Python decodes GBK byte by byte; nearly all that is kept is ASCII, so what is not is decoded afterwards.
     late = encoding if encoding.startswith("gb") and separator not in _TRAILS else None
     odd = _Odd(late)
