@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy import Row, Select, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from engine.errors import FentanError, InvalidInput
+from engine.errors import FentanError, NotFound
 from engine.store.audit import record
 from engine.store.tables import decisions, plans
 
@@ -120,7 +120,7 @@ async def decision_of(connection: AsyncConnection, decision_id: int) -> Decision
     """The decision. Raises InvalidInput when there is none."""
     row = (await connection.execute(_JOINED.where(decisions.c.decision_id == decision_id))).one_or_none()
     if row is None:
-        raise InvalidInput(f"there is no decision {decision_id}; `fentan decision list` shows those there are")
+        raise NotFound(f"there is no decision {decision_id}; `fentan decision list` shows those there are")
     return _decision(row)
 
 

@@ -18,3 +18,7 @@ class FentanError(Exception):
 
 class InvalidInput(FentanError):
     """The input is not valid."""
+
+
+class NotFound(InvalidInput):
+    """There is no such thing."""

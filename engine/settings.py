@@ -59,6 +59,19 @@ def _redis_address(address: SecretStr) -> SecretStr:
     return address
 
 
+def _api_address(address: str) -> str:
+    if not address:
+        return address
+    try:
+        parts = urlsplit(address)
+        is_address = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        is_address = False
+    if not is_address or "@" in address:
+        raise ValueError("write it like http://host:8080, without a user or password")
+    return address.rstrip("/")
+
+
 class Settings(BaseSettings):
     """Every setting, its type and its bounds. config/settings.toml says what each is for."""
 
@@ -75,8 +88,15 @@ class Settings(BaseSettings):
     shards_in_hand: int = Field(ge=1, le=16)
     log_format: Literal["auto", "console", "json"]
     log_level: Literal["debug", "info", "warning", "error"]
+    api_host: str = Field(min_length=1, max_length=255)
+    api_port: int = Field(ge=0, le=65535)
+    requests_per_minute: int = Field(ge=1, le=1_000_000)
+    upload_mib_max: int = Field(ge=1, le=1 << 20)
+    api_url: Annotated[str, AfterValidator(_api_address)]
+    api_token: SecretStr
     member_tag_key: SecretStr = Field(min_length=16, max_length=64)
     account_key: SecretStr = Field(min_length=16, max_length=64)
+    signing_key: SecretStr = Field(min_length=16, max_length=64)
 
     @classmethod
     def settings_customise_sources(

@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from engine.claims.history import Detail, record
 from engine.claims.states import ClaimRefused, Event, State, after
-from engine.errors import InvalidInput
+from engine.errors import NotFound
 from engine.store.tables import claims, notices, plans
 
 
@@ -101,7 +101,7 @@ async def claim_of(connection: AsyncConnection, claim_id: int) -> Claim:
     """The claim named `claim_id`. Raises InvalidInput when there is none."""
     row = (await connection.execute(_selected().where(claims.c.claim_id == claim_id))).first()
     if row is None:
-        raise InvalidInput(f"there is no claim {claim_id}; `fentan claim list --plan CODE` shows those of a plan")
+        raise NotFound(f"there is no claim {claim_id}; `fentan claim list --plan CODE` shows those of a plan")
     return _claim(row)
 
 

@@ -54,6 +54,8 @@ _MODULES = {
     "reconcile": "reconcile",
     "member": "members",
     "decision": "decisions",
+    "token": "tokens",
+    "api": "api",
     "worker": "processes",
     "up": "processes",
     "migrate": "processes",

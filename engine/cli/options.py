@@ -2,26 +2,14 @@
 
 from __future__ import annotations
 
-import re
-import unicodedata
 from datetime import date, datetime
 from typing import Annotated
 from zoneinfo import ZoneInfo
 
 import typer
 
+from engine.access.names import actor_name
 from engine.errors import InvalidInput
-
-_NAME = re.compile(r"\w[\w .@-]{0,63}")
-
-
-def actor_name(text: str) -> str:
-    """A name as it goes into the audit log: one spelling for what looks the same. Raises InvalidInput."""
-    name = re.sub(" +", " ", unicodedata.normalize("NFKC", text).strip())
-    if not _NAME.fullmatch(name):
-        raise InvalidInput(f"{text!r} is no name: give 1 to 64 letters, digits, spaces and . @ - _")
-    return name
-
 
 As = Annotated[
     str, typer.Option("--as", metavar="NAME", parser=actor_name, help="Who decides; it goes into the audit log.")

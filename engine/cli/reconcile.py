@@ -13,10 +13,11 @@ import typer
 from rich.console import Console
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from engine.access.names import actor_name
 from engine.cli import money_out, proofs, suggested
 from engine.cli.answer import print_json
 from engine.cli.break_tables import dossier_as_json, print_dossier, print_queue, queue_as_json
-from engine.cli.options import As, actor_name, iso_day
+from engine.cli.options import As, iso_day
 from engine.cli.shell import in_database
 from engine.custodian.actions import Action
 from engine.custodian.aging import AGES, Age

@@ -18,7 +18,7 @@ from engine.custodian.breaks import AMOUNTS_MINOR, Code, Severity, State, severi
 from engine.custodian.reference import Kind, Reference
 from engine.custodian.registered import Custodian
 from engine.custodian.schedule import calendar_of
-from engine.errors import InvalidInput
+from engine.errors import NotFound
 from engine.store.arrays import Row as Values
 from engine.store.arrays import copy_in
 from engine.store.tables import break_events, breaks, plans
@@ -190,7 +190,7 @@ async def break_of(connection: AsyncConnection, break_id: int, custodians: Seque
     """The break of this number. Raises InvalidInput when there is none."""
     found = await list_breaks(connection, Selection(ids=(break_id,)), custodians, on=on)
     if not found:
-        raise InvalidInput(f"there is no break {break_id}; `fentan reconcile breaks` shows those there are")
+        raise NotFound(f"there is no break {break_id}; `fentan reconcile breaks` shows those there are")
     return found[0]
 
 

@@ -10,7 +10,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from engine.custodian.profile import Profile
-from engine.errors import InvalidInput
+from engine.errors import InvalidInput, NotFound
 from engine.store.audit import record
 from engine.store.tables import custodians, plans
 
@@ -72,7 +72,7 @@ async def custodian_of(connection: AsyncConnection, code: str) -> Custodian:
     row = (await connection.execute(_REGISTERED.where(custodians.c.code == code))).one_or_none()
     if row is None:
         known = ", ".join(each.code for each in await list_custodians(connection)) or "none"
-        raise InvalidInput(f"no custodian {code} is registered (`fentan custodian register`); there are: {known}")
+        raise NotFound(f"no custodian {code} is registered (`fentan custodian register`); there are: {known}")
     return _custodian(row)
 
 

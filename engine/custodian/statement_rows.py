@@ -18,7 +18,7 @@ from engine.custodian.statement import SCHEMA, Declared, Fault, Footing, Problem
 from engine.custodian.turn import IS_STILL
 from engine.custodian.veiled import veiled
 from engine.custodian.verdicts import Ignored, Named, Outcome, Sum
-from engine.errors import InvalidInput
+from engine.errors import InvalidInput, NotFound
 from engine.money import grouped
 from engine.store.arrays import Row as Values
 from engine.store.arrays import copy_in
@@ -102,7 +102,7 @@ async def statement_of(connection: AsyncConnection, statement_id: int) -> Import
     """The statement of this number. Raises InvalidInput when there is none."""
     row = (await connection.execute(_IMPORTED.where(statements.c.statement_id == statement_id))).one_or_none()
     if row is None:
-        raise InvalidInput(f"there is no statement {statement_id}; `fentan statement list` shows those there are")
+        raise NotFound(f"there is no statement {statement_id}; `fentan statement list` shows those there are")
     return _imported(row)
 
 

@@ -8,7 +8,7 @@ from datetime import date
 import numpy as np
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from engine.errors import InvalidInput
+from engine.errors import NotFound
 from engine.ledger.accounts import Account
 from engine.ledger.statement import read_statement
 from engine.members.shards import shards_of
@@ -50,7 +50,7 @@ async def member_of(connection: AsyncConnection, plan: Plan, rules: PlanRules, m
     """The member as they stand on a day. Raises InvalidInput where the plan has no such member."""
     cover = await membership_on(connection, plan.plan_id, member_ref, on)
     if cover is None:
-        raise InvalidInput(f"there is no member {member_ref} of {plan.code}; check the reference")
+        raise NotFound(f"there is no member {member_ref} of {plan.code}; check the reference")
     day = day_number(on)
     frozen = cover.frozen_from <= day < cover.frozen_to
     statement = await read_statement(connection, cover.shard_id, cover.seat)

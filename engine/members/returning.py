@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from engine.apportion.outcome import unpack
 from engine.apportion.played import Played
-from engine.errors import InvalidInput
+from engine.errors import InvalidInput, NotFound
 from engine.ledger.accounts import Account, account_id, plan_shard, seat_shard
 from engine.ledger.journals import Journal, Segment, post
 from engine.ledger.statement import Statement, read_statement
@@ -72,7 +72,7 @@ async def owed(connection: AsyncConnection, plan: Plan, rules: PlanRules, member
     prepaid = prepaid_of(rules)
     cover = await membership_on(connection, plan.plan_id, member_ref, on)
     if cover is None:
-        raise InvalidInput(f"there is no member {member_ref} of {plan.code}; check the reference")
+        raise NotFound(f"there is no member {member_ref} of {plan.code}; check the reference")
     day = day_number(on)
     if cover.ended_on <= day:
         raise InvalidInput(f"{member_ref} left {plan.code} on {date_of(cover.ended_on)}; they can only join again")

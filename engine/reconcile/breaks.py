@@ -15,7 +15,7 @@ from engine.custodian.instructions import State as Instruction
 from engine.custodian.reference import Kind
 from engine.custodian.standing import read_standing, sent_batches
 from engine.custodian.statement_rows import OVERDUE
-from engine.errors import InvalidInput
+from engine.errors import InvalidInput, NotFound
 from engine.store.arrays import copy_out
 from engine.store.audit import record
 from engine.store.tables import PLAN_STRIDE, SHARD_SEATS, break_events, breaks, statement_lines
@@ -160,7 +160,7 @@ async def check_each(connection: AsyncConnection, ids: Sequence[int], event: Eve
     states = {row.break_id: (State(row.state), row.decision_id) for row in found}
     if unknown := sorted(set(ids) - set(states)):
         named = ", ".join(map(str, unknown[:10]))
-        raise InvalidInput(f"there is no break {named}; `fentan reconcile breaks` shows those there are")
+        raise NotFound(f"there is no break {named}; `fentan reconcile breaks` shows those there are")
     for break_id, (state, decision_id) in states.items():
         if event is not None and (state, event) not in NEXT:
             by = f" by decision {decision_id}" if decision_id is not None else ""

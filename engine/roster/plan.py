@@ -9,7 +9,7 @@ from sqlalchemy import exists, func, insert, select
 from sqlalchemy.dialects.postgresql import insert as insert_or_skip
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from engine.errors import InvalidInput
+from engine.errors import InvalidInput, NotFound
 from engine.plans import PlanRules, digest, from_json, to_json
 from engine.store.tables import PLAN_STRIDE, plan_rules, plans, shards
 
@@ -99,7 +99,7 @@ async def plan_of(connection: AsyncConnection, code: str) -> Plan:
     """The plan with this code. Raises InvalidInput that names the plans there are."""
     known = await _registered(connection)
     if code not in known:
-        raise InvalidInput(f"there is no plan {code!r}; {_listed(known)}")
+        raise NotFound(f"there is no plan {code!r}; {_listed(known)}")
     return known[code]
 
 

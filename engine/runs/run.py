@@ -14,7 +14,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from engine.apportion import Case, Outcome, unpack
-from engine.errors import FentanError, InvalidInput
+from engine.errors import FentanError, NotFound
 from engine.ledger.accounts import Account, account_id, share_account, share_unit
 from engine.plans.member_rules import Direction
 from engine.plans.rules import PlanRules
@@ -132,7 +132,7 @@ async def load_run(connection: AsyncConnection, run_id: int) -> Run:
     """The run. Raises InvalidInput when there is none."""
     row = (await connection.execute(_RUNS.where(share_runs.c.run_id == run_id))).one_or_none()
     if row is None:
-        raise InvalidInput(f"there is no run {run_id}; `fentan run list` shows those there are")
+        raise NotFound(f"there is no run {run_id}; `fentan run list` shows those there are")
     return _run(row)
 
 

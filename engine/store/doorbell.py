@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from arq.connections import ArqRedis, RedisSettings, create_pool
+from redis.asyncio import ConnectionPool
 from redis.exceptions import RedisError
 
 from engine.errors import FentanError
@@ -18,6 +19,9 @@ WORK = "work_on_run"
 
 SEND = "send_to_custodian"
 """Look at the files that wait for this custodian and send what may leave."""
+
+
+_MOMENT_SECONDS = 1.0
 
 
 class DoorbellUnreachable(FentanError, ConnectionError):
@@ -72,6 +76,18 @@ def redis_settings(redis_url: str, *, patient: bool = True) -> RedisSettings:
         raise DoorbellUnreachable("the doorbell's address cannot be read; write redis://host:6379/0") from None
     settings.conn_retries, settings.conn_retry_delay = (10, 1) if patient else (0, 0)
     return settings
+
+
+@asynccontextmanager
+async def quiet_doorbell(redis_url: str) -> AsyncIterator[Doorbell]:
+    """A doorbell that need not answer: rings are tried for a moment, and lost where nobody hears."""
+    found = ConnectionPool.from_url(redis_url, socket_timeout=_MOMENT_SECONDS, socket_connect_timeout=_MOMENT_SECONDS)
+    redis = ArqRedis(found, default_queue_name=QUEUE, job_serializer=serialize, job_deserializer=deserialize)
+    try:
+        yield Doorbell(redis)
+    finally:
+        await redis.aclose()
+        await found.aclose()
 
 
 @asynccontextmanager

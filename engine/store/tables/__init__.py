@@ -6,6 +6,7 @@ Days inside arrays are day numbers (days since 1970-01-01); money is bigint mino
 
 from __future__ import annotations
 
+from engine.store.tables.access import api_tokens, idempotency_keys
 from engine.store.tables.base import PLAN_STRIDE, SHARD_SEATS, metadata
 from engine.store.tables.claims import claim_events, claims, notices, objections
 from engine.store.tables.custodian import (
@@ -20,16 +21,19 @@ from engine.store.tables.custodian import (
     statements,
 )
 from engine.store.tables.ledger import accounts, balances, journals, posting_segments, year_usage
-from engine.store.tables.operations import audit_log, decisions, workers
+from engine.store.tables.operations import audit_log, decisions, jobs, queues, schedules, workers
 from engine.store.tables.plans import plan_rules, plans, skipped_slots
 from engine.store.tables.roster import imports, member_columns, members, roster, roster_changes, shards
 from engine.store.tables.runs import IN_THE_BOOKS, run_cases, run_shards, share_runs
+from engine.store.tables.webhooks import deliveries, outbox, webhooks
 
 __all__ = [
-    "IN_THE_BOOKS", "PLAN_STRIDE",
+    "IN_THE_BOOKS",
+    "PLAN_STRIDE",
     "SHARD_SEATS",
     "account_tokens",
     "accounts",
+    "api_tokens",
     "attempts",
     "audit_log",
     "balances",
@@ -40,26 +44,33 @@ __all__ = [
     "custodians",
     "debit_batches",
     "decisions",
+    "deliveries",
+    "idempotency_keys",
     "imports",
     "instruction_events",
+    "jobs",
     "journals",
     "member_columns",
     "members",
     "metadata",
     "notices",
     "objections",
+    "outbox",
     "plan_rules",
     "plans",
     "posting_segments",
+    "queues",
     "roster",
     "roster_changes",
     "run_cases",
     "run_shards",
+    "schedules",
     "shards",
     "share_runs",
     "skipped_slots",
     "statement_lines",
     "statements",
+    "webhooks",
     "workers",
     "year_usage",
-]  # fmt: skip
+]

@@ -1,19 +1,23 @@
-"""Decisions of two people, what everybody did, and the workers."""
+"""Decisions of two people, what everybody did; workers, queues, jobs, and what is planned by the clock."""
 
 from __future__ import annotations
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     CheckConstraint,
     Column,
     Date,
     DateTime,
     ForeignKey,
     Identity,
+    Index,
     Integer,
     PrimaryKeyConstraint,
     Table,
     Text,
+    Time,
+    false,
     func,
     text,
 )
@@ -65,7 +69,52 @@ workers = Table(
     Column("version", Text, nullable=False),
     Column("shard_id", BigInteger, comment="the shard in hand"),
     Column("memory_mib", Integer),
+    Column("draining", Boolean, nullable=False, server_default=false(), comment="asked to end after what is in hand"),
     Column("started_at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),
     Column("beat_at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),
     PrimaryKeyConstraint("worker", name="workers_pkey"),
+)
+
+queues = Table(
+    "queues",
+    metadata,
+    Column("queue", Text, nullable=False),
+    Column("paused_at", DateTime(timezone=True), comment="NULL: it is worked on"),
+    Column("paused_by", Text),
+    Column("reason", Text),
+    PrimaryKeyConstraint("queue", name="queues_pkey"),
+    CheckConstraint("(paused_at IS NULL) = (paused_by IS NULL)", name="queues_paused_by_check"),
+    CheckConstraint("(paused_at IS NULL) = (reason IS NULL)", name="queues_reason_check"),
+)
+
+jobs = Table(
+    "jobs",
+    metadata,
+    Column("job_id", BigInteger, Identity(always=True)),
+    Column("kind", Text, nullable=False),
+    Column("subject", Text, nullable=False, comment="what it is about: plan:quark, custodian:generic-csv, run:7"),
+    Column("detail", JSONB, nullable=False, comment="all that doing it needs; ids and file names, never names"),
+    Column("state", Text, nullable=False, server_default=text("'queued'")),
+    Column("asked_by", Text, nullable=False),
+    moment("asked_at"),
+    Column("started_at", DateTime(timezone=True), comment="of the last try"),
+    Column("ended_at", DateTime(timezone=True)),
+    Column("outcome", JSONB, comment="what it came to"),
+    Column("error", Text, comment="why it was refused, or failed"),
+    PrimaryKeyConstraint("job_id", name="jobs_pkey"),
+    CheckConstraint("state IN ('queued', 'done', 'failed')", name="jobs_state_check"),
+    CheckConstraint("(ended_at IS NULL) = (state = 'queued')", name="jobs_ended_check"),
+    Index("jobs_queued_index", "job_id", postgresql_where=text("state = 'queued'")),
+)
+
+schedules = Table(
+    "schedules",
+    metadata,
+    Column("plan_id", BigInteger, ForeignKey("plans.plan_id", name="schedules_plan_fkey"), nullable=False),
+    Column("plans_at", Time, nullable=False, comment="the time of a debit day, in the plan's zone, to plan its run"),
+    Column("set_by", Text, nullable=False, comment="in whose name its runs are planned"),
+    moment("set_at"),
+    Column("tried_at", DateTime(timezone=True), comment="when a slot was last tried and refused"),
+    Column("refusal", Text, comment="why; NULL once a run was planned"),
+    PrimaryKeyConstraint("plan_id", name="schedules_pkey"),
 )

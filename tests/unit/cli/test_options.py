@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from engine.cli.options import actor_name
+from engine.access.names import actor_name
 from engine.errors import InvalidInput
 
 

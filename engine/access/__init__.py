@@ -1,0 +1,1 @@
+"""Access: who calls, what each role may, and what was answered once."""

@@ -1,0 +1,146 @@
+"""Opaque bearer tokens: `fentan_<number>_<secret>`. The secret is shown once, its SHA-256 is kept."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Row, insert, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from engine.access.roles import Role
+from engine.errors import FentanError, InvalidInput, NotFound
+from engine.store.audit import record
+from engine.store.tables import api_tokens
+
+_TOKEN = re.compile(r"fentan_([1-9][0-9]{0,17})_([A-Za-z0-9_-]{43})")
+_SCOPE = re.compile(r"[a-z]+:(read|write)")
+_USED_EVERY = timedelta(minutes=1)
+"""Noting each use would be a write for every read."""
+
+DAYS_MAX = 3_660
+
+
+class NotAuthenticated(FentanError):
+    """No valid token came with the request; send `Authorization: Bearer TOKEN`, issued by `fentan token issue`."""
+
+
+@dataclass(frozen=True)
+class Token:
+    """Whose token it is and what it may; never the token itself. `scopes` None: all that the role may."""
+
+    token_id: int
+    name: str
+    role: Role
+    scopes: Sequence[str] | None
+    issued_by: str
+    issued_at: datetime
+    expires_at: datetime
+    last_used_at: datetime | None
+    revoked_at: datetime | None
+    revoked_by: str | None
+
+    def allows(self, scope: str) -> bool:
+        """Whether its scopes have this one; `runs:write` has `runs:read` in it."""
+        if self.scopes is None or scope in self.scopes:
+            return True
+        resource, _, does = scope.partition(":")
+        return does == "read" and f"{resource}:write" in self.scopes
+
+
+_COLUMNS = [api_tokens.c[field.name] for field in fields(Token)]
+
+
+def _token(row: Row[Any]) -> Token:
+    return Token(**row._asdict() | {"role": Role(row.role)})
+
+
+async def issue(
+    connection: AsyncConnection,
+    name: str,
+    role: Role,
+    *,
+    days: int,
+    now: datetime,
+    actor: str,
+    scopes: Sequence[str] | None = None,
+) -> tuple[Token, str]:
+    """A new token, and its text, which can never be shown again. Raises InvalidInput."""
+    if not 1 <= days <= DAYS_MAX:
+        raise InvalidInput(f"a token lives 1 to {DAYS_MAX:,} days, not {days:,}")
+    for scope in scopes or ():
+        if not _SCOPE.fullmatch(scope):
+            raise InvalidInput(f"{scope!r} is no scope; write it like runs:read or claims:write")
+    secret = secrets.token_urlsafe(32)
+    values = {
+        "name": name,
+        "role": role.value,
+        "scopes": None if scopes is None else sorted(set(scopes)),
+        "digest": _digest(secret),
+        "issued_by": actor,
+        "expires_at": now + timedelta(days=days),
+    }
+    row = (await connection.execute(insert(api_tokens).values(values).returning(*_COLUMNS))).one()
+    await record(connection, actor, "issue token", f"token:{row.token_id}", {"for": name, "role": role.value})
+    return _token(row), f"fentan_{row.token_id}_{secret}"
+
+
+async def token_of(connection: AsyncConnection, token_id: int) -> Token:
+    """The token of a number. Raises NotFound."""
+    row = (await connection.execute(select(*_COLUMNS).where(api_tokens.c.token_id == token_id))).one_or_none()
+    if row is None:
+        raise NotFound(f"there is no token {token_id}; `fentan token list` shows those there are")
+    return _token(row)
+
+
+async def list_tokens(connection: AsyncConnection, *, after: int = 0, limit: int = 50) -> list[Token]:
+    """Tokens in the order they were issued, those after a number."""
+    query = select(*_COLUMNS).where(api_tokens.c.token_id > after).order_by(api_tokens.c.token_id).limit(limit)
+    return [_token(row) for row in await connection.execute(query)]
+
+
+async def revoke(connection: AsyncConnection, token_id: int, *, now: datetime, actor: str) -> Token:
+    """End a token at once; the same again changes nothing. Raises NotFound."""
+    await token_of(connection, token_id)
+    revoked = await connection.execute(
+        update(api_tokens)
+        .where(api_tokens.c.token_id == token_id, api_tokens.c.revoked_at.is_(None))
+        .values(revoked_at=now, revoked_by=actor)
+    )
+    if revoked.rowcount:
+        await record(connection, actor, "revoke token", f"token:{token_id}")
+    return await token_of(connection, token_id)
+
+
+async def authenticate(engine: AsyncEngine, text: str, *, now: datetime) -> Token:
+    """Whose token `text` is. Raises NotAuthenticated for none of ours, and one that is revoked or has expired."""
+    written = _TOKEN.fullmatch(text)
+    if written is None:
+        raise NotAuthenticated
+    async with engine.connect() as connection:
+        query = select(api_tokens.c.digest, *_COLUMNS).where(api_tokens.c.token_id == int(written[1]))
+        row = (await connection.execute(query)).one_or_none()
+    known = row.digest if row is not None else bytes(32)
+    is_it = hmac.compare_digest(_digest(written[2]), known)
+    if row is None or not is_it:
+        raise NotAuthenticated
+    values = row._asdict()
+    del values["digest"]
+    token = Token(**values | {"role": Role(row.role)})
+    if token.revoked_at is not None or token.expires_at <= now:
+        raise NotAuthenticated("the token was revoked or has expired; ask for another (`fentan token issue`)")
+    if token.last_used_at is None or token.last_used_at + _USED_EVERY <= now:
+        async with engine.begin() as connection:
+            used = update(api_tokens).where(api_tokens.c.token_id == token.token_id).values(last_used_at=now)
+            await connection.execute(used)
+    return token
+
+
+def _digest(secret: str) -> bytes:
+    return hashlib.sha256(secret.encode()).digest()

@@ -1,0 +1,139 @@
+"""The application: every endpoint at its route, request ids, strict headers, problems, and a clean end."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from time import perf_counter
+
+import structlog
+from aiohttp import web
+from redis.asyncio import Redis
+
+from engine.api.answering import REQUEST_ID, answering
+from engine.api.endpoint import PREFIX
+from engine.api.limits import RateLimits
+from engine.api.openapi import specification
+from engine.api.problems import problem_of
+from engine.api.routes import ENDPOINTS
+from engine.api.service import SERVICE, Service
+from engine.custodian.desk import Desk
+from engine.settings import Settings
+from engine.store.database import engine_on
+from engine.store.doorbell import quiet_doorbell
+
+POOL_SIZE = 16
+"""Connections to the database: what more requests wait for."""
+
+JSON_BYTES_MAX = 1 << 20
+SHUTDOWN_SECONDS = 20.0
+"""How long a request under way may take once the process is asked to end."""
+
+_REDIS_SECONDS = 0.25
+_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_TRACEPARENT = re.compile(r"[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
+_HEADERS = {
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": "default-src 'none'; style-src 'self'; frame-ancestors 'none'",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+}
+
+Answering = Callable[[web.Request], Awaitable[web.StreamResponse]]
+log = structlog.get_logger()
+
+
+@asynccontextmanager
+async def service_on(
+    database_url: str, redis_url: str, settings: Settings, desk: Desk, *, pool_size: int = POOL_SIZE
+) -> AsyncIterator[Service]:
+    """What the API works with, for the length of a block; it does not ask whether Redis answers."""
+    async with engine_on(database_url, pool_size=pool_size) as engine, quiet_doorbell(redis_url) as bell:
+        redis = Redis.from_url(redis_url, socket_timeout=_REDIS_SECONDS, socket_connect_timeout=_REDIS_SECONDS)
+        try:
+            limits = RateLimits(redis, settings.requests_per_minute)
+            yield Service(engine, bell, desk, settings, limits, asyncio.Event())
+        finally:
+            await redis.aclose()
+
+
+def application(service: Service) -> web.Application:
+    """The application on a service."""
+    app = web.Application(middlewares=[_noted, _explained], client_max_size=JSON_BYTES_MAX)
+    app[SERVICE] = service
+    for endpoint in ENDPOINTS:
+        app.router.add_route(endpoint.method, endpoint.path, answering(endpoint))
+    described = specification(ENDPOINTS)
+
+    async def openapi(_: web.Request) -> web.Response:
+        return web.json_response(described)
+
+    app.router.add_get(f"{PREFIX}/openapi.json", openapi)
+    app.on_response_prepare.append(_strict)
+    app.on_shutdown.append(_close)
+    return app
+
+
+@asynccontextmanager
+async def listening(app: web.Application, host: str, port: int) -> AsyncIterator[int]:
+    """Answer on a port, of the system's choice for 0, for the length of a block; which one it is.
+
+    Then nobody new is let in, streams end, and requests under way are finished.
+    """
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=SHUTDOWN_SECONDS, handle_signals=False)
+    await runner.setup()
+    try:
+        site = web.TCPSite(runner, host, port, reuse_address=True)
+        await site.start()
+        yield runner.addresses[0][1]
+    finally:
+        await runner.cleanup()
+
+
+@web.middleware
+async def _noted(request: web.Request, handler: Answering) -> web.StreamResponse:
+    """One line of log a request: never its address, which may name somebody, but its route."""
+    given = request.headers.get("X-Request-Id", "")
+    request[REQUEST_ID] = given if _ID.fullmatch(given) else secrets.token_hex(8)
+    traced = _TRACEPARENT.fullmatch(request.headers.get("traceparent", ""))
+    structlog.contextvars.clear_contextvars()
+    structlog.contextvars.bind_contextvars(request_id=request[REQUEST_ID])
+    if traced:
+        structlog.contextvars.bind_contextvars(trace_id=traced[1])
+    began = perf_counter()
+    status = 499  # whoever asked went away
+    try:
+        response = await handler(request)
+        status = response.status
+    finally:
+        resource = request.match_info.route.resource
+        route = resource.canonical if resource is not None else "(none)"
+        took = perf_counter() - began
+        log.info("request answered", method=request.method, route=route, status=status, seconds=round(took, 4))
+    return response
+
+
+@web.middleware
+async def _explained(request: web.Request, handler: Answering) -> web.StreamResponse:
+    """What goes wrong is a problem."""
+    try:
+        return await handler(request)
+    except asyncio.CancelledError:
+        raise
+    except Exception as error:  # noqa: BLE001 - what nobody foresaw is answered too, and logged
+        return problem_of(error).response(request[REQUEST_ID], request.path)
+
+
+async def _strict(request: web.Request, response: web.StreamResponse) -> None:
+    for name, value in _HEADERS.items():
+        response.headers.setdefault(name, value)
+    response.headers["X-Request-Id"] = request.get(REQUEST_ID, "")
+    response.headers["Server"] = "fentan"
+
+
+async def _close(app: web.Application) -> None:
+    app[SERVICE].closing.set()

@@ -1,0 +1,130 @@
+"""An endpoint, declared once beside its handler: the route, the specification and the roles are made from it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any, TypeVar, get_type_hints
+
+from pydantic import BaseModel
+
+from engine.access.roles import Role
+from engine.api.fields import Nothing
+from engine.api.service import Call, Streamed, Upload
+
+PREFIX = "/v1"
+
+Handler = TypeVar("Handler", bound=Callable[..., Awaitable[Any]])
+View = Callable[[Call, Any], Awaitable[BaseModel]]
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """What may be asked for and by whom.
+
+    `path`: with its prefix, names of parameters in braces. `params`: of path and query. `body`: a model in JSON, Upload
+    for a file, None. `answer`: a model in JSON, or Streamed. `moves_money`: an Idempotency-Key is a must. `changes`:
+    the view of what a call changes, whose ETag If-Match names, and which is audited before and after. `is_secret`: the
+    answer holds a secret, which is neither remembered nor audited. `media_type`: of what is streamed.
+    """
+
+    name: str
+    resource: str
+    method: str
+    path: str
+    roles: frozenset[Role]
+    handler: Callable[..., Awaitable[Any]]
+    params: type[BaseModel]
+    body: type[BaseModel | Upload] | None
+    answer: Any
+    status: int
+    moves_money: bool
+    changes: View | None
+    is_secret: bool
+    media_type: str
+
+    @property
+    def writes(self) -> bool:
+        """Whether it changes anything."""
+        return self.method != "GET"
+
+    @property
+    def scope(self) -> str:
+        """What a token with scopes must have."""
+        return f"{self.resource}:{'write' if self.writes else 'read'}"
+
+    def given(self, params: BaseModel, body: BaseModel | Upload | None) -> dict[str, BaseModel | Upload | None]:
+        """What the handler is called with beside the call."""
+        declared: dict[str, BaseModel | Upload | None] = {} if self.params is Nothing else {"params": params}
+        return declared if self.body is None else {**declared, "body": body}
+
+    @property
+    def summary(self) -> str:
+        """The first line of the handler's docstring."""
+        return (self.handler.__doc__ or "").strip().partition("\n")[0]
+
+
+@dataclass(frozen=True)
+class Endpoints:
+    """The endpoints of one resource, in the order they are declared."""
+
+    resource: str
+    about: str
+    all: list[Endpoint] = field(default_factory=list)
+
+    def get(
+        self, path: str, roles: frozenset[Role], *, media_type: str = "application/json"
+    ) -> Callable[[Handler], Handler]:
+        """Declare what is read at a path."""
+        return self._declare("GET", path, roles, media_type=media_type)
+
+    def post(
+        self,
+        path: str,
+        roles: frozenset[Role],
+        *,
+        status: int = 200,
+        moves_money: bool = False,
+        changes: View | None = None,
+        is_secret: bool = False,
+    ) -> Callable[[Handler], Handler]:
+        """Declare what is done at a path."""
+        return self._declare(
+            "POST", path, roles, status=status, moves_money=moves_money, changes=changes, is_secret=is_secret
+        )
+
+    def _declare(
+        self,
+        method: str,
+        path: str,
+        roles: frozenset[Role],
+        *,
+        status: int = 200,
+        moves_money: bool = False,
+        changes: View | None = None,
+        is_secret: bool = False,
+        media_type: str = "application/json",
+    ) -> Callable[[Handler], Handler]:
+        def declared(handler: Handler) -> Handler:
+            hints = get_type_hints(handler, include_extras=True)
+            endpoint = Endpoint(
+                name=handler.__name__,
+                resource=self.resource,
+                method=method,
+                path=PREFIX + path,
+                roles=roles,
+                handler=handler,
+                params=hints.get("params", Nothing),
+                body=hints.get("body"),
+                answer=hints["return"],
+                status=status,
+                moves_money=moves_money,
+                changes=changes,
+                is_secret=is_secret,
+                media_type=media_type,
+            )
+            assert (endpoint.answer is Streamed) == (media_type != "application/json"), endpoint.name
+            self.all.append(endpoint)
+            return handler
+
+        return declared

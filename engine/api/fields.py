@@ -1,0 +1,100 @@
+"""The types that fields of requests and answers have: what pydantic checks and the specification says are the same."""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import Annotated, Generic, TypeVar
+
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
+
+from engine.access.names import actor_name
+from engine.errors import InvalidInput
+from engine.money import BIGINT_MAX, to_major, to_minor
+
+T = TypeVar("T")
+
+LIMIT_MAX = 500
+"""Items of a page."""
+
+
+class Model(BaseModel):
+    """What is sent or answered: no field but those declared."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def _whole(value: object) -> object:
+    """A number of a path or query as it must be written: no sign but a minus, no spaces, no point."""
+    if isinstance(value, str) and (digits := value.removeprefix("-")).isascii() and digits.isdigit():
+        return int(value) if len(digits) <= len(str(BIGINT_MAX)) else value
+    if isinstance(value, str):
+        raise ValueError("is no whole number")  # noqa: TRY004 - pydantic makes its own of a ValueError
+    return value
+
+
+def _flag(value: object) -> object:
+    """Yes or no of a query."""
+    if isinstance(value, str):
+        if value not in ("true", "false"):
+            raise ValueError("is neither true nor false")
+        return value == "true"
+    return value
+
+
+def _name(value: str) -> str:
+    try:
+        return actor_name(value)
+    except InvalidInput as error:
+        raise ValueError(str(error)) from None
+
+
+Id = Annotated[int, BeforeValidator(_whole), Field(ge=1, le=BIGINT_MAX)]
+"""The number of something."""
+
+Seat = Annotated[int, BeforeValidator(_whole), Field(ge=0, le=2**31 - 1)]
+Year = Annotated[int, BeforeValidator(_whole), Field(ge=2000, le=2199)]
+Flag = Annotated[bool, BeforeValidator(_flag)]
+Code = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$")]
+"""The code of a plan or a custodian."""
+
+Text = Annotated[str, Field(min_length=1, max_length=500, pattern=r"^[^\x00-\x1f\x7f]+$")]
+"""A line of text: a reason, a comment."""
+
+Name = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_][A-Za-z0-9_ .@-]{0,63}$")]
+"""Who somebody is, as the audit log says."""
+
+Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+Amount = Annotated[str, Field(pattern=r"^(0|[1-9][0-9]{0,15})(\.[0-9]{1,2})?$")]
+"""Money that is asked for, in major units: not negative, never a float. `minor` reads it."""
+
+Money = Annotated[
+    int, PlainSerializer(to_major, return_type=str), Field(json_schema_extra={"pattern": r"^-?[0-9]+\.[0-9]{2}$"})
+]
+"""Minor units in Python, decimal text in major units in an answer."""
+
+Day = date
+Moment = AwareDatetime
+
+
+def minor(amount: str) -> int:
+    """Minor units of an `Amount`."""
+    return to_minor(amount)
+
+
+class Nothing(Model):
+    """No parameters, or no body."""
+
+
+class Paged(Model):
+    """Which part of a list."""
+
+    after: Annotated[str | None, Field(max_length=100, pattern=r"^[A-Za-z0-9_.:-]+$")] = None
+    limit: Annotated[int, BeforeValidator(_whole), Field(ge=1, le=LIMIT_MAX)] = 50
+
+
+class Page(Model, Generic[T]):
+    """A part of a list in its order, and the address of what comes next; also in the header Link."""
+
+    items: list[T]
+    next: str | None = None

@@ -1,0 +1,191 @@
+"""The specification (OpenAPI 3.1), made of the endpoints and their models: it says what is checked, and no more."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from http import HTTPStatus
+from typing import Annotated, Any, get_args
+
+from pydantic import BaseModel, Field
+from pydantic.json_schema import JsonSchemaMode, models_json_schema
+
+from engine import __version__
+from engine.api.endpoint import Endpoint
+from engine.api.fields import Nothing
+from engine.api.problems import MEDIA_TYPE
+from engine.api.reading import FILE, JSON
+from engine.api.service import Streamed, Upload
+
+Named = Mapping[Any, Any]
+"""By model and use, the reference to its schema."""
+
+_REF = "#/components/schemas/{model}"
+_IN_PATH = re.compile(r"{(\w+)}")
+_REFUSALS = {
+    400: "The request cannot be read, or moves money without an Idempotency-Key.",
+    401: "No valid token came with it.",
+    403: "The token's role or scopes do not allow it.",
+    404: "There is no such thing.",
+    409: "It was well asked and cannot be done as things stand, or its Idempotency-Key is in flight.",
+    412: "What If-Match names is not there any more.",
+    413: "The body is too large.",
+    415: "The body is of another type.",
+    422: "Fields are wrong, or the Idempotency-Key was used for something else.",
+    429: "The token asked too often.",
+    503: "The database is away, or another request is in the way; nothing was done.",
+}
+_WRITES_ONLY = {409, 412, 413, 415}
+
+
+class Wrong(BaseModel):
+    """A field, and what is wrong with it."""
+
+    field: str
+    message: str
+
+
+class ProblemBody(BaseModel):
+    """Why something was not done (RFC 9457): what is wrong, where, and what to do."""
+
+    type: str
+    title: str
+    status: Annotated[int, Field(ge=400, le=599)]
+    detail: str
+    instance: str
+    request_id: str
+    invariant: str | None = None
+    errors: Annotated[list[Wrong], Field()] = []
+
+
+def specification(endpoints: Sequence[Endpoint]) -> dict[str, Any]:
+    """The whole document. The operations carry `x-roles` and `x-scope`: who may."""
+    schemas, named = _schemas(endpoints)
+    paths: dict[str, dict[str, Any]] = {}
+    for endpoint in endpoints:
+        paths.setdefault(endpoint.path, {})[endpoint.method.lower()] = _operation(endpoint, endpoints, named)
+    for endpoint in endpoints:
+        schemas |= _own(endpoint.params).get("$defs", {})
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Fentan",
+            "version": __version__,
+            "description": "Share runs, the ledger, custodians and their reconciliation. Money is decimal text in major"
+            " units, days are ISO 8601, moments RFC 3339.",
+            "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        },
+        "servers": [{"url": "/"}],
+        "security": [{"bearer": []}],
+        "tags": [{"name": name} for name in dict.fromkeys(endpoint.resource for endpoint in endpoints)],
+        "paths": paths,
+        "components": {
+            "schemas": dict(sorted(schemas.items())),
+            "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer"}},
+            "responses": {
+                str(status): {
+                    "description": said,
+                    "content": {MEDIA_TYPE: {"schema": {"$ref": _REF.format(model=ProblemBody.__name__)}}},
+                }
+                for status, said in _REFUSALS.items()
+            },
+        },
+    }
+
+
+def _schemas(endpoints: Iterable[Endpoint]) -> tuple[dict[str, Any], Named]:
+    """The schemas of every body and answer, and by model and use the reference to its own."""
+    inputs: list[tuple[type[BaseModel], JsonSchemaMode]] = [(ProblemBody, "serialization")]
+    for endpoint in endpoints:
+        if endpoint.body is not None and issubclass(endpoint.body, BaseModel):
+            inputs.append((endpoint.body, "validation"))
+        if endpoint.answer is not Streamed:
+            inputs.append((endpoint.answer, "serialization"))
+    named, document = models_json_schema(list(dict.fromkeys(inputs)), ref_template=_REF)
+    return document.get("$defs", {}), named
+
+
+def _operation(endpoint: Endpoint, endpoints: Sequence[Endpoint], named: Named) -> dict[str, Any]:
+    operation: dict[str, Any] = {
+        "operationId": endpoint.name,
+        "tags": [endpoint.resource],
+        "summary": endpoint.summary,
+        "x-roles": sorted(endpoint.roles),
+        "x-scope": endpoint.scope,
+        "parameters": [*_parameters(endpoint), *_headers(endpoint)],
+        "responses": {
+            str(endpoint.status): _answer(endpoint, endpoints, named),
+            **{
+                str(status): {"$ref": f"#/components/responses/{status}"}
+                for status in _REFUSALS
+                if endpoint.writes or status not in _WRITES_ONLY or status == HTTPStatus.CONFLICT
+            },
+        },
+    }
+    if endpoint.body is Upload:
+        content = {FILE: {"schema": {"type": "string", "format": "binary"}}}
+        operation["requestBody"] = {"required": True, "content": content}
+    elif endpoint.body is not None:
+        operation["requestBody"] = {"required": True, "content": {JSON: {"schema": named[endpoint.body, "validation"]}}}
+    return operation
+
+
+def _own(params: type[BaseModel]) -> dict[str, Any]:
+    return params.model_json_schema(ref_template=_REF)
+
+
+def _parameters(endpoint: Endpoint) -> Iterator[dict[str, Any]]:
+    """Those of path and query."""
+    if endpoint.params is Nothing:
+        return
+    own, in_path = _own(endpoint.params), set(_IN_PATH.findall(endpoint.path))
+    for name, schema in own.get("properties", {}).items():
+        asked = {key: value for key, value in schema.items() if key not in ("title", "default", "anyOf")}
+        # What may be left out is not there; it is never null.
+        for choice in schema.get("anyOf", ()):
+            asked |= {} if choice == {"type": "null"} else choice
+        if (default := schema.get("default")) is not None:
+            asked["default"] = default
+        where = "path" if name in in_path else "query"
+        yield {"name": name, "in": where, "required": name in own.get("required", ()), "schema": asked}
+
+
+def _headers(endpoint: Endpoint) -> Iterator[dict[str, Any]]:
+    if endpoint.writes and not endpoint.is_secret:
+        said = "Yours, a new one for each thing to be done: asked again with the same, it is done once."
+        schema = {"type": "string", "pattern": "^[A-Za-z0-9_.:-]{8,128}$"}
+        yield {
+            "name": "Idempotency-Key",
+            "in": "header",
+            "required": endpoint.moves_money,
+            "description": said,
+            "schema": schema,
+        }
+    if endpoint.changes is not None:
+        said = "The ETag of what you saw: nothing is done if it is another by now."
+        schema = {"type": "string", "pattern": '^"[0-9a-f]{32}"$'}
+        yield {"name": "If-Match", "in": "header", "required": False, "description": said, "schema": schema}
+
+
+def _answer(endpoint: Endpoint, endpoints: Sequence[Endpoint], named: Named) -> dict[str, Any]:
+    if endpoint.answer is Streamed:
+        return {"description": endpoint.summary, "content": {endpoint.media_type: {"schema": {"type": "string"}}}}
+    schema = named[endpoint.answer, "serialization"]
+    answer: dict[str, Any] = {"description": endpoint.summary, "content": {JSON: {"schema": schema}}}
+    if endpoint.status in (HTTPStatus.CREATED, HTTPStatus.ACCEPTED):
+        answer["headers"] = {"Location": {"schema": {"type": "string"}}}
+    if links := dict(_links(endpoint, endpoints)):
+        answer["links"] = links
+    return answer
+
+
+def _links(endpoint: Endpoint, endpoints: Sequence[Endpoint]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """To every endpoint whose path asks for just one number that this answer holds."""
+    of_page = endpoint.answer.model_fields.get("items")
+    held = get_args(of_page.annotation)[0] if of_page is not None else endpoint.answer
+    fields = getattr(held, "model_fields", {})
+    place = "$response.body#/items/0/" if of_page is not None else "$response.body#/"
+    for other in endpoints:
+        asked = _IN_PATH.findall(other.path)
+        if other is not endpoint and len(asked) == 1 and asked[0] in fields:
+            yield other.name, {"operationId": other.name, "parameters": {asked[0]: f"{place}{asked[0]}"}}

@@ -1,0 +1,173 @@
+"""Problems (RFC 9457): a refusal says its type, what is wrong and where, the invariant it guards, what to do."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import Any
+
+import asyncpg
+import structlog
+from aiohttp import web
+from pydantic import ValidationError
+from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+from engine.access.idempotency import KeyInFlight, OtherPayload
+from engine.access.tokens import NotAuthenticated
+from engine.errors import FentanError, NotFound
+
+MEDIA_TYPE = "application/problem+json"
+TYPES = "/v1/reference#problem-"
+"""Where the reference page says more of each type."""
+
+log = structlog.get_logger()
+
+
+class Forbidden(FentanError):
+    """The token's role or scopes do not allow this; ask for one that does."""
+
+
+class TooManyRequests(FentanError):
+    """The token has asked too often in this minute; wait as long as Retry-After says."""
+
+
+class Stale(FentanError):
+    """What If-Match names is not what is there any more; read it again, look at what changed, and decide anew."""
+
+
+class KeyMissing(FentanError):
+    """This request moves money and has no Idempotency-Key; send one of your own, and the same when you ask again."""
+
+
+class Malformed(FentanError):
+    """The body cannot be read."""
+
+
+class NotJson(FentanError):
+    """The body is of another type than this endpoint takes; send the Content-Type that the specification names."""
+
+
+class TooLarge(FentanError):
+    """The body is larger than this endpoint takes."""
+
+
+class WrongFields(FentanError):
+    """Fields are missing, unknown, or not what the specification says."""
+
+    def __init__(self, wrong: Sequence[tuple[str, str]]) -> None:
+        super().__init__("; ".join(f"{where}: {what}" for where, what in wrong))
+        self.wrong = wrong
+
+
+_STATUSES: tuple[tuple[type[FentanError], HTTPStatus], ...] = (
+    (NotAuthenticated, HTTPStatus.UNAUTHORIZED),
+    (Forbidden, HTTPStatus.FORBIDDEN),
+    (TooManyRequests, HTTPStatus.TOO_MANY_REQUESTS),
+    (Stale, HTTPStatus.PRECONDITION_FAILED),
+    (KeyMissing, HTTPStatus.BAD_REQUEST),
+    (Malformed, HTTPStatus.BAD_REQUEST),
+    (NotJson, HTTPStatus.UNSUPPORTED_MEDIA_TYPE),
+    (TooLarge, HTTPStatus.REQUEST_ENTITY_TOO_LARGE),
+    (WrongFields, HTTPStatus.UNPROCESSABLE_ENTITY),
+    (OtherPayload, HTTPStatus.UNPROCESSABLE_ENTITY),
+    (KeyInFlight, HTTPStatus.CONFLICT),
+    (NotFound, HTTPStatus.NOT_FOUND),
+    (FentanError, HTTPStatus.CONFLICT),
+)
+"""The first that fits. What the engine refuses was well said and cannot be done as things stand: a conflict."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What is answered instead of what was asked for."""
+
+    status: HTTPStatus
+    kind: str
+    title: str
+    detail: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+    more: Mapping[str, Any] = field(default_factory=dict)
+
+    def response(self, request_id: str, instance: str) -> web.Response:
+        """The answer."""
+        body = {
+            "type": TYPES + self.kind,
+            "title": self.title,
+            "status": int(self.status),
+            "detail": self.detail,
+            "instance": instance,
+            "request_id": request_id,
+            **self.more,
+        }
+        text = json.dumps(body, ensure_ascii=False)
+        return web.Response(status=self.status, text=text, content_type=MEDIA_TYPE, headers=self.headers)
+
+
+def problem_of(error: Exception) -> Problem:
+    """What to answer for an error; what is our own fault is logged with its traceback, and not told."""
+    if isinstance(error, FentanError):
+        return _refusal(error)
+    if isinstance(error, web.HTTPException):
+        kept = {name: value for name, value in error.headers.items() if name == "Allow"}
+        status = HTTPStatus(error.status)
+        return Problem(status, _kebab(status.phrase.title().replace(" ", "")), status.phrase, status.description, kept)
+    if isinstance(error, OverflowError) and str(error) == "date value out of range":
+        said = "what is asked leads to a day after the year 9999; correct the dates given"
+        return Problem(HTTPStatus.CONFLICT, "out-of-range", "A day out of range", said)
+    if isinstance(error, IntegrityError):
+        return _guard(error)
+    if isinstance(error, OperationalError | InterfaceError | PoolTimeout | ConnectionError | asyncpg.InterfaceError):
+        log.warning("database away", error=type(error).__name__)
+        said = "the database does not answer; nothing was done, ask again in a moment"
+        status = HTTPStatus.SERVICE_UNAVAILABLE
+        return Problem(status, "unavailable", "The database is away", said, {"Retry-After": "2"})
+    if isinstance(error, DBAPIError) and getattr(error.orig, "sqlstate", "")[:2] in ("40", "53", "55", "57"):
+        said = "another request was in the way; nothing was done, ask again in a moment"
+        status = HTTPStatus.SERVICE_UNAVAILABLE
+        return Problem(status, "unavailable", "Try again", said, {"Retry-After": "1"})
+    log.error("request failed", exc_info=error)
+    said = "this is a fault of ours; nothing was done. The request id finds it in the log"
+    return Problem(HTTPStatus.INTERNAL_SERVER_ERROR, "internal", "A fault of ours", said)
+
+
+def of_fields(error: ValidationError, place: str) -> WrongFields:
+    """Every wrong field of a body or of the parameters, as a JSON pointer."""
+    return WrongFields(
+        [
+            ("/".join((place, *map(str, each["loc"]))), each["msg"].removeprefix("Value error, "))
+            for each in error.errors(include_url=False, include_input=False, include_context=False)
+        ]
+    )
+
+
+def _refusal(error: FentanError) -> Problem:
+    status = next(status for kind, status in _STATUSES if isinstance(error, kind))
+    title = (type(error).__doc__ or "").strip().partition("\n")[0]
+    headers, more = dict[str, str](), dict[str, Any]()
+    if error.invariant:
+        more["invariant"] = error.invariant
+    if isinstance(error, WrongFields):
+        more["errors"] = [{"field": where, "message": what} for where, what in error.wrong]
+    if status is HTTPStatus.UNAUTHORIZED:
+        headers["WWW-Authenticate"] = "Bearer"
+    if status is HTTPStatus.TOO_MANY_REQUESTS:
+        headers["Retry-After"] = "60"
+    if isinstance(error, KeyInFlight):
+        headers["Retry-After"] = "1"
+    return Problem(status, _kebab(type(error).__name__), title, str(error), headers, more)
+
+
+def _guard(error: IntegrityError) -> Problem:
+    """What the database itself refuses: its guards are named for what they guard."""
+    name = getattr(getattr(error.orig, "__cause__", None), "constraint_name", None) or "a guard of the database"
+    more = {"invariant": "I13"} if "four_eyes" in name else {}
+    said = f"the database refused it ({name}); nothing was done, read again what is there"
+    return Problem(HTTPStatus.CONFLICT, "refused-by-database", "The database refused it", said, more=more)
+
+
+def _kebab(name: str) -> str:
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", "-", name).lower()

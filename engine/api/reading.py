@@ -1,0 +1,108 @@
+"""What a request says: its parameters, its JSON, its file. What is wrong is said of every field at once."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from aiohttp import web
+from pydantic import BaseModel, ValidationError
+
+from engine.api.endpoint import Endpoint
+from engine.api.problems import Malformed, NotJson, TooLarge, WrongFields, of_fields
+from engine.api.service import Service, Upload
+
+JSON = "application/json"
+FILE = "application/octet-stream"
+_PIECE_BYTES = 1 << 20
+_NO_BODY = hashlib.sha256(b"").digest()
+
+
+def params_of(endpoint: Endpoint, request: web.Request) -> BaseModel:
+    """The parameters of path and query. Raises WrongFields."""
+    given: dict[str, Any] = {}
+    for name in request.query:
+        values = request.query.getall(name)
+        given[name] = values[0] if len(values) == 1 else values
+    if doubled := [name for name in request.match_info if name in given]:
+        raise WrongFields([(f"query/{name}", "stands in the path already") for name in doubled])
+    given |= request.match_info
+    try:
+        return endpoint.params.model_validate(given)
+    except ValidationError as error:
+        raise of_fields(error, "parameters") from None
+
+
+@asynccontextmanager
+async def received(
+    endpoint: Endpoint, request: web.Request, service: Service
+) -> AsyncIterator[tuple[BaseModel | Upload | None, bytes]]:
+    """The body and its SHA-256, for the length of a block: a file lies on disk until it ends.
+
+    Raises NotJson, Malformed, TooLarge, WrongFields.
+    """
+    if endpoint.body is None:
+        yield None, _NO_BODY
+    elif issubclass(endpoint.body, Upload):
+        async with _file(request, service) as upload:
+            yield upload, upload.sha256
+    else:
+        raw = await _json_text(request)
+        try:
+            # Strictly: a number in quotes is a mistake, not a number.
+            body = endpoint.body.model_validate_json(_plain_json(raw), strict=True)
+        except ValidationError as error:
+            raise of_fields(error, "body") from None
+        yield body, hashlib.sha256(raw).digest()
+
+
+async def _json_text(request: web.Request) -> bytes:
+    if request.content_type != JSON:
+        raise NotJson(f"this endpoint takes {JSON}, not {request.content_type}")
+    return await request.read()
+
+
+def _plain_json(raw: bytes) -> str:
+    """The same JSON with whole numbers written as such: 1.0 is an integer in JSON Schema. Raises Malformed."""
+
+    def number(text: str) -> float | int:
+        value = float(text)
+        return int(value) if value.is_integer() else value
+
+    def refused(name: str) -> None:
+        raise Malformed(f"{name} is no JSON number")
+
+    try:
+        return json.dumps(json.loads(raw, parse_float=number, parse_constant=refused), ensure_ascii=True)
+    except (ValueError, RecursionError, OverflowError) as error:
+        raise Malformed(f"the body is no JSON: {error}") from None
+
+
+@asynccontextmanager
+async def _file(request: web.Request, service: Service) -> AsyncIterator[Upload]:
+    """The body as a file of data_dir, which all processes share; gone when the block ends unless it was moved away."""
+    if request.content_type != FILE:
+        raise NotJson(f"this endpoint takes a file as {FILE}, not {request.content_type}")
+    folder = service.settings.data_dir / "uploads"
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    bytes_max = service.settings.upload_mib_max << 20
+    digest, size = hashlib.sha256(), 0
+    with tempfile.NamedTemporaryFile(dir=folder, prefix="upload-", delete=False) as file:
+        path = Path(file.name)
+        try:
+            async for piece in request.content.iter_chunked(_PIECE_BYTES):
+                size += len(piece)
+                if size > bytes_max:
+                    raise TooLarge(f"the file is larger than {service.settings.upload_mib_max:,} MiB")
+                digest.update(piece)
+                await asyncio.to_thread(file.write, piece)
+            file.flush()
+            yield Upload(path, digest.digest(), size)
+        finally:
+            path.unlink(missing_ok=True)  # noqa: ASYNC240 - one name in a folder
