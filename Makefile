@@ -12,7 +12,7 @@ export PIP_NO_INPUT = 1
 .PHONY: help demo replay up bench test lint constraints clean
 
 help: ## list these targets
-	@echo 'make TARGET [MEMBERS=…] [PLAN=…] [WORKERS=…] [REPORT=…] [PYTHON=…]'
+	@echo 'make TARGET [MEMBERS=…] [PLAN=…] [WORKERS=…] [PORT=…] [REPORT=…] [PYTHON=…]'
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  \1\t\2/p' Makefile | expand -t 16
 
 demo: MEMBERS ?= 1000000
@@ -25,8 +25,8 @@ replay: REPORT ?= .fentan/replay.json
 replay: $(READY) ## the run that 相互宝 published on 21 January 2019: 23,000,000 members, two cases
 	@$(BIN)/fentan demo --replay $(if $(WORKERS),--workers $(WORKERS)) --report $(REPORT)
 
-up: $(READY) ## servers, workers and sweeper in the foreground, until Ctrl-C
-	@exec $(BIN)/fentan up $(if $(WORKERS),--workers $(WORKERS))
+up: $(READY) ## servers, the API, workers and sweeper in the foreground, until Ctrl-C; prints an admin's token
+	@exec $(BIN)/fentan up $(if $(WORKERS),--workers $(WORKERS)) $(if $(PORT),--port $(PORT))
 
 bench: MEMBERS ?= 20000000
 bench: REPORT ?= .fentan/bench.json

@@ -118,6 +118,16 @@ async def revoke(connection: AsyncConnection, token_id: int, *, now: datetime, a
     return await token_of(connection, token_id)
 
 
+async def reissue(
+    connection: AsyncConnection, name: str, role: Role, *, days: int, now: datetime, actor: str
+) -> tuple[Token, str]:
+    """`issue`, and the end of every token that the same actor issued to this name before. Raises InvalidInput."""
+    theirs = api_tokens.c.name == name, api_tokens.c.issued_by == actor, api_tokens.c.revoked_at.is_(None)
+    for token_id in (await connection.scalars(select(api_tokens.c.token_id).where(*theirs))).all():
+        await revoke(connection, token_id, now=now, actor=actor)
+    return await issue(connection, name, role, days=days, now=now, actor=actor)
+
+
 async def authenticate(engine: AsyncEngine, text: str, *, now: datetime) -> Token:
     """Whose token `text` is. Raises NotAuthenticated for none of ours, and one that is revoked or has expired."""
     written = _TOKEN.fullmatch(text)

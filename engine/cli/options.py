@@ -15,6 +15,11 @@ As = Annotated[
     str, typer.Option("--as", metavar="NAME", parser=actor_name, help="Who decides; it goes into the audit log.")
 ]
 
+Port = Annotated[
+    int | None, typer.Option(min=0, max=65535, help="Where the API answers; 0: any free one. [default: api_port]")
+]
+Host = Annotated[str | None, typer.Option(help="The address the API listens on. [default: api_host]")]
+
 
 def iso_day(text: str) -> date:
     """A day written year first. Raises InvalidInput."""

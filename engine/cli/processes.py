@@ -1,4 +1,4 @@
-"""Worker processes: started as children, watched, and stopped with whoever started them."""
+"""Processes of the service: started as children, watched, and stopped with whoever started them."""
 
 from __future__ import annotations
 
@@ -6,13 +6,18 @@ import asyncio
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
 
+from engine.access.roles import Role
+from engine.access.tokens import reissue
+from engine.cli.options import Host, Port
 from engine.cli.shell import Addresses, addresses, child_environment, start
+from engine.errors import FentanError
 from engine.store.database import engine_on, prepare
 from engine.store.database import migrate as migrate_schema
 from workers.supervisor import run_worker
@@ -21,16 +26,37 @@ LOOK_SECONDS = 1.0
 STOP_SECONDS = 30.0
 """How long a worker may take to finish the shard in hand; then it is killed, which loses nothing."""
 
+ADMIN_DAYS = 30
+
+Child = subprocess.Popen[bytes]
+
+
+class ChildEnded(FentanError):
+    """A process that the others cannot do without has ended."""
+
 
 @contextmanager
-def worker_processes(count: int, found: Addresses, *, quiet: bool = False) -> Iterator[list[subprocess.Popen[bytes]]]:
+def worker_processes(count: int, found: Addresses, *, quiet: bool = False) -> Iterator[list[Child]]:
     """`count` workers for the length of a block; `quiet` ones log only what goes wrong."""
-    environment = child_environment(found)
-    if quiet:
-        environment["FENTAN_LOG_LEVEL"] = "error"
-    command = [sys.executable, "-m", "engine.cli.main", "worker", "--tethered"]
+    quietly = {"FENTAN_LOG_LEVEL": "error"} if quiet else {}
+    with _children([["worker"]] * count, child_environment(found) | quietly) as processes:
+        yield processes
+
+
+@contextmanager
+def _children(
+    commands: Sequence[Sequence[str]], environment: Mapping[str, str], stdout: int | None = None
+) -> Iterator[list[Child]]:
+    """More processes of `fentan` for the length of a block; they end with this one, however that ends."""
     processes = [
-        subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, start_new_session=True) for _ in range(count)
+        subprocess.Popen(
+            [sys.executable, "-m", "engine.cli.main", *command, "--tethered"],
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=stdout,
+            start_new_session=True,
+        )
+        for command in commands
     ]
     try:
         yield processes
@@ -45,6 +71,8 @@ def worker_processes(count: int, found: Addresses, *, quiet: bool = False) -> It
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+            if process.stdout is not None:
+                process.stdout.close()
 
 
 def worker(
@@ -52,7 +80,7 @@ def worker(
 ) -> None:
     """One worker in the foreground: it answers the doorbell and sweeps. SIGTERM lets it finish the shard in hand."""
     settings = start()
-    with addresses(settings) as found:
+    with addresses(settings, serving=True) as found:
         asyncio.run(_prepared(found))
         # The other end of its standard input is held by whoever started it: that ends however they do.
         tether = sys.stdin.fileno() if tethered else None
@@ -61,28 +89,57 @@ def worker(
 
 def up(
     workers: Annotated[int, typer.Option(min=1, max=64, help="Worker processes.")] = 2,
+    port: Port = None,
+    host: Host = None,
 ) -> None:
-    """Servers and workers in the foreground; Ctrl-C stops all of them."""
+    """Servers, the HTTP API and workers in the foreground; Ctrl-C stops all of them. Prints a first admin's token."""
     settings = start()
-    with addresses(settings) as found:
-        asyncio.run(_up(found, workers))
+    at = ["--port", str(settings.api_port if port is None else port), "--host", host or settings.api_host]
+    with addresses(settings, serving=True) as found:
+        asyncio.run(_up(found, workers, at))
 
 
-async def _up(found: Addresses, workers: int) -> None:
+async def _up(found: Addresses, workers: int, at: Sequence[str]) -> None:
+    """Raises ChildEnded when the API ends by itself."""
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     await _prepared(found)
-    with worker_processes(workers, found) as processes:
-        typer.echo(f"{workers} workers are up; Ctrl-C stops them")
-        up_still = len(processes)
-        while not stop.is_set():
-            with suppress(TimeoutError):
-                await asyncio.wait_for(stop.wait(), LOOK_SECONDS)
-            alive = sum(process.poll() is None for process in processes)
-            if alive < up_still and not stop.is_set():
-                typer.echo(f"a worker has ended; {alive} go on until Ctrl-C", err=True)
-            up_still = alive
+    with (
+        worker_processes(workers, found) as processes,
+        _children([["api", *at]], child_environment(found), subprocess.PIPE) as [api],
+    ):
+        assert api.stdout is not None
+        # It says where it listens, or ends and has said why not.
+        if address := (await asyncio.to_thread(api.stdout.readline)).decode().strip():
+            await _welcome(found, address, workers)
+        await _watch(processes, api, stop)
+
+
+async def _welcome(found: Addresses, address: str, workers: int) -> None:
+    """Where the API is and a new admin's token for it, as a shell takes them; the token of the last `up` ends."""
+    async with engine_on(found.database_url) as engine, engine.begin() as connection:
+        now = datetime.now(UTC)
+        _, text = await reissue(connection, "admin", Role.ADMIN, days=ADMIN_DAYS, now=now, actor="fentan up")
+    crew = f"{workers} worker{'' if workers == 1 else 's'}"
+    typer.echo(f"the API and {crew} are up; Ctrl-C stops them. Its reference: {address}/v1/reference")
+    typer.echo(f"export FENTAN_API_URL={address}")
+    typer.echo(f"export FENTAN_API_TOKEN={text}")
+
+
+async def _watch(processes: Sequence[Child], api: Child, stop: asyncio.Event) -> None:
+    up_still = len(processes)
+    while not stop.is_set():
+        with suppress(TimeoutError):
+            await asyncio.wait_for(stop.wait(), LOOK_SECONDS)
+        if stop.is_set():
+            return
+        if api.poll() is not None:
+            raise ChildEnded(f"the API has ended by itself (exit code {api.returncode}); the workers stop as well")
+        alive = sum(process.poll() is None for process in processes)
+        if alive < up_still:
+            typer.echo(f"a worker has ended; {alive} go on until Ctrl-C", err=True)
+        up_still = alive
 
 
 def migrate() -> None:

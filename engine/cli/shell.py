@@ -12,6 +12,7 @@ import typer
 from redis.exceptions import RedisError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from engine.errors import InvalidInput
 from engine.log import configure_log
 from engine.settings import Settings, load_settings
 from engine.store.database import engine_on, prepare
@@ -29,8 +30,17 @@ class Addresses(NamedTuple):
 
 
 @contextmanager
-def addresses(settings: Settings, *, redis: bool = True) -> Iterator[Addresses]:
-    """Real servers where settings name them, embedded ones otherwise, for the length of a block."""
+def addresses(settings: Settings, *, redis: bool = True, serving: bool = False) -> Iterator[Addresses]:
+    """Real servers where settings name them, embedded ones otherwise, for the length of a block.
+
+    `serving`: the caller is one of the service's own processes. Raises InvalidInput for another command where
+    FENTAN_API_URL says that commands go through an API: what is here may be another database than the API's.
+    """
+    if settings.api_url and not serving:
+        raise InvalidInput(
+            f"this works on the database itself, and FENTAN_API_URL says to go through {settings.api_url}; "
+            "unset FENTAN_API_URL on the machine that reaches the database, and ask there"
+        )
     database_url, redis_url = settings.database_url.get_secret_value(), settings.redis_url.get_secret_value()
     launch_postgres, launch_valkey = not database_url, redis and not redis_url
     if not (launch_postgres or launch_valkey):

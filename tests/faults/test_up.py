@@ -1,4 +1,4 @@
-"""`fentan up` however it ends: its workers and its servers end with it."""
+"""`fentan up` however it ends: its API, its workers and its servers end with it."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ def processes_of(folder: Path) -> dict[int, str]:
     return found
 
 
-def until_workers(folder: Path, count: int | None) -> None:
-    """Wait until so many workers run in `folder`, or (None) until nothing does."""
+def until_children(folder: Path, count: int | None) -> None:
+    """Wait until so many children of `up` run in `folder`, or (None) until nothing does."""
     deadline = time.monotonic() + PATIENCE_SECONDS
     while time.monotonic() < deadline:
         lines = processes_of(folder).values()
-        workers = [line for line in lines if "--tethered" in line]
-        if (not lines) if count is None else len(workers) == count:
+        children = [line for line in lines if "--tethered" in line]
+        if (not lines) if count is None else len(children) == count:
             return
         time.sleep(0.05)
     pytest.fail(f"after {PATIENCE_SECONDS:.0f} seconds there run: {list(processes_of(folder).values())}")
@@ -45,13 +45,13 @@ def until_workers(folder: Path, count: int | None) -> None:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_nothing_outlives_it(tmp_path: Path, number: signal.Signals) -> None:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("FENTAN_")}
-    command = [sys.executable, "-m", "engine.cli.main", "up", "--workers", "2"]
+    command = [sys.executable, "-m", "engine.cli.main", "up", "--workers", "2", "--port", "0"]
     up = subprocess.Popen(command, env=environment, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        until_workers(tmp_path, 2)
+        until_children(tmp_path, 3)
         up.send_signal(number)
         status = up.wait(PATIENCE_SECONDS)
     finally:
         up.kill()
-    until_workers(tmp_path, None)
+    until_children(tmp_path, None)
     assert status == (-number if number is signal.SIGKILL else 0)
