@@ -8,10 +8,9 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from engine.cli.answer import in_major
 from engine.custodian.break_rows import Break, Counted
 from engine.custodian.breaks import MEANING
-from engine.money import grouped, to_major
+from engine.money import grouped, in_major, to_major
 from engine.reconcile.dossier import Dossier
 
 

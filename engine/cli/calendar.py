@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from engine.cli.answer import print_json
-from engine.cli.quote import load_plan
+from engine.roster.presets import load_plan
 
 if TYPE_CHECKING:
-    from engine.plans import PlanRules, Slot
+    from engine.plans import PlanRules
 
 
 def calendar(
@@ -22,6 +22,7 @@ def calendar(
 ) -> None:
     """Print a year of a plan: when each notice begins and ends, its debit day, its gate, and who pays."""
     from engine.plans import slots
+    from engine.plans.answers import MEMBERS, paid_by
     from engine.plans.calendar import begins_on_any_day
 
     rules = load_plan(plan)
@@ -29,7 +30,7 @@ def calendar(
     found = [] if any_day else list(slots(rules, date(year, 1, 1), date(year, 12, 31)))
     if as_json:
         rows = [
-            {name: day.isoformat() for name, day in asdict(slot).items()} | {"paid_by": _payer(rules, slot)}
+            {name: day.isoformat() for name, day in asdict(slot).items()} | {"paid_by": paid_by(rules, slot.debit_on)}
             for slot in found
         ]
         answer = {
@@ -47,19 +48,10 @@ def calendar(
         days = "".join(
             f"{day:%Y-%m-%d %a}".ljust(17) for day in (slot.notice_on, slot.ends_on, slot.debit_on, slot.gate_on)
         )
-        payer = _payer(rules, slot)
+        payer = paid_by(rules, slot.debit_on)
         typer.echo(days.rstrip() if payer == MEMBERS else f"{days}paid by {payer}")
     if not found:
         typer.echo("no notice begins in this year")
-
-
-MEMBERS = "members"
-
-
-def _payer(rules: PlanRules, slot: Slot) -> str:
-    from engine.plans.answers import members_share
-
-    return MEMBERS if members_share(rules, slot.debit_on) else rules.share.sponsor
 
 
 def _each_claim_by_itself(rules: PlanRules) -> str:

@@ -18,10 +18,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from engine.cli import report_file
 from engine.cli.collected import Collection, clear, print_books
 from engine.cli.ledger import print_statement, print_trial_balance
-from engine.cli.plan import enter_plan
 from engine.cli.points import day_after, points_of, told
 from engine.cli.processes import worker_processes
-from engine.cli.quote import load_plan
 from engine.cli.roster import import_with_progress
 from engine.cli.run import follow, phases_shown, print_preview, words_of
 from engine.cli.shell import Addresses, addresses, start
@@ -31,7 +29,8 @@ from engine.ledger.trial_balance import difference, trial_balance
 from engine.log import configure_log
 from engine.money import grouped, to_major
 from engine.plans.rules import PlanRules
-from engine.roster.plan import Plan
+from engine.roster.plan import Plan, enter_plan
+from engine.roster.presets import load_plan
 from engine.roster.synth import write_synthetic
 from engine.runs.preview import approve
 from engine.runs.report import Totals, phase_seconds, phase_table, totals_of

@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 import typer
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from engine.cli.answer import in_major, print_json
+from engine.cli.answer import print_json
 from engine.cli.options import As, iso_day
 from engine.cli.shell import in_database
 from engine.members.deposits import TakenTopUps, take_top_ups
@@ -20,7 +20,7 @@ from engine.members.levies import levy
 from engine.members.member import Member, member_of
 from engine.members.returning import Owed, come_back, owed
 from engine.members.sweep import Swept, sweep
-from engine.money import grouped, to_major, to_minor
+from engine.money import grouped, in_major, to_major, to_minor
 from engine.plans import PlanRules
 from engine.roster.plan import Plan, lock_living, plan_or_only, rules_of
 from engine.settings import Settings

@@ -11,11 +11,11 @@ import typer
 
 from engine.cli.answer import print_json
 from engine.cli.options import As, not_to_come
-from engine.cli.quote import load_plan, preset_codes
 from engine.errors import InvalidInput
+from engine.roster.presets import load_plan, preset_codes
 
 if TYPE_CHECKING:
-    from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+    from sqlalchemy.ext.asyncio import AsyncEngine
 
     from engine.decisions import Decision
     from engine.plans import PlanRules
@@ -102,6 +102,7 @@ def diff(
 def register(plan: PlanName, actor: As) -> None:
     """Register a plan, or a new version of its rules; runs planned before keep the version they pinned."""
     from engine.cli.shell import in_database
+    from engine.roster.plan import enter_plan
 
     rules = load_plan(plan)
 
@@ -204,15 +205,3 @@ def _print_forecast(found: Forecast) -> None:
             typer.echo(f"  {tier}: {grouped(minor)}")
     if found.unshared:
         typer.echo(f"{found.unshared} of the claims nobody would share; the plan's rule no_sharers says what then")
-
-
-async def enter_plan(connection: AsyncConnection, rules: PlanRules, *, actor: str) -> Plan:
-    """Register the rules, and open the plan's accounts; the same again changes nothing."""
-    from engine.ledger.accounts import open_accounts
-    from engine.roster.plan import register_plan
-    from engine.store.audit import record
-
-    plan = await register_plan(connection, rules)
-    await open_accounts(connection, plan.plan_id)
-    await record(connection, actor, "register plan", f"plan:{plan.code}", {"version": plan.version})
-    return plan

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from fractions import Fraction
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -15,7 +14,7 @@ import typer
 from engine.cli.answer import print_json
 from engine.errors import InvalidInput
 from engine.money import BIGINT_MAX, decimal_text, grouped, to_major, to_minor
-from engine.resources import config_dir
+from engine.roster.presets import load_plan
 
 if TYPE_CHECKING:
     from engine.apportion import Case, Group, Solution, Terms
@@ -102,27 +101,6 @@ class Part:
     exact: Fraction = Fraction(0)
     capped_by: str | None = None
     caps_hit: set[str] = field(default_factory=set)
-
-
-def preset_codes() -> list[str]:
-    """The codes of the plans in config/plans, sorted."""
-    return sorted(path.stem for path in (config_dir() / "plans").glob("*.toml"))
-
-
-def load_plan(plan: str) -> PlanRules:
-    """The rules of a code in config/plans, or of the TOML file at a path. Raises InvalidInput."""
-    from engine.plans import parse
-
-    known = preset_codes()
-    path = config_dir() / "plans" / f"{plan}.toml" if plan in known else Path(plan)
-    if path.suffix != ".toml" or not path.is_file():
-        raise InvalidInput(f"no plan {plan!r}; known are {', '.join(known)}, or give the path of a TOML file")
-    try:
-        return parse(path.read_text("utf-8-sig"), path.name)
-    except UnicodeDecodeError as error:
-        raise InvalidInput(f"{path.name}: not text in UTF-8 (byte {error.start}); save it as that") from None
-    except OSError as error:
-        raise InvalidInput(f"{path.name}: {error.strerror}") from None
 
 
 def answer_to(rules: PlanRules, counts: Mapping[int, int], pool: Pool) -> dict[str, Any]:

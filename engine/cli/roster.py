@@ -16,8 +16,6 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from engine.cli.options import As
-from engine.cli.plan import enter_plan
-from engine.cli.quote import load_plan, preset_codes
 from engine.cli.shell import in_database
 from engine.errors import InvalidInput
 from engine.members.deposits import open_deposits
@@ -26,7 +24,8 @@ from engine.roster import imports, synth
 from engine.roster.accounts import Changed, change_accounts
 from engine.roster.change_files import change_roster
 from engine.roster.files import UNREADABLE
-from engine.roster.plan import Plan, plan_of, plan_or_only
+from engine.roster.plan import Plan, enter_plan, plan_of, plan_or_only
+from engine.roster.presets import load_plan, preset_codes
 from engine.settings import Settings
 
 app = typer.Typer(no_args_is_help=True, help="Rosters: who is a member of a plan, from when, until when.")

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
+from typing import Any
 
 from engine.errors import InvalidInput
 
@@ -45,6 +46,14 @@ def grouped(minor: int) -> str:
     """Like to_major, with thousands separated for eyes: `"690,000.00"`."""
     major, _, rest = to_major(abs(minor)).partition(".")
     return f"{'-' if minor < 0 else ''}{int(major):,}.{rest}"
+
+
+def in_major(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Fields in minor units become text in major units, without the `_minor` of their names."""
+    return {
+        name.removesuffix("_minor"): to_major(value) if name.endswith("_minor") and value is not None else value
+        for name, value in fields.items()
+    }
 
 
 def decimal_text(value: Fraction, places: int = 10) -> str:

@@ -10,6 +10,9 @@ from engine.apportion.terms import Terms
 from engine.plans.member_rules import Direction
 from engine.plans.rules import PlanRules, ShareKey, Waiver
 
+MEMBERS = "members"
+"""Who pays runs, as long as the plan lives."""
+
 
 def terms(rules: PlanRules) -> Terms:
     """The rules as a run's money terms."""
@@ -94,6 +97,11 @@ def members_share(rules: PlanRules, debit_on: date) -> bool:
     """
     ends = rules.wind_down is not None and debit_on >= rules.wind_down.announced_on
     return not ends or rules.direction is Direction.CREDIT
+
+
+def paid_by(rules: PlanRules, debit_on: date) -> str:
+    """Who pays a run debited on that day: MEMBERS, or the sponsor by the name the plan has for it."""
+    return MEMBERS if members_share(rules, debit_on) else str(rules.share.sponsor)
 
 
 def floor_minor(rules: PlanRules) -> int:

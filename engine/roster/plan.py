@@ -10,7 +10,9 @@ from sqlalchemy.dialects.postgresql import insert as insert_or_skip
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from engine.errors import InvalidInput, NotFound
+from engine.ledger.accounts import open_accounts
 from engine.plans import PlanRules, digest, from_json, to_json
+from engine.store.audit import record
 from engine.store.tables import PLAN_STRIDE, plan_rules, plans, shards
 
 
@@ -68,6 +70,14 @@ async def register_plan(connection: AsyncConnection, rules: PlanRules) -> Plan:
         )
     )
     return Plan(known.plan_id, rules.code, version)
+
+
+async def enter_plan(connection: AsyncConnection, rules: PlanRules, *, actor: str) -> Plan:
+    """Register the rules, as `register_plan` does, and open the plan's accounts; the same again changes nothing."""
+    plan = await register_plan(connection, rules)
+    await open_accounts(connection, plan.plan_id)
+    await record(connection, actor, "register plan", f"plan:{plan.code}", {"version": plan.version})
+    return plan
 
 
 async def _has_members(connection: AsyncConnection, plan_id: int) -> bool:
@@ -131,7 +141,7 @@ async def rules_of(connection: AsyncConnection, plan_id: int, version: int) -> P
         select(plan_rules.c.rules).where(plan_rules.c.plan_id == plan_id, plan_rules.c.version == version)
     )
     if found is None:
-        raise InvalidInput(f"plan {plan_id} has no version {version} of its rules")
+        raise NotFound(f"plan {plan_id} has no version {version} of its rules")
     return from_json(json.dumps(found), f"plan {plan_id}, version {version}")
 
 

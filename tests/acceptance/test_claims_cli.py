@@ -14,10 +14,10 @@ from zlib import crc32
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from engine.cli.quote import load_plan
 from engine.plans import PlanRules
 from engine.roster.members import REF_BUCKETS
 from engine.roster.plan import register_plan
+from engine.roster.presets import load_plan
 from tests.integration.worlds import World, alike, build, rules_of_preset
 
 pytestmark = pytest.mark.acceptance

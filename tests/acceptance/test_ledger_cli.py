@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
-from engine.cli.quote import load_plan
 from engine.ledger.accounts import Account, account_id, open_accounts, plan_shard
 from engine.ledger.journals import Journal, post
 from engine.ledger.seal import climb, leaf_hash, sealed_root, tree_root
 from engine.roster.columns import read_tags
 from engine.roster.plan import plan_of, register_plan
+from engine.roster.presets import load_plan
 from engine.store.database import engine_on
 from tests.acceptance.console import Fentan, refused, said, told
 from tests.integration.books import DAY, charge

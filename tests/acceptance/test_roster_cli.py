@@ -17,11 +17,11 @@ import pytest
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from engine.cli.quote import load_plan
 from engine.custodian.tokens import read_tokens
 from engine.ledger.accounts import Account
 from engine.roster.columns import ALONE
 from engine.roster.plan import register_plan
+from engine.roster.presets import load_plan
 from engine.settings import load_settings
 from engine.store.tables import accounts, audit_log, members, plans
 from tests.integration.prepaid import known

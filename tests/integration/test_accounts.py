@@ -13,13 +13,13 @@ from pydantic import SecretStr
 from sqlalchemy import func, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from engine.cli.quote import load_plan
 from engine.custodian.tokens import TamperedTokens, WrongAccountKey, key_id_of, read_tokens
 from engine.errors import InvalidInput
 from engine.roster.accounts import Changed, change_accounts
 from engine.roster.change_files import change_roster
 from engine.roster.imports import import_roster
 from engine.roster.plan import Plan, register_plan
+from engine.roster.presets import load_plan
 from engine.roster.synth import write_synthetic
 from engine.store.tables import PLAN_STRIDE, SHARD_SEATS, account_tokens, audit_log, members
 

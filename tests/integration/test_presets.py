@@ -14,9 +14,7 @@ import pytest
 from pydantic import SecretStr
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from engine.cli.plan import enter_plan
 from engine.cli.points import Points, day_after, points_of, told
-from engine.cli.quote import load_plan, preset_codes
 from engine.cli.story import Story, bring_claims, claimants, demo_story, plan_story_run
 from engine.errors import InvalidInput
 from engine.ledger.trial_balance import trial_balance
@@ -27,7 +25,8 @@ from engine.roster.change_files import change_roster
 from engine.roster.changes import fold
 from engine.roster.columns import Columns
 from engine.roster.imports import import_roster
-from engine.roster.plan import register_plan
+from engine.roster.plan import enter_plan, register_plan
+from engine.roster.presets import load_plan, preset_codes
 from engine.roster.synth import write_synthetic
 from engine.runs.run import Run
 from engine.runs.states import RunState

@@ -11,13 +11,13 @@ import pytest
 from pydantic import SecretStr
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from engine.cli.plan import enter_plan
-from engine.cli.quote import load_plan
 from engine.cli.story import Asked, bring_claims, claimants, replay_story
 from engine.ledger.accounts import Account
 from engine.money import to_major
 from engine.plans import completed_years
 from engine.roster.imports import import_roster
+from engine.roster.plan import enter_plan
+from engine.roster.presets import load_plan
 from engine.roster.synth import write_synthetic
 from engine.runs.report import totals_of
 from tests.integration.worlds import World

@@ -6,10 +6,11 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from engine.apportion import Case, Histogram, play
-from engine.cli.quote import Pool, answer_to, load_plan
+from engine.cli.quote import Pool, answer_to
 from engine.errors import InvalidInput
 from engine.money import to_minor
 from engine.plans import NoSharers, case_cap, terms
+from engine.roster.presets import load_plan
 
 RULES = load_plan("waterdrop")
 HOLDS = RULES.share.no_sharers is NoSharers.HOLD
