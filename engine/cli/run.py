@@ -23,20 +23,19 @@ from engine.cli.shell import in_database, notify
 from engine.decisions import Decision, DecisionState
 from engine.errors import InvalidInput
 from engine.money import BIGINT_MAX, grouped, to_minor
-from engine.reconcile.closing import missing_to_close
+from engine.reconcile.run_report import report_of
 from engine.roster.plan import plan_of, rules_of
 from engine.runs import control
 from engine.runs.corrections import Against, propose_correction
 from engine.runs.credit import plan_credit_run
-from engine.runs.planning import plan_run, today_in, waits_for
+from engine.runs.planning import plan_run
 from engine.runs.preview import approve as approve_run
-from engine.runs.report import cases_of, failed_shards, phase_seconds, phase_table, totals_of
+from engine.runs.report import failed_shards
 from engine.runs.run import Run, list_runs, load_run
 from engine.runs.shards import progress_of
-from engine.runs.states import RunState
+from engine.runs.states import RESTS, RunState
 from engine.runs.voiding import void as void_run
 from engine.settings import Settings
-from engine.store.tables import IN_THE_BOOKS
 
 app = typer.Typer(no_args_is_help=True, help="Share runs: plan, preview, approve by another, watch, void.")
 app.command()(payers.payers)
@@ -47,18 +46,9 @@ console = Console(markup=False)
 RunId = Annotated[int, typer.Argument(metavar="RUN", min=1, max=BIGINT_MAX, help="The run's number.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 MONEY = ("aid", "fee", "carry_in", "carry_out", "sponsor", "charged", "waived", "share")
-_AFTER_THE_SEAL = (RunState.COLLECTING, RunState.SETTLED, RunState.CLOSED)
 WATCH_SECONDS = 0.2
 ROWS_MAX = 20
 """Classes or cases of a preview that a screen shows; --json has them all."""
-
-RESTS = (
-    RunState.PREVIEWED,
-    *(RunState(state) for state in IN_THE_BOOKS),
-    RunState.VOIDED,
-    RunState.FAILED,
-)
-"""States in which nothing moves until a person does something, or at all."""
 
 
 @app.command()
@@ -331,7 +321,8 @@ def show(run_id: RunId, as_json: AsJson = False) -> None:
     """Where a run stands, what it came to, and what went wrong."""
 
     async def described(engine: AsyncEngine, _: Settings) -> dict[str, Any]:
-        return await describe(engine, run_id)
+        async with engine.connect() as connection:
+            return (await report_of(connection, run_id)).as_json()
 
     found = in_database(described)
     if as_json:
@@ -384,40 +375,6 @@ def phases_shown(phases: Mapping[str, Mapping[str, float]]) -> Table:
     for phase, row in phases.items():
         table.add_row(phase, f"{row['seconds']:.2f}", f"{row['members_per_second']:,.0f}")
     return table
-
-
-async def describe(engine: AsyncEngine, run_id: int) -> dict[str, Any]:
-    """A run as `show --json` prints it."""
-    async with engine.connect() as connection:
-        run = await load_run(connection, run_id)
-        totals = await totals_of(connection, run)
-        done = await progress_of(connection, run_id)
-        failed = await failed_shards(connection, run_id)
-        cases = await cases_of(connection, run_id)
-        rules = await rules_of(connection, run.plan_id, run.rules_version)
-        missing = await missing_to_close(connection, run)
-        today = await today_in(connection, rules.time_zone)
-    return {
-        "run": run.run_id,
-        "plan": run.plan_code,
-        "debit_on": run.debit_on.isoformat(),
-        "state": run.state,
-        "waits_for": waits_for(rules, run.debit_on, today) if run.state is RunState.PLANNED else None,
-        "paused": run.paused,
-        "planned_by": run.planned_by,
-        "approved_by": run.approved_by,
-        "shards": {"all": done.shards, "done": done.done, "working": done.working, "failed": done.failed},
-        **(totals.as_json() if totals is not None else {}),
-        "cases": cases,
-        "since": {name: run.moments[name] for name in ("sealed", *_AFTER_THE_SEAL) if name in run.moments},
-        "missing_to_close": missing,
-        "phases": phase_table(phase_seconds(run.moments), run.members or 0),
-        "preview_digest": run.preview_digest.hex() if run.preview_digest else None,
-        "sealed_root": run.root.hex() if run.root else None,
-        "void_root": run.void_root.hex() if run.void_root else None,
-        "failure": run.failure,
-        "failed_shards": [{"shard": shard, "error": error} for shard, error in failed],
-    }
 
 
 @app.command("list")

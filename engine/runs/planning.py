@@ -30,11 +30,15 @@ from engine.store.tables import IN_THE_BOOKS, roster, run_cases, run_shards, sha
 from engine.store.views import journal_lines
 
 
+class PeriodTaken(InvalidInput):
+    """The period has a run already; void it first to plan another."""
+
+
 async def plan_run(connection: AsyncConnection, plan: Plan, debit_on: date, *, actor: str) -> Run:
     """A run of all claims of the plan that could pass by `debit_on`, each at its own gate, debited on that day.
 
-    Raises InvalidInput when no claim has passed, the day is no debit day, an earlier slot was missed, or the period has
-    a run already.
+    Raises InvalidInput when no claim has passed, the day is no debit day, or an earlier slot was missed, and
+    PeriodTaken.
     """
     await lock_living(connection, plan.plan_id)
     rules = await rules_of(connection, plan.plan_id, plan.version)
@@ -46,6 +50,7 @@ async def plan_run(connection: AsyncConnection, plan: Plan, debit_on: date, *, a
     due = {claim.claim_id for claim in await waiting(connection, plan.plan_id, rules) if claim.due_on <= debit_on}
     carried = [claim for claim in await passed_claims(connection, plan.plan_id) if claim.claim_id in due]
     if not carried:
+        await _refuse_twin(connection, plan, debit_on)
         raise InvalidInput(
             f"no passed claim of {plan.code} waits for a run; "
             f"`fentan claim list --plan {plan.code}` shows where they stand"
@@ -86,7 +91,7 @@ async def begin_run(
 ) -> int:
     """Write down a planned run with its cases in filing order and other `values` of its row; its number.
 
-    Raises InvalidInput when an earlier slot was missed, or the period has a run already.
+    Raises InvalidInput when an earlier slot was missed, and PeriodTaken.
     """
     await refuse_past_missed(connection, plan, rules, debit_on)
     try:
@@ -104,12 +109,26 @@ async def begin_run(
                 )
                 .returning(share_runs.c.run_id)
             )
-    except IntegrityError as error:
-        raise InvalidInput(f"{plan.code} has a run for {debit_on} already; void it first to plan another") from error
+    except IntegrityError:
+        await _refuse_twin(connection, plan, debit_on)
+        raise
     assert isinstance(run_id, int)
     numbered = [{"run_id": run_id, "number": number, **case} for number, case in enumerate(cases, start=1)]
     await connection.execute(insert(run_cases), numbered)
     return run_id
+
+
+async def _refuse_twin(connection: AsyncConnection, plan: Plan, debit_on: date) -> None:
+    """Raises PeriodTaken when a run of the plan for the day is neither voided nor failed."""
+    twin = select(share_runs.c.run_id).where(
+        share_runs.c.plan_id == plan.plan_id,
+        share_runs.c.debit_on == debit_on,
+        share_runs.c.state.not_in([RunState.VOIDED, RunState.FAILED]),
+    )
+    if (run_id := await connection.scalar(twin)) is not None:
+        raise PeriodTaken(
+            f"{plan.code} has a run for {debit_on} already; void it first to plan another (`fentan run show {run_id}`)"
+        )
 
 
 async def freeze(connection: AsyncConnection, run: Run, *, freeze_hours: float) -> bool:

@@ -157,11 +157,22 @@ async def lock_run_or_wait(connection: AsyncConnection, run_id: int) -> Run:
     return _run(row)
 
 
-async def list_runs(connection: AsyncConnection, plan_id: int | None = None, limit: int = 50) -> list[Run]:
-    """The latest runs, newest first."""
+async def list_runs(
+    connection: AsyncConnection,
+    plan_id: int | None = None,
+    limit: int = 50,
+    *,
+    state: RunState | None = None,
+    before: int | None = None,
+) -> list[Run]:
+    """The latest runs, newest first; those before the run of a number."""
     query = _RUNS.order_by(share_runs.c.run_id.desc()).limit(limit)
     if plan_id is not None:
         query = query.where(share_runs.c.plan_id == plan_id)
+    if state is not None:
+        query = query.where(share_runs.c.state == state)
+    if before is not None:
+        query = query.where(share_runs.c.run_id < before)
     return [_run(row) for row in await connection.execute(query)]
 
 

@@ -78,6 +78,9 @@ HOLDS_THE_PLAN = frozenset(_UNPOSTED[1:]) | {RunState.POSTING, RunState.VOIDING}
 AT_WORK = (RunState.PLANNED, RunState.FROZEN, RunState.MEASURED, RunState.APPROVED, RunState.POSTING, RunState.VOIDING)
 """States a worker can move on."""
 
+RESTS = tuple(state for state in RunState if state not in AT_WORK)
+"""States in which nothing moves until a person does something, or at all."""
+
 
 def after(state: RunState, event: RunEvent) -> RunState:
     """The state that `event` leads to. Raises NotNow."""

@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from engine.cli.run import describe
 from engine.ledger.accounts import Account
 from engine.plans import day_number
+from engine.reconcile.run_report import report_of
 from engine.roster.columns import to_bytes
 from engine.runs.planning import today_in
+from engine.runs.run import Run
 from engine.runs.states import RunState
 from tests.integration.test_caps import FREE, PREPAID, pay_in
 from tests.integration.worlds import (
@@ -104,6 +105,11 @@ async def test_who_comes_of_age_by_the_debit_day_is_swept_out_before_the_freeze(
     ]
 
 
+async def waits_for(world: World, run: Run) -> str | None:
+    async with world.engine.connect() as connection:
+        return (await report_of(connection, run.run_id)).waits_for
+
+
 async def in_days(world: World, days: int) -> date:
     async with world.engine.connect() as connection:
         return await today_in(connection, world.rules.time_zone) + timedelta(days=days)
@@ -117,10 +123,10 @@ async def test_a_settlement_day_run_is_frozen_once_its_day_has_begun(engine: Asy
     run = await world.worked(await world.planned(debit_on))
     assert run.state is RunState.PLANNED
     said = f"{debit_on}, 00:00 in Asia/Shanghai: who is covered then shares"
-    assert (await describe(engine, run.run_id))["waits_for"] == said
+    assert await waits_for(world, run) == said
     # No test can wait for days: the run's own day comes nearer instead.
     await world.sql("UPDATE run_cases SET gate_day = gate_day - 4")
     await world.sql("UPDATE share_runs SET debit_on = debit_on - 4")
     run = await world.worked(run)
     assert run.state is RunState.PREVIEWED, run.failure
-    assert (await describe(engine, run.run_id))["waits_for"] is None
+    assert await waits_for(world, run) is None

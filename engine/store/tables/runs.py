@@ -126,6 +126,7 @@ run_shards = Table(
     Column("waived_seats", BigInteger),
     Column("pointers", JSONB, comment="tier → seat after the last odd unit given here"),
     Column("root", LargeBinary, comment="Merkle root of the shard's leaves"),
+    Column("claimed_at", DateTime(timezone=True), comment="when the worker of this attempt took it"),
     Column("finished_at", DateTime(timezone=True)),
     PrimaryKeyConstraint("shard_id", "run_id", name="run_shards_pkey"),
     CheckConstraint("phase IN ('measure', 'post', 'reverse')", name="run_shards_phase_check"),
