@@ -187,6 +187,8 @@ def print_sent(code: str, sent: Sent) -> None:
     """What a sending came to, for eyes; exits with 1 where something needs a person."""
     what = f"{sent.instructions:,} instructions of {grouped(sent.amount_minor)}"
     console.print(f"{sent.files:,} files sent to {code}, {what}; {sent.waiting:,} wait", soft_wrap=True)
+    if sent.is_paused:
+        console.print("the queue send is paused; `fentan queue list` says by whom and why")
     if sent.failed:
         console.print(f"{sent.failed:,} failed and will be tried again; `fentan custodian batches RUN` says why")
     if sent.missed:
@@ -195,7 +197,7 @@ def print_sent(code: str, sent: Sent) -> None:
             " debits be asked anew",
             soft_wrap=True,
         )
-    if sent.failed or sent.missed:
+    if sent.failed or sent.missed or sent.is_paused:
         raise typer.Exit(1)
 
 

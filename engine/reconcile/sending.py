@@ -28,6 +28,7 @@ from engine.custodian.registered import Custodian, custodian_by_id
 from engine.custodian.transports import NotTaken, Transport, Unsure, transport_of
 from engine.errors import InvalidInput
 from engine.store.audit import record
+from engine.store.pauses import Queue, is_open, is_worked_on
 from engine.store.tables import attempts, custodians, debit_batches, instruction_events
 
 _FILES_AT_ONCE = 20
@@ -46,7 +47,8 @@ _MAY_BE_THERE = func.coalesce(_FILES.error, "").startswith(_BEGUN)
 class Sent:
     """What one sending came to: files and instructions that left, and minor units; files that failed.
 
-    `waiting`: files that still wait; `missed`: of them, those that can no longer reach their debit day.
+    `waiting`: files that still wait; `missed`: of them, those that can no longer reach their debit day. `is_paused`:
+    nothing was tried, for somebody paused the queue.
     """
 
     files: int = 0
@@ -55,6 +57,7 @@ class Sent:
     failed: int = 0
     waiting: int = 0
     missed: int = 0
+    is_paused: bool = False
 
     def after(self, before: Sent) -> Sent:
         """Both sendings, and what waits after the later."""
@@ -116,6 +119,9 @@ async def send_all(engine: AsyncEngine, custodian: Custodian, desk: Desk, *, now
 async def _send_few(engine: AsyncEngine, custodian: Custodian, desk: Desk, *, now: datetime) -> Sent:
     """`send_due` of a few files; who is killed while they leave has left behind which ones."""
     async with engine.begin() as connection:
+        if not await is_worked_on(connection, Queue.SEND):
+            waiting, late = await _waiting(connection, custodian, await _missed_days(connection, custodian, now))
+            return Sent(waiting=waiting, missed=late, is_paused=True)
         begun = await _note_begun(connection, custodian, now=now)
     async with engine.begin() as connection:
         is_ours = await _is_ours(connection, custodian)
@@ -144,10 +150,11 @@ async def _note_begun(connection: AsyncConnection, custodian: Custodian, *, now:
 
 
 async def due_custodians(connection: AsyncConnection, *, now: datetime) -> list[int]:
-    """The custodians for whom files wait that may be tried now."""
+    """The custodians for whom files wait that may be tried now; none while the queue is paused."""
     due = or_(_FILES.due_at.is_(None), _FILES.due_at <= now)
     waiting = select(attempts.c.custodian_id).distinct().select_from(debit_batches.join(attempts))
-    return list(await connection.scalars(waiting.where(_WAITS, due).order_by(attempts.c.custodian_id)))
+    waiting = waiting.where(_WAITS, due, is_open(Queue.SEND))
+    return list(await connection.scalars(waiting.order_by(attempts.c.custodian_id)))
 
 
 async def send_some(engine: AsyncEngine, custodian_id: int, desk: Desk, *, now: datetime) -> bool:

@@ -36,6 +36,7 @@ from engine.runs.shards import (
 from engine.runs.states import AT_WORK, RunEvent, RunState
 from engine.runs.voiding import drop, fail, finish_void, reverse_shard
 from engine.store.audit import record
+from engine.store.pauses import PAUSED, Queue, is_worked_on
 from engine.store.tables import run_shards, share_runs
 
 PHASE_OF = {RunState.FROZEN: Phase.MEASURE, RunState.POSTING: Phase.POST, RunState.VOIDING: Phase.REVERSE}
@@ -121,7 +122,11 @@ async def work(
         moved = await advance(engine, run_id, freeze_hours=rules.freeze_hours)
         async with engine.connect() as connection:
             run = await load_run(connection, run_id)
-            if run.paused or run.state not in PHASE_OF:
+            if (
+                run.paused
+                or run.state not in PHASE_OF
+                or not await is_worked_on(connection, Queue(PHASE_OF[run.state]))
+            ):
                 if moved:
                     continue
                 return False
@@ -211,23 +216,28 @@ async def _offsets(connection: AsyncConnection, inputs: Inputs) -> dict[int, Off
 
 
 async def due_runs(connection: AsyncConnection) -> list[tuple[int, int]]:
-    """(run, how many shards are due) for every run that waits for a worker: unannounced, expired, or ready to move."""
-    due = or_(
-        run_shards.c.state == "pending",
-        and_(run_shards.c.state == "working", run_shards.c.lease_until < func.clock_timestamp()),
+    """(run, how many shards are due) for every run that waits for a worker: unannounced, expired, or ready to move.
+
+    What is in a paused queue waits for no worker.
+    """
+    due = and_(
+        or_(
+            run_shards.c.state == "pending",
+            and_(run_shards.c.state == "working", run_shards.c.lease_until < func.clock_timestamp()),
+        ),
+        run_shards.c.phase.not_in(PAUSED),
     )
     rows = await connection.execute(
         select(
             share_runs.c.run_id,
             func.count().filter(due).label("due"),
-            func.count().filter(run_shards.c.state == "working").label("working"),
-            func.count().filter(run_shards.c.state == "failed").label("failed"),
+            func.count().filter(run_shards.c.state != "done").label("left"),
         )
         .outerjoin(run_shards, run_shards.c.run_id == share_runs.c.run_id)
         .where(share_runs.c.state.in_(AT_WORK), ~share_runs.c.paused)
         .group_by(share_runs.c.run_id)
     )
-    return [(row.run_id, row.due) for row in rows if row.due or not (row.working or row.failed)]
+    return [(row.run_id, row.due) for row in rows if row.due or not row.left]
 
 
 async def drop_expired(engine: AsyncEngine) -> None:

@@ -23,12 +23,14 @@ from sqlalchemy import (
     func,
     or_,
     select,
+    true,
     tuple_,
     update,
 )
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from engine.errors import FentanError
+from engine.store.pauses import is_open
 from engine.store.tables import run_shards, share_runs
 
 
@@ -112,6 +114,7 @@ _CLAIM = (
                 run_shards.c.run_id == bindparam("of_run"),
                 run_shards.c.phase == bindparam("of_phase"),
                 _IS_DUE,
+                is_open(bindparam("of_phase")),
                 select(share_runs.c.run_id)
                 .where(
                     share_runs.c.run_id == bindparam("of_run"),
@@ -131,6 +134,7 @@ _CLAIM = (
         attempt=run_shards.c.attempt + 1,
         failures=run_shards.c.failures + case((run_shards.c.state == ShardState.WORKING, 1), else_=0),
         lease_until=_NEW_LEASE,
+        claimed_at=func.clock_timestamp(),
         error=None,
     )
     .returning(
@@ -156,7 +160,7 @@ async def claim_shards(
 ) -> list[ShardClaim]:
     """Take up to `limit` due shards of the run, the lowest that nobody is storing.
 
-    None while the run is paused, or is measured by another `clip` than the caller knows of.
+    None while the run or the queue of its phase is paused, or it is measured by another `clip` than the caller knows.
     """
     lease = timedelta(seconds=lease_seconds)
     values = {
@@ -202,10 +206,14 @@ async def finish(connection: AsyncConnection, claim: ShardClaim, **results: Any)
 async def give_back(connection: AsyncConnection, claim: ShardClaim, error: str, *, for_good: bool) -> None:
     """The work failed: due again, or waiting for a person. A lost lease is nobody's business any more."""
     state = ShardState.FAILED if for_good else ShardState.PENDING
-    failures = run_shards.c.failures + 1
-    await connection.execute(
-        _FENCED.values(state=state, lease_until=None, failures=failures, error=error[:2000]), claim.fence
-    )
+    values = {
+        "state": state,
+        "lease_until": None,
+        "failures": run_shards.c.failures + 1,
+        "error": error[:2000],
+        "finished_at": func.clock_timestamp() if for_good else None,
+    }
+    await connection.execute(_FENCED.values(values), claim.fence)
 
 
 async def fail_abandoned(connection: AsyncConnection, *, max_attempts: int) -> int:
@@ -217,7 +225,12 @@ async def fail_abandoned(connection: AsyncConnection, *, max_attempts: int) -> i
             run_shards.c.lease_until < func.clock_timestamp(),
             run_shards.c.failures + 1 >= max_attempts,
         )
-        .values(state=ShardState.FAILED, lease_until=None, error=f"{max_attempts} workers went away with this shard")
+        .values(
+            state=ShardState.FAILED,
+            lease_until=None,
+            error=f"{max_attempts} workers went away with this shard",
+            finished_at=func.clock_timestamp(),
+        )
     )
     return result.rowcount
 
@@ -239,6 +252,8 @@ class Progress:
     due: int
     seats: int
     seats_done: int
+    seats_working: int
+    seats_failed: int
 
     @property
     def is_complete(self) -> bool:
@@ -252,17 +267,23 @@ async def progress_of(connection: AsyncConnection, run_id: int) -> Progress:
     def count(condition: ColumnElement[bool]) -> ColumnElement[int]:
         return func.count().filter(condition)
 
+    def seats(*condition: ColumnElement[bool]) -> ColumnElement[int]:
+        return func.coalesce(func.sum(run_shards.c.seats).filter(*condition), 0)
+
     done = run_shards.c.state == ShardState.DONE
+    working, failed = run_shards.c.state == ShardState.WORKING, run_shards.c.state == ShardState.FAILED
     row = (
         await connection.execute(
             select(
                 func.count().label("shards"),
                 count(done).label("done"),
-                count(run_shards.c.state == ShardState.WORKING).label("working"),
-                count(run_shards.c.state == ShardState.FAILED).label("failed"),
+                count(working).label("working"),
+                count(failed).label("failed"),
                 count(_IS_DUE).label("due"),
-                func.coalesce(func.sum(run_shards.c.seats), 0).label("seats"),
-                func.coalesce(func.sum(run_shards.c.seats).filter(done), 0).label("seats_done"),
+                seats(true()).label("seats"),
+                seats(done).label("seats_done"),
+                seats(working).label("seats_working"),
+                seats(failed).label("seats_failed"),
             ).where(run_shards.c.run_id == run_id)
         )
     ).one()
@@ -274,7 +295,7 @@ async def retry(connection: AsyncConnection, run_id: int) -> int:
     result = await connection.execute(
         update(run_shards)
         .where(run_shards.c.run_id == run_id, run_shards.c.state == ShardState.FAILED)
-        .values(state=ShardState.PENDING, failures=0)
+        .values(state=ShardState.PENDING, failures=0, finished_at=None)
     )
     return result.rowcount
 
@@ -292,6 +313,7 @@ async def begin_phase(connection: AsyncConnection, run_id: int, phase: Phase, *w
             worker=None,
             lease_until=None,
             error=None,
+            claimed_at=None,
             finished_at=None,
         )
     )
