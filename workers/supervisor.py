@@ -34,6 +34,7 @@ from engine.settings import Settings
 from engine.store.database import engine_on
 from engine.store.doorbell import QUEUE, SEND, WORK, deserialize, doorbell, redis_settings, serialize
 from engine.store.tables import workers
+from engine.webhooks.delivering import keep_delivering
 from workers.jobs import Bench, send_to_custodian, work_on_run
 
 HEARTBEAT_SECONDS = 2.0
@@ -71,6 +72,7 @@ async def run_worker(database_url: str, redis_url: str, settings: Settings, teth
                 asyncio.create_task(_answer(redis_url, bench, stop)),
                 asyncio.create_task(_sweep(bench, settings.sweep_seconds, stop)),
                 asyncio.create_task(_beat(bench, stop)),
+                asyncio.create_task(keep_delivering(engine, settings.signing_key, stop)),
             ]
             await asyncio.gather(*tasks)
         async with engine.begin() as connection:

@@ -5,6 +5,7 @@ How old a break is and how bad follow from the day and the custodian's calendar;
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
@@ -21,7 +22,8 @@ from engine.custodian.schedule import calendar_of
 from engine.errors import NotFound
 from engine.store.arrays import Row as Values
 from engine.store.arrays import copy_in
-from engine.store.tables import break_events, breaks, plans
+from engine.store.outbox import Event, announce
+from engine.store.tables import break_events, breaks, custodians, plans
 
 
 @dataclass(frozen=True)
@@ -59,10 +61,11 @@ _COLUMNS = (
 
 
 async def open_breaks(connection: AsyncConnection, custodian_id: int, openings: Iterable[Opening]) -> int:
-    """Write breaks down, open, in the caller's transaction; how many there were.
+    """Write breaks down, open, in the caller's transaction; how many there were. One message tells of all of them.
 
     Raises IntegrityError where a line has a break of this code already: who may come twice looks first.
     """
+    openings = list(openings)
     rows: list[Values] = [
         (
             *(custodian_id, each.plan_id, each.code.value, each.statement_id, each.ordinal, each.run_id),
@@ -73,7 +76,20 @@ async def open_breaks(connection: AsyncConnection, custodian_id: int, openings: 
     ]
     if rows:
         await copy_in(connection, breaks, list(_COLUMNS), rows)
+        await _announce(connection, custodian_id, openings)
     return len(rows)
+
+
+async def _announce(connection: AsyncConnection, custodian_id: int, openings: Sequence[Opening]) -> None:
+    """How many there are of each code; the statement only where all are about the same."""
+    code = await connection.scalar(select(custodians.c.code).where(custodians.c.custodian_id == custodian_id))
+    statements = {each.statement_id for each in openings}
+    detail = {
+        "custodian": code,
+        "statement_id": statements.pop() if len(statements) == 1 else None,
+        "breaks": Counter(each.code for each in openings),
+    }
+    await announce(connection, Event.BREAK_OPENED, f"custodian:{code}", detail)
 
 
 UNRESOLVED = (State.OPEN, State.ASSIGNED, State.PROPOSED, State.APPROVED)

@@ -20,6 +20,7 @@ from engine.plans.member_rules import Direction
 from engine.plans.rules import PlanRules
 from engine.roster.plan import rules_of
 from engine.runs.states import RunEvent, RunState, after
+from engine.store.outbox import Event, announce
 from engine.store.tables import plan_rules, plans, run_cases, run_shards, share_runs
 
 
@@ -176,14 +177,25 @@ async def list_runs(
     return [_run(row) for row in await connection.execute(query)]
 
 
+_TOLD = {
+    RunState.SEALED: Event.RUN_SEALED,
+    RunState.SETTLED: Event.RUN_SETTLED,
+    RunState.CLOSED: Event.RUN_CLOSED,
+}
+
+
 async def move(connection: AsyncConnection, run: Run, event: RunEvent, **values: Any) -> RunState:
-    """Move a locked run by `event`, writing `values` with it. Raises NotNow."""
+    """Move a locked run by `event`, writing `values` with it; who wants to know is told. Raises NotNow."""
     state = after(run.state, event)
     await connection.execute(
         update(share_runs)
         .where(share_runs.c.run_id == run.run_id, share_runs.c.state == run.state)
         .values(state=state, moments=share_runs.c.moments.op("||")(_moment(state)), **values)
     )
+    if state in _TOLD:
+        root: bytes | None = values.get("root", run.root)
+        said = {"run_id": run.run_id, "plan": run.plan_code, "kind": run.kind, "debit_on": run.debit_on.isoformat()}
+        await announce(connection, _TOLD[state], run.name, said | {"root": root.hex() if root else None})
     return state
 
 
