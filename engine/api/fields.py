@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 from datetime import date
 from typing import Annotated, Generic, TypeVar
 
 from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
 
-from engine.access.names import actor_name
-from engine.errors import InvalidInput
 from engine.money import BIGINT_MAX, to_major, to_minor
 
 T = TypeVar("T")
@@ -23,7 +23,7 @@ class Model(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-def _whole(value: object) -> object:
+def whole(value: object) -> object:
     """A number of a path or query as it must be written: no sign but a minus, no spaces, no point."""
     if isinstance(value, str) and (digits := value.removeprefix("-")).isascii() and digits.isdigit():
         return int(value) if len(digits) <= len(str(BIGINT_MAX)) else value
@@ -41,18 +41,27 @@ def _flag(value: object) -> object:
     return value
 
 
-def _name(value: str) -> str:
-    try:
-        return actor_name(value)
-    except InvalidInput as error:
-        raise ValueError(str(error)) from None
+def _written(pattern: str, like: str) -> Callable[[object], object]:
+    """Text must be written so: pydantic by itself takes "0" for the first of January 1970."""
+    fits = re.compile(pattern, re.ASCII).fullmatch
+
+    def checked(value: object) -> object:
+        if isinstance(value, str) and not fits(value):
+            raise ValueError(f"is not {like}")
+        return value
+
+    return checked
 
 
-Id = Annotated[int, BeforeValidator(_whole), Field(ge=1, le=BIGINT_MAX)]
+# The bounds come first: what is checked before them hides them from the specification.
+Id = Annotated[int, Field(ge=1, le=BIGINT_MAX), BeforeValidator(whole)]
 """The number of something."""
 
-Seat = Annotated[int, BeforeValidator(_whole), Field(ge=0, le=2**31 - 1)]
-Year = Annotated[int, BeforeValidator(_whole), Field(ge=2000, le=2199)]
+Seat = Annotated[int, Field(ge=0, le=2**31 - 1), BeforeValidator(whole)]
+Year = Annotated[int, Field(ge=2000, le=2199), BeforeValidator(whole)]
+Wait = Annotated[int, Field(ge=0, le=300), BeforeValidator(whole)]
+"""Seconds."""
+
 Flag = Annotated[bool, BeforeValidator(_flag)]
 Code = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$")]
 """The code of a plan or a custodian."""
@@ -60,8 +69,14 @@ Code = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$")]
 Text = Annotated[str, Field(min_length=1, max_length=500, pattern=r"^[^\x00-\x1f\x7f]+$")]
 """A line of text: a reason, a comment."""
 
-Name = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_][A-Za-z0-9_ .@-]{0,63}$")]
-"""Who somebody is, as the audit log says."""
+Name = Annotated[
+    str,
+    Field(
+        max_length=64,
+        pattern=r"^[A-Za-z0-9_\u4e00-\u9fff][A-Za-z0-9_\u4e00-\u9fff.@-]*( [A-Za-z0-9_\u4e00-\u9fff.@-]+)*$",
+    ),
+]
+"""Who somebody is, as the audit log says. Just one spelling fits, so that one person is not two (I13)."""
 
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
@@ -73,8 +88,11 @@ Money = Annotated[
 ]
 """Minor units in Python, decimal text in major units in an answer."""
 
-Day = date
-Moment = AwareDatetime
+Day = Annotated[date, BeforeValidator(_written(r"\d{4}-\d{2}-\d{2}", "a day like 2019-07-14"))]
+Moment = Annotated[
+    AwareDatetime,
+    BeforeValidator(_written(r"\d{4}-\d{2}-\d{2}T[\d:.]+(Z|[+-]\d{2}:\d{2})", "a moment like 2019-07-14T09:00:00Z")),
+]
 
 
 def minor(amount: str) -> int:
@@ -90,7 +108,7 @@ class Paged(Model):
     """Which part of a list."""
 
     after: Annotated[str | None, Field(max_length=100, pattern=r"^[A-Za-z0-9_.:-]+$")] = None
-    limit: Annotated[int, BeforeValidator(_whole), Field(ge=1, le=LIMIT_MAX)] = 50
+    limit: Annotated[int, Field(ge=1, le=LIMIT_MAX), BeforeValidator(whole)] = 50
 
 
 class Page(Model, Generic[T]):
