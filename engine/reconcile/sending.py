@@ -37,10 +37,16 @@ _FILES_AT_ONCE = 20
 log = structlog.get_logger()
 
 _FILES, _EVENTS = debit_batches.c, instruction_events.c
-_WAITS = and_(_FILES.sent_at.is_(None), _FILES.withdrawn_at.is_(None))
+WAITS = and_(_FILES.sent_at.is_(None), _FILES.withdrawn_at.is_(None))
 _DEBITS = _FILES.kind.in_([letter for kind, letter in LETTERS.items() if kind.is_debit])
-_BEGUN = "its sending began, and nobody knows whether it arrived"
-_MAY_BE_THERE = func.coalesce(_FILES.error, "").startswith(_BEGUN)
+BEGUN = "its sending began, and nobody knows whether it arrived"
+"""The error of a file whose sending began and has not ended."""
+
+_MISSED = "its debit day cannot be reached any more"
+_ASK = f"{BEGUN}; ask the custodian"
+_MAY_BE_THERE = func.coalesce(_FILES.error, "").startswith(BEGUN)
+IS_TOO_LATE = or_(_FILES.error.startswith(_MISSED), _FILES.error.startswith(_ASK))
+"""Whether a file missed its cut-off, as was said of it: it is never tried again."""
 
 
 @dataclass(frozen=True)
@@ -127,7 +133,7 @@ async def _send_few(engine: AsyncEngine, custodian: Custodian, desk: Desk, *, no
         is_ours = await _is_ours(connection, custodian)
         sent = await send_due(connection, custodian, desk, now=now, limit=_FILES_AT_ONCE, begun=begun)
         if is_ours:  # else another may be sending them
-            not_reached = update(debit_batches).where(_FILES.batch_id.in_(begun), _WAITS, _FILES.error == _BEGUN)
+            not_reached = update(debit_batches).where(_FILES.batch_id.in_(begun), WAITS, _FILES.error == BEGUN)
             await connection.execute(not_reached.values(error=None))
     return sent
 
@@ -145,7 +151,7 @@ async def _note_begun(connection: AsyncConnection, custodian: Custodian, *, now:
     """
     missed = await _missed_days(connection, custodian, now)
     due = [row.batch_id for row in await _due(connection, custodian, missed, now=now, limit=_FILES_AT_ONCE)]
-    begun = update(debit_batches).where(_FILES.batch_id.in_(due), _WAITS, ~_MAY_BE_THERE).values(error=_BEGUN)
+    begun = update(debit_batches).where(_FILES.batch_id.in_(due), WAITS, ~_MAY_BE_THERE).values(error=BEGUN)
     return list(await connection.scalars(begun.returning(_FILES.batch_id)))
 
 
@@ -153,7 +159,7 @@ async def due_custodians(connection: AsyncConnection, *, now: datetime) -> list[
     """The custodians for whom files wait that may be tried now; none while the queue is paused."""
     due = or_(_FILES.due_at.is_(None), _FILES.due_at <= now)
     waiting = select(attempts.c.custodian_id).distinct().select_from(debit_batches.join(attempts))
-    waiting = waiting.where(_WAITS, due, is_open(Queue.SEND))
+    waiting = waiting.where(WAITS, due, is_open(Queue.SEND))
     return list(await connection.scalars(waiting.order_by(attempts.c.custodian_id)))
 
 
@@ -175,7 +181,7 @@ async def withdraw(
     turn = select(custodians.c.custodian_id).where(custodians.c.custodian_id == custodian.custodian_id)
     await connection.execute(turn.with_for_update(key_share=True))
     missed = await _missed_days(connection, custodian, now)
-    late = _files(custodian, _FILES.batch_id).where(_WAITS, _late(missed))
+    late = _files(custodian, _FILES.batch_id).where(WAITS, _late(missed))
     if not not_there:
         late = late.where(~_MAY_BE_THERE)
     gone = list(
@@ -213,15 +219,15 @@ def _late(missed: Collection[date]) -> ColumnElement[bool]:
 
 async def _missed_days(connection: AsyncConnection, custodian: Custodian, now: datetime) -> list[date]:
     """The debit days of files that wait which can no longer be reached."""
-    days = await connection.scalars(_files(custodian, attempts.c.debit_on).distinct().where(_WAITS, _DEBITS))
+    days = await connection.scalars(_files(custodian, attempts.c.debit_on).distinct().where(WAITS, _DEBITS))
     return [day for day in days if schedule.cut_off_of(custodian.profile, day) <= now]
 
 
 async def _say_missed(connection: AsyncConnection, custodian: Custodian, missed: Collection[date]) -> None:
-    words = f"its debit day cannot be reached any more; `fentan custodian withdraw {custodian.code}` asks for it anew"
-    unsure = f"{_BEGUN}; ask the custodian: `fentan custodian withdraw {custodian.code} --not-there` if it has no trace"
+    words = f"{_MISSED}; `fentan custodian withdraw {custodian.code}` asks for it anew"
+    unsure = f"{_ASK}: `fentan custodian withdraw {custodian.code} --not-there` if it has no trace"
     for which, said in ((_MAY_BE_THERE, unsure), (~_MAY_BE_THERE, words)):
-        unsaid = _files(custodian, _FILES.batch_id).where(_WAITS, _late(missed), which)
+        unsaid = _files(custodian, _FILES.batch_id).where(WAITS, _late(missed), which)
         unsaid = unsaid.where(_FILES.error.is_distinct_from(said))
         done = await connection.execute(update(debit_batches).where(_FILES.batch_id.in_(unsaid)).values(error=said))
         if done.rowcount:
@@ -247,7 +253,7 @@ async def _due(
     )
     found = await connection.execute(
         _files(custodian, *what, _FILES.count.label("instructions"))
-        .where(_WAITS, ~_late(missed), or_(_FILES.due_at.is_(None), _FILES.due_at <= now))
+        .where(WAITS, ~_late(missed), or_(_FILES.due_at.is_(None), _FILES.due_at <= now))
         .order_by(_FILES.batch_id)
         .limit(room if limit is None else min(limit, room))
     )
@@ -285,8 +291,8 @@ async def _note_failed(
 ) -> None:
     """Why a file did not leave; where it may be there, by this sending or one before, it stays so until it is said."""
     said = str(error) if isinstance(error, NotTaken) else type(error).__name__
-    if isinstance(error, Unsure | TimeoutError) or (not is_new and (row.error or "").startswith(_BEGUN)):
-        said = f"{_BEGUN}: {said}"
+    if isinstance(error, Unsure | TimeoutError) or (not is_new and (row.error or "").startswith(BEGUN)):
+        said = f"{BEGUN}: {said}"
     due_at = now + schedule.back_off(row.tries + 1)
     await connection.execute(
         update(debit_batches)
@@ -297,6 +303,6 @@ async def _note_failed(
 
 
 async def _waiting(connection: AsyncConnection, custodian: Custodian, missed: Collection[date]) -> tuple[int, int]:
-    counted = _files(custodian, func.count(), func.count().filter(_late(missed))).where(_WAITS)
+    counted = _files(custodian, func.count(), func.count().filter(_late(missed))).where(WAITS)
     waiting, late = (await connection.execute(counted)).one()
     return int(waiting), int(late)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from time import monotonic
 
 import structlog
-from sqlalchemy import and_, func, or_, select
+from sqlalchemy import and_, func, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
@@ -25,6 +25,7 @@ from engine.runs.preview import check_unchanged, preview
 from engine.runs.run import Inputs, Run, inputs_of, load_run, lock_run, move
 from engine.runs.sealing import seal
 from engine.runs.shards import (
+    IS_DUE,
     LeaseLost,
     Phase,
     ShardClaim,
@@ -220,13 +221,7 @@ async def due_runs(connection: AsyncConnection) -> list[tuple[int, int]]:
 
     What is in a paused queue waits for no worker.
     """
-    due = and_(
-        or_(
-            run_shards.c.state == "pending",
-            and_(run_shards.c.state == "working", run_shards.c.lease_until < func.clock_timestamp()),
-        ),
-        run_shards.c.phase.not_in(PAUSED),
-    )
+    due = and_(IS_DUE, run_shards.c.phase.not_in(PAUSED))
     rows = await connection.execute(
         select(
             share_runs.c.run_id,

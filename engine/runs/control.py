@@ -9,7 +9,7 @@ from engine.runs.run import Run, lock_run_or_wait
 from engine.runs.shards import retry
 from engine.runs.states import AT_WORK, NotNow, RunState
 from engine.store.audit import record
-from engine.store.tables import share_runs
+from engine.store.tables import run_shards, share_runs
 
 
 async def set_paused(connection: AsyncConnection, run_id: int, *, paused: bool, actor: str) -> None:
@@ -36,6 +36,6 @@ async def retry_failed(connection: AsyncConnection, run_id: int, *, actor: str) 
     run = await lock_run_or_wait(connection, run_id)
     if run.state not in AT_WORK:
         raise NotNow(f"{run.name} is {run.state}: there is nothing to retry")
-    count = await retry(connection, run_id)
+    count = len(await retry(connection, run_shards.c.run_id == run_id))
     await record(connection, actor, "retry shards", run.name, {"shards": count})
     return count

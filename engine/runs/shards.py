@@ -90,7 +90,7 @@ class ShardClaim:
 
 
 # Statements of the hot path are built once: building one takes longer than the server takes to run it.
-_IS_DUE = or_(
+IS_DUE = or_(
     run_shards.c.state == ShardState.PENDING,
     and_(run_shards.c.state == ShardState.WORKING, run_shards.c.lease_until < func.clock_timestamp()),
 )
@@ -113,7 +113,7 @@ _CLAIM = (
             .where(
                 run_shards.c.run_id == bindparam("of_run"),
                 run_shards.c.phase == bindparam("of_phase"),
-                _IS_DUE,
+                IS_DUE,
                 is_open(bindparam("of_phase")),
                 select(share_runs.c.run_id)
                 .where(
@@ -279,7 +279,7 @@ async def progress_of(connection: AsyncConnection, run_id: int) -> Progress:
                 count(done).label("done"),
                 count(working).label("working"),
                 count(failed).label("failed"),
-                count(_IS_DUE).label("due"),
+                count(IS_DUE).label("due"),
                 seats(true()).label("seats"),
                 seats(done).label("seats_done"),
                 seats(working).label("seats_working"),
@@ -290,14 +290,14 @@ async def progress_of(connection: AsyncConnection, run_id: int) -> Progress:
     return Progress(**row._asdict())
 
 
-async def retry(connection: AsyncConnection, run_id: int) -> int:
-    """Give every failed shard of the run a new set of attempts; how many there were."""
-    result = await connection.execute(
+async def retry(connection: AsyncConnection, *where: ColumnElement[bool]) -> list[int]:
+    """Give the failed shards of `where` a new set of attempts; the run of each."""
+    again = (
         update(run_shards)
-        .where(run_shards.c.run_id == run_id, run_shards.c.state == ShardState.FAILED)
+        .where(run_shards.c.state == ShardState.FAILED, *where)
         .values(state=ShardState.PENDING, failures=0, finished_at=None)
     )
-    return result.rowcount
+    return list(await connection.scalars(again.returning(run_shards.c.run_id)))
 
 
 async def begin_phase(connection: AsyncConnection, run_id: int, phase: Phase, *where: ColumnElement[bool]) -> None:
