@@ -125,14 +125,26 @@ async def decision_of(connection: AsyncConnection, decision_id: int) -> Decision
 
 
 async def list_decisions(
-    connection: AsyncConnection, plan_id: int | None = None, *, subject: str | None = None
+    connection: AsyncConnection,
+    plan_id: int | None = None,
+    *,
+    subject: str | None = None,
+    kind: Kind | None = None,
+    state: DecisionState | None = None,
+    before: int | None = None,
+    limit: int | None = None,
 ) -> list[Decision]:
-    """Every decision, of one plan and about one subject (`run:7`) where given, newest first."""
-    query = _JOINED.order_by(decisions.c.decision_id.desc())
-    if plan_id is not None:
-        query = query.where(decisions.c.plan_id == plan_id)
-    if subject is not None:
-        query = query.where(decisions.c.subject == subject)
+    """Every decision, of one plan, about one subject (`run:7`), of a kind, in a state where given, newest first.
+
+    `before`: only those made before the one of this number.
+    """
+    query = _JOINED.order_by(decisions.c.decision_id.desc()).limit(limit)
+    asked = {"plan_id": plan_id, "subject": subject, "kind": kind, "state": state}
+    for name, value in asked.items():
+        if value is not None:
+            query = query.where(decisions.c[name] == value)
+    if before is not None:
+        query = query.where(decisions.c.decision_id < before)
     return [_decision(row) for row in await connection.execute(query)]
 
 

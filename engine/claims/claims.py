@@ -105,10 +105,20 @@ async def claim_of(connection: AsyncConnection, claim_id: int) -> Claim:
     return _claim(row)
 
 
-async def claims_of(connection: AsyncConnection, plan_id: int, states: Sequence[State] = tuple(State)) -> list[Claim]:
-    """The plan's claims in any of `states`, in filing order."""
-    chosen = _selected().where(claims.c.plan_id == plan_id, claims.c.state.in_(states)).order_by(claims.c.number)
-    return [_claim(row) for row in await connection.execute(chosen)]
+async def claims_of(
+    connection: AsyncConnection,
+    plan_id: int | None,
+    states: Sequence[State] = tuple(State),
+    *,
+    after: int = 0,
+    limit: int | None = None,
+) -> list[Claim]:
+    """The plan's claims (None: every plan's) in any of `states`, in filing order, those after a claim's id."""
+    chosen = _selected().where(claims.c.state.in_(states), claims.c.claim_id > after)
+    if plan_id is not None:
+        chosen = chosen.where(claims.c.plan_id == plan_id)
+    rows = await connection.execute(chosen.order_by(claims.c.claim_id).limit(limit))
+    return [_claim(row) for row in rows]
 
 
 async def locked(connection: AsyncConnection, claim_id: int, event: Event) -> Claim:

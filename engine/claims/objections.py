@@ -24,10 +24,15 @@ class Objection:
     resolution: str | None
 
 
-async def objections_to(connection: AsyncConnection, claim_id: int) -> list[Objection]:
-    """Every objection to a claim, in the order raised."""
+async def objections_to(
+    connection: AsyncConnection, claim_id: int, *, after: int = 0, limit: int | None = None
+) -> list[Objection]:
+    """Every objection to a claim, in the order raised, those after a number."""
     rows = await connection.execute(
-        select(objections).where(objections.c.claim_id == claim_id).order_by(objections.c.number)
+        select(objections)
+        .where(objections.c.claim_id == claim_id, objections.c.number > after)
+        .order_by(objections.c.number)
+        .limit(limit)
     )
     return [Objection(row.number, row.raised_on, row.reason, row.resolved_on, row.resolution) for row in rows]
 

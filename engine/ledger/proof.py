@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from engine.errors import InvalidInput
+from engine.errors import NotFound
 from engine.ledger import seal
 from engine.ledger.accounts import Account, account_of
 from engine.ledger.journals import Segment
@@ -64,6 +64,11 @@ class Proof:
         first = (self.seat - self.first_seat) * seal.TAG_BYTES
         return self.tags[first : first + seal.TAG_BYTES]
 
+    @property
+    def leaf_tags(self) -> list[bytes]:
+        """The member tag of each seat of the leaf."""
+        return [self.tags[at : at + seal.TAG_BYTES] for at in range(0, len(self.tags), seal.TAG_BYTES)]
+
 
 def verify_proof(proof: Proof) -> bool:
     """Whether the leaf leads to the root."""
@@ -93,7 +98,7 @@ async def read_charges(connection: AsyncConnection, shard_id: int, run_id: int, 
 
 
 async def prove(connection: AsyncConnection, run_id: int, shard_id: int, seat: int) -> Proof:
-    """The proof of a seat's share in a sealed run. Raises InvalidInput when the run is not sealed or lacks the seat."""
+    """The proof of a seat's share in a sealed run. Raises NotFound when the run is not sealed or lacks the seat."""
     run = (
         await connection.execute(
             select(share_runs.c.previous_root, share_runs.c.root).where(
@@ -102,7 +107,7 @@ async def prove(connection: AsyncConnection, run_id: int, shard_id: int, seat: i
         )
     ).one_or_none()
     if run is None or run.root is None:
-        raise InvalidInput(f"run {run_id} is not a sealed run of this plan; `fentan run list` shows the sealed ones")
+        raise NotFound(f"run {run_id} is not a sealed run of this plan; `fentan run list` shows the sealed ones")
     parts = (
         await connection.execute(
             select(run_shards.c.shard_id, run_shards.c.seats, run_shards.c.root)
@@ -113,7 +118,7 @@ async def prove(connection: AsyncConnection, run_id: int, shard_id: int, seat: i
     number = next((at for at, part in enumerate(parts) if part.shard_id == shard_id), None)
     position = seat % SHARD_SEATS
     if number is None or position >= parts[number].seats:
-        raise InvalidInput(f"seat {seat} joined after run {run_id} was frozen; it has no share there")
+        raise NotFound(f"seat {seat} joined after run {run_id} was frozen; it has no share there")
     seats = parts[number].seats
     amounts, tags = (
         await read_charges(connection, shard_id, run_id, seats),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date
@@ -65,7 +66,7 @@ async def take_top_ups(connection: AsyncConnection, plan: Plan, path: Path, *, o
     await lock_living(connection, plan.plan_id)
     prepaid_of(await rules_of(connection, plan.plan_id, plan.version))
     with PeopleFile(path, COLUMNS) as file:
-        sha256 = file.sha256()
+        sha256 = await asyncio.to_thread(file.sha256)
         known = await imported_rows(connection, plan.plan_id, "top-ups", sha256)
         if known is not None:
             return TakenTopUps(known, 0, repeated=True)

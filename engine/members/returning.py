@@ -11,12 +11,13 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from engine.apportion.outcome import unpack
 from engine.apportion.played import Played
-from engine.errors import InvalidInput, NotFound
+from engine.errors import InvalidInput
 from engine.ledger.accounts import Account, account_id, plan_shard, seat_shard
 from engine.ledger.journals import Journal, Segment, post
 from engine.ledger.statement import Statement, read_statement
 from engine.members.deposits import deposit_journal, prepaid_of
 from engine.members.holds import refuse_while_held
+from engine.members.member import no_member
 from engine.members.missed import missed_below_floor, missed_minor
 from engine.members.shards import shard_of
 from engine.members.sweep import open_gates
@@ -24,6 +25,7 @@ from engine.money import grouped
 from engine.plans import PlanRules, date_of, day_number
 from engine.roster.changes import Kind, current_columns, record_by_rule
 from engine.roster.columns import Membership, membership_on
+from engine.roster.members import called
 from engine.roster.plan import Plan, lock_living
 from engine.store.audit import record
 from engine.store.tables import IN_THE_BOOKS, SHARD_SEATS, run_cases, share_runs
@@ -64,25 +66,25 @@ class Returned:
     balance_minor: int
 
 
-async def owed(connection: AsyncConnection, plan: Plan, rules: PlanRules, member_ref: str, *, on: date) -> Owed:
-    """What coming back on a day costs a frozen member.
+async def owed(connection: AsyncConnection, plan: Plan, rules: PlanRules, member: str | int, *, on: date) -> Owed:
+    """What coming back on a day costs a frozen member, known by a reference or by the seat.
 
     Raises InvalidInput for who is not frozen on that day, or has been for longer than the plan lets return.
     """
     prepaid = prepaid_of(rules)
-    cover = await membership_on(connection, plan.plan_id, member_ref, on)
+    cover, who = await membership_on(connection, plan.plan_id, member, on), called(member)
     if cover is None:
-        raise NotFound(f"there is no member {member_ref} of {plan.code}; check the reference")
+        raise no_member(plan, member)
     day = day_number(on)
     if cover.ended_on <= day:
-        raise InvalidInput(f"{member_ref} left {plan.code} on {date_of(cover.ended_on)}; they can only join again")
+        raise InvalidInput(f"{who} left {plan.code} on {date_of(cover.ended_on)}; they can only join again")
     if not cover.frozen_from <= day < cover.frozen_to:
-        raise InvalidInput(f"{member_ref} is not frozen on {on}; `fentan member top-up` takes what they pay in")
+        raise InvalidInput(f"{who} is not frozen on {on}; `fentan member top-up` takes what they pay in")
     frozen_from = date_of(cover.frozen_from)
     return_by = frozen_from + timedelta(days=prepaid.return_days)
     if on > return_by:
         raise InvalidInput(
-            f"{member_ref} is frozen since {frozen_from}; the {prepaid.return_days} days to return ended on {return_by}"
+            f"{who} is frozen since {frozen_from}; the {prepaid.return_days} days to return ended on {return_by}"
         )
     statement = await read_statement(connection, cover.shard_id, cover.seat)
     return Owed(
@@ -151,7 +153,7 @@ async def come_back(
     connection: AsyncConnection,
     plan: Plan,
     rules: PlanRules,
-    member_ref: str,
+    member: str | int,
     amount_minor: int,
     *,
     on: date,
@@ -167,10 +169,10 @@ async def come_back(
         raise InvalidInput("the amount is below zero; give what the member pays in")
     await lock_living(connection, plan.plan_id)
     await refuse_while_held(connection, plan.plan_id, "a member returns")
-    cost = await owed(connection, plan, rules, member_ref, on=on)
+    cost = await owed(connection, plan, rules, member, on=on)
     if amount_minor < cost.needed_minor:
         raise InvalidInput(
-            f"{member_ref} needs to pay in {grouped(cost.needed_minor)} to return: "
+            f"{called(member)} needs to pay in {grouped(cost.needed_minor)} to return: "
             f"{grouped(cost.missed_minor)} for shares missed, and to be left with {grouped(cost.floor_minor)} "
             f"or more; the balance is {grouped(cost.balance_minor)}"
         )

@@ -15,9 +15,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from engine.apportion.seats import Seats
 from engine.errors import InvalidInput
+from engine.ledger.accounts import seat_shard
 from engine.plans import NEVER, date_of, day_number
 from engine.roster.cover import tier_on
-from engine.roster.members import find_seats
+from engine.roster.members import find_seats, seat_taken
 from engine.roster.plan import newest_rules
 from engine.roster.tags import TAG_BYTES
 from engine.store.tables import PLAN_STRIDE, SHARD_SEATS, member_columns, roster, roster_changes
@@ -199,13 +200,17 @@ class Membership:
     payer_seat: int | None = None
 
 
-async def membership_on(connection: AsyncConnection, plan_id: int, member_ref: str, day: date) -> Membership | None:
+async def membership_on(connection: AsyncConnection, plan_id: int, member: str | int, day: date) -> Membership | None:
     """The member's spell that had begun by `day`, the last of several; else the first to come; None when unknown.
 
-    Changes not yet folded count. Whether the spell covers `day` is for the caller to see.
+    `member`: a reference, or the seat of the spell that is meant. Changes not yet folded count. Whether the spell
+    covers `day` is for the caller to see.
     """
     asked = day_number(day)
-    spells = [await _spell(connection, *seat, asked) for seat in await find_seats(connection, plan_id, member_ref)]
+    if isinstance(member, int):
+        taken = await seat_taken(connection, plan_id, member)
+        return await _spell(connection, seat_shard(plan_id, member), member, asked) if taken else None
+    spells = [await _spell(connection, *seat, asked) for seat in await find_seats(connection, plan_id, member)]
     begun = [spell for spell in spells if spell.shares_from <= asked]
     return begun[-1] if begun else next(iter(spells), None)
 

@@ -18,7 +18,8 @@ from sqlalchemy.dialects.postgresql import ARRAY, distinct_on
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from engine.custodian.debit_files.rows import joined
-from engine.errors import InvalidInput
+from engine.errors import InvalidInput, NotFound
+from engine.ledger.accounts import seat_shard
 from engine.roster.tags import tags_of
 from engine.store.arrays import copy_in
 from engine.store.database import driver_of, while_connected
@@ -196,13 +197,24 @@ async def find_seats(connection: AsyncConnection, plan_id: int, member_ref: str)
     return [(row.shard_id, row.seat) for row in found]
 
 
+def called(member: str | int) -> str:
+    """How a message calls a member who is known by a reference, or by a seat alone."""
+    return f"seat {member}" if isinstance(member, int) else member
+
+
+async def seat_taken(connection: AsyncConnection, plan_id: int, seat: int) -> bool:
+    """Whether somebody has, or had, this seat of the plan."""
+    seats = select(shards.c.seats).where(shards.c.shard_id == seat_shard(plan_id, seat))
+    return seat % SHARD_SEATS < (await connection.scalar(seats) or 0)
+
+
 async def ref_of(connection: AsyncConnection, plan_id: int, seat: int) -> str:
     """The reference of who sits there. Raises InvalidInput when nobody does."""
     line = func.split_part(member_columns.c.member_refs, "\n", seat % SHARD_SEATS + 1)
-    shard_id = plan_id * PLAN_STRIDE + 1 + seat // SHARD_SEATS
-    found: str | None = await connection.scalar(select(line).where(member_columns.c.shard_id == shard_id))
+    query = select(line).where(member_columns.c.shard_id == seat_shard(plan_id, seat))
+    found: str | None = await connection.scalar(query)
     if not found:
-        raise InvalidInput(f"nobody has seat {seat} of the plan")
+        raise NotFound(f"nobody has seat {seat} of the plan")
     return found
 
 
