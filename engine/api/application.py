@@ -18,6 +18,7 @@ from engine.api.endpoint import PREFIX
 from engine.api.limits import RateLimits
 from engine.api.openapi import specification
 from engine.api.problems import problem_of
+from engine.api.reference import add_reference
 from engine.api.routes import ENDPOINTS
 from engine.api.service import SERVICE, Service
 from engine.custodian.desk import Desk
@@ -73,6 +74,7 @@ def application(service: Service) -> web.Application:
         return web.json_response(described)
 
     app.router.add_get(f"{PREFIX}/openapi.json", openapi)
+    add_reference(app, described)
     app.on_response_prepare.append(_strict)
     app.on_shutdown.append(_close)
     return app

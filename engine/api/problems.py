@@ -114,7 +114,7 @@ def problem_of(error: Exception) -> Problem:
     if isinstance(error, web.HTTPException):
         kept = {name: value for name, value in error.headers.items() if name == "Allow"}
         status = HTTPStatus(error.status)
-        return Problem(status, _kebab(status.phrase.title().replace(" ", "")), status.phrase, status.description, kept)
+        return Problem(status, _of_status(status), status.phrase, status.description, kept)
     if isinstance(error, OverflowError) and str(error) == "date value out of range":
         said = "what is asked leads to a day after the year 9999; correct the dates given"
         return Problem(HTTPStatus.CONFLICT, "out-of-range", "A day out of range", said)
@@ -145,7 +145,7 @@ def of_fields(error: ValidationError, place: str) -> WrongFields:
 
 
 def _refusal(error: FentanError) -> Problem:
-    status = next(status for kind, status in _STATUSES if isinstance(error, kind))
+    status = status_of(type(error))
     title = (type(error).__doc__ or "").strip().partition("\n")[0]
     headers, more = dict[str, str](), dict[str, Any]()
     if error.invariant:
@@ -158,7 +158,7 @@ def _refusal(error: FentanError) -> Problem:
         headers["Retry-After"] = "60"
     if isinstance(error, KeyInFlight):
         headers["Retry-After"] = "1"
-    return Problem(status, _kebab(type(error).__name__), title, str(error), headers, more)
+    return Problem(status, kind_of(type(error)), title, str(error), headers, more)
 
 
 def _guard(error: IntegrityError) -> Problem:
@@ -169,5 +169,37 @@ def _guard(error: IntegrityError) -> Problem:
     return Problem(HTTPStatus.CONFLICT, "refused-by-database", "The database refused it", said, more=more)
 
 
-def _kebab(name: str) -> str:
-    return re.sub(r"(?<=[a-z])(?=[A-Z])", "-", name).lower()
+def status_of(error: type[FentanError]) -> HTTPStatus:
+    """What a refusal of ours is answered with."""
+    return next(status for kind, status in _STATUSES if issubclass(error, kind))
+
+
+def kind_of(error: type[FentanError]) -> str:
+    """The end of the type of a refusal of ours: its class, as in `not-found`."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", "-", error.__name__).lower()
+
+
+def _of_status(status: HTTPStatus) -> str:
+    return status.phrase.lower().replace(" ", "-")
+
+
+KINDS_OF_OTHERS: Mapping[str, tuple[HTTPStatus, str]] = {
+    "out-of-range": (
+        HTTPStatus.CONFLICT,
+        "What is asked leads to a day that no calendar has; correct the dates given.",
+    ),
+    "refused-by-database": (HTTPStatus.CONFLICT, "A guard of the database refused it; read again what is there."),
+    "unavailable": (
+        HTTPStatus.SERVICE_UNAVAILABLE,
+        "The database is away or busy; ask again after Retry-After seconds.",
+    ),
+    "internal": (
+        HTTPStatus.INTERNAL_SERVER_ERROR,
+        "A fault of ours; nothing was done. Its request id finds it in the log.",
+    ),
+    **{
+        _of_status(status): (status, f"{status.phrase}: {status.description or 'the request cannot be served so'}.")
+        for status in (HTTPStatus.BAD_REQUEST, HTTPStatus.METHOD_NOT_ALLOWED, HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+    },
+}
+"""Kinds of problems that no refusal of ours stands for."""

@@ -1,0 +1,186 @@
+"""The reference page: the specification as people read it, and every type of problem with what to do. No script."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
+from http import HTTPStatus
+from importlib.resources import files
+from typing import Any, NamedTuple
+
+from aiohttp import web
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from engine.access.roles import Role
+from engine.api.endpoint import PREFIX
+from engine.api.problems import KINDS_OF_OTHERS, kind_of, status_of
+from engine.errors import FentanError
+from engine.money import BIGINT_MAX
+
+PAGE = f"{PREFIX}/reference"
+STYLE = f"{PAGE}.css"
+
+Schema = Mapping[str, Any]
+
+_BOUNDS = {
+    "minimum": "at least {}",
+    "maximum": "at most {}",
+    "minLength": "at least {} characters",
+    "maxLength": "at most {} characters",
+    "minItems": "at least {} items",
+    "maxItems": "at most {} items",
+    "pattern": "matches {}",
+    "default": "unless given {}",
+}
+
+
+class Kind(NamedTuple):
+    """A type of problem: its anchor, what it says, the statuses it has, the invariant it guards."""
+
+    name: str
+    title: str
+    status: HTTPStatus
+    invariant: str | None
+
+
+class Operation(NamedTuple):
+    """One operation as the page shows it."""
+
+    method: str
+    path: str
+    said: Schema
+
+    @property
+    def body(self) -> Schema | None:
+        """The schema of what is sent; None where nothing is."""
+        content = self.said.get("requestBody", {}).get("content", {})
+        return next((kind["schema"] for kind in content.values()), None)
+
+    @property
+    def media_type(self) -> str:
+        """Of what is sent."""
+        return str(next(iter(self.said["requestBody"]["content"])))
+
+    @property
+    def answers(self) -> list[tuple[str, str, Schema]]:
+        """Status, media type and schema of what is answered when it is done."""
+        return [
+            (status, media_type, content["schema"])
+            for status, answer in self.said["responses"].items()
+            for media_type, content in answer.get("content", {}).items()
+        ]
+
+    @property
+    def refusals(self) -> list[str]:
+        """The statuses it is refused with."""
+        return [status for status, answer in self.said["responses"].items() if "$ref" in answer]
+
+
+def add_reference(app: web.Application, specification: Mapping[str, Any]) -> None:
+    """Serve the page and its stylesheet."""
+    page, style = page_of(specification), (files("engine.api") / "pages" / "reference.css").read_text("utf-8")
+
+    async def show(_: web.Request) -> web.Response:
+        response = web.Response(text=page, content_type="text/html")
+        response.enable_compression()
+        return response
+
+    async def show_style(_: web.Request) -> web.Response:
+        return web.Response(text=style, content_type="text/css")
+
+    app.router.add_get(PAGE, show)
+    app.router.add_get(STYLE, show_style)
+
+
+@cache
+def _environment() -> Environment:
+    return Environment(
+        loader=PackageLoader("engine.api", "pages"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
+def page_of(specification: Mapping[str, Any]) -> str:
+    """The page, in HTML."""
+    schemas = specification["components"]["schemas"]
+    operations = [
+        Operation(method.upper(), path, said)
+        for path, methods in specification["paths"].items()
+        for method, said in methods.items()
+    ]
+    return (
+        _environment()
+        .get_template("reference.html")
+        .render(
+            info=specification["info"],
+            resources={tag["name"]: _of_resource(tag, operations) for tag in specification["tags"]},
+            schemas={name: schema for name, schema in schemas.items() if not _is_page(name)},
+            refusals=specification["components"]["responses"],
+            kinds=kinds(),
+            everyone=sorted(Role),
+            style=STYLE,
+            type_of=type_of,
+            bounds_of=lambda schema: ", ".join(bounds_of(schema)),
+        )
+    )
+
+
+def _of_resource(tag: Schema, operations: Sequence[Operation]) -> tuple[str, list[Operation]]:
+    return tag.get("description", ""), [each for each in operations if tag["name"] in each.said["tags"]]
+
+
+def kinds() -> list[Kind]:
+    """Every type of problem there is, by name."""
+    ours = [
+        Kind(kind_of(error), (error.__doc__ or "").strip().partition("\n")[0], status_of(error), error.invariant)
+        for error in _refusals(FentanError)
+    ]
+    others = [Kind(name, title, status, None) for name, (status, title) in KINDS_OF_OTHERS.items()]
+    return sorted({kind.name: kind for kind in (*ours, *others)}.values())
+
+
+def _refusals(error: type[FentanError]) -> Iterator[type[FentanError]]:
+    if error.__module__.partition(".")[0] == "engine":
+        yield error
+    for more in error.__subclasses__():
+        yield from _refusals(more)
+
+
+def type_of(schema: Schema) -> list[tuple[str, bool]]:
+    """What a value is, in words: pieces, and whether each names a schema of its own."""
+    if "$ref" in schema:
+        name = schema["$ref"].rpartition("/")[2]
+        return [("page of ", False), (_paged(name), True)] if _is_page(name) else [(name, True)]
+    if choices := schema.get("anyOf") or schema.get("oneOf"):
+        pieces = [[*type_of(choice)] for choice in choices]
+        return [*pieces[0], *(part for piece in pieces[1:] for part in [(" or ", False), *piece])]
+    if schema.get("type") == "array":
+        return [("list of ", False), *type_of(schema.get("items", {}))]
+    if schema.get("type") == "object" and isinstance(of := schema.get("additionalProperties"), dict):
+        return [("by name: ", False), *type_of(of)]
+    if "enum" in schema or "const" in schema:
+        return [(" · ".join(map(str, schema.get("enum", [schema.get("const")]))), False)]
+    kind = schema.get("type", "anything")
+    return [({"date": "day", "date-time": "moment", "binary": "file"}.get(schema.get("format", ""), str(kind)), False)]
+
+
+def bounds_of(schema: Schema) -> Iterator[str]:
+    """What a value must hold to, in words."""
+    for choice in schema.get("anyOf", ()):
+        yield from bounds_of(choice)
+    for name, words in _BOUNDS.items():
+        value = schema.get(name)
+        if value is not None and value != BIGINT_MAX:
+            is_number = isinstance(value, int) and not isinstance(value, bool)
+            yield words.format(f"{value:,}" if is_number else value)
+
+
+def _is_page(name: str) -> bool:
+    return name.startswith("Page_")
+
+
+def _paged(name: str) -> str:
+    return name.removeprefix("Page_").removesuffix("_")
