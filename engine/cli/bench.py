@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import platform
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -20,12 +21,13 @@ from sqlalchemy import func, insert, select, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from engine.claims import file, pass_due, publish
+from engine.claims import claims_of, file, pass_due, publish
 from engine.cli import report_file
 from engine.cli.alternatives import ALTERNATIVES, Amounts, Measured, load_sources, measure
+from engine.cli.api_bench import api_table, measure_api
 from engine.cli.custodian_bench import bring_accounts, custodian_table, measure_custodian
 from engine.cli.processes import worker_processes
-from engine.cli.quote import load_plan
+from engine.roster.presets import load_plan
 from engine.cli.run import follow
 from engine.cli.shell import Addresses, addresses, start
 from engine.errors import FentanError
@@ -33,6 +35,7 @@ from engine.ledger.accounts import Account, account_id, open_accounts
 from engine.ledger.journals import Segment
 from engine.money import to_major
 from engine.plans import NEVER, PlanRules, day_number
+from engine.plans.calendar import next_debit_day, notice_end
 from engine.roster.columns import Columns, Membership, Version, write_columns
 from engine.roster.plan import Plan, register_plan
 from engine.roster.tags import TAG_BYTES
@@ -56,7 +59,8 @@ GATES = ((date(2019, 3, 7), 1), (date(2019, 6, 7), 20), (date(2019, 6, 21), 10))
 """Notice days and how many cases of 300,000 begin on each. One seat in ten had joined by the first, so of 20 million
 few enough share its case for the plan's cap per case to bind."""
 DIAGNOSED_ON, FILED_ON = date(2019, 3, 1), date(2019, 3, 2)
-PASSED_ON, DEBIT_ON = date(2019, 6, 24), date(2019, 6, 28)
+DEBIT_ON = date(2019, 6, 28)
+CASES_UNDER_LOAD = 20
 
 console = Console()
 
@@ -153,16 +157,24 @@ async def _measured(
     rules = load_plan("xianghubao")
     console.print(f"{rules.name}: {members_count:,} members, {workers_count} workers")
     plan = await _bring_roster(engine, rules, members_count)
-    async with engine.begin() as connection:
-        await _bring_claims(connection, plan, rules)
-    ours = await _run(engine, here, plan, workers_count)
+    for notice_on, cases in GATES:
+        await _bring_claims(engine, plan, rules, notice_on, cases)
+    await _skip_missed(engine, plan, rules)
+    ours = await _ours(engine, here, plan, workers_count)
     custodian = await measure_custodian(engine, here, ours.run, ours.amounts, folder)
+
+    async def play(notice_on: date, ready: Callable[[], Awaitable[None]]) -> Run:
+        await _bring_claims(engine, plan, rules, notice_on, CASES_UNDER_LOAD)
+        debit_on = next_debit_day(rules, notice_end(rules, notice_on))
+        return (await _run(engine, here, plan, workers_count, debit_on, ready))[0]
+
+    api = await measure_api(engine, here, plan, members_count, play)
     await load_sources(engine, ours.amounts)
     theirs = {}
     for alternative in ALTERNATIVES:
         theirs[alternative.name] = await measure(engine, alternative, ours.amounts)
         console.print(f"{alternative.title}: {theirs[alternative.name].members_per_second:,.0f} members/s")
-    outcome = _report(ours, theirs) | custodian | {"machine": machine}
+    outcome = _report(ours, theirs) | custodian | api | {"machine": machine}
     _print(outcome)
     return outcome
 
@@ -198,12 +210,12 @@ def _columns(rng: np.random.Generator, seats: int, rules: PlanRules) -> Columns:
     return Columns(shares_from, shares_from + np.int32(rules.claims.waiting_days), ended_on, np.zeros(seats, np.int16))
 
 
-async def _bring_claims(connection: AsyncConnection, plan: Plan, rules: PlanRules) -> None:
-    """Cases of 300,000 that passed their notices."""
+async def _bring_claims(engine: AsyncEngine, plan: Plan, rules: PlanRules, notice_on: date, cases: int) -> None:
+    """Cases of 300,000 that passed a notice, of members who had none before."""
     since = day_number(rules.starts_on)
-    seat = 0
-    for notice_on, cases in GATES:
-        for _ in range(cases):
+    async with engine.begin() as connection:
+        first = len(await claims_of(connection, plan.plan_id))
+        for seat in range(first, first + cases):
             cover = Membership(
                 plan.plan_id * PLAN_STRIDE + 1, seat, date(1990, 1, 1), since, since + rules.claims.waiting_days, NEVER
             )
@@ -211,28 +223,20 @@ async def _bring_claims(connection: AsyncConnection, plan: Plan, rules: PlanRule
                 connection, plan.plan_id, rules, cover, diagnosed_on=DIAGNOSED_ON, on=FILED_ON, actor=PLANNER
             )
             await publish(connection, claim.claim_id, rules, on=notice_on, actor=PLANNER)
-            seat += 1
-    await pass_due(connection, plan.plan_id, on=PASSED_ON, actor=PLANNER)
-    for slot in await slots_due(connection, plan, rules, on=DEBIT_ON):
-        if slot.state is SlotState.MISSED:
-            reason = "the bench shares the cases of three gates in one run"
-            await skip(connection, plan, rules, slot.debit_on, reason=reason, actor=PLANNER, on=DEBIT_ON)
+        await pass_due(connection, plan.plan_id, on=notice_end(rules, notice_on), actor=PLANNER)
 
 
-async def _run(engine: AsyncEngine, here: Addresses, plan: Plan, workers_count: int) -> Ours:
-    """Plan, preview, approve by another, post and seal, with real workers. Raises BenchFailed."""
+async def _skip_missed(engine: AsyncEngine, plan: Plan, rules: PlanRules) -> None:
     async with engine.begin() as connection:
-        run = await plan_run(connection, plan, DEBIT_ON, actor=PLANNER)
-    async with doorbell(here.redis_url) as bell:
-        with worker_processes(workers_count, here, quiet=True) as processes:
-            await _until_beating(engine, len(processes))
-            await bell.ring(run.run_id, "planned", times=workers_count)
-            await _reach(engine, run, RunState.PREVIEWED)
-            async with engine.begin() as connection:
-                await approve(connection, run.run_id, actor=APPROVER)
-            await bell.ring(run.run_id, "approved", times=workers_count)
-            sealed = await _reach(engine, run, RunState.SEALED)
-            peak_mib = await _worker_peak_mib(engine)
+        for slot in await slots_due(connection, plan, rules, on=DEBIT_ON):
+            if slot.state is SlotState.MISSED:
+                reason = "the bench shares the cases of three gates in one run"
+                await skip(connection, plan, rules, slot.debit_on, reason=reason, actor=PLANNER, on=DEBIT_ON)
+
+
+async def _ours(engine: AsyncEngine, here: Addresses, plan: Plan, workers_count: int) -> Ours:
+    """The run whose seconds are compared, and what it left behind. Raises BenchFailed."""
+    sealed, peak_mib = await _run(engine, here, plan, workers_count, DEBIT_ON)
     async with engine.connect() as connection:
         amounts = await _charged(connection, plan)
         stored = await connection.scalar(
@@ -240,6 +244,37 @@ async def _run(engine: AsyncEngine, here: Addresses, plan: Plan, workers_count: 
         )
     entries = int(np.count_nonzero(amounts))
     return Ours(sealed, phase_seconds(sealed.moments), int(stored or 0) / entries, peak_mib, amounts)
+
+
+async def _at_once() -> None:
+    """There is nothing to wait for."""
+
+
+async def _run(
+    engine: AsyncEngine,
+    here: Addresses,
+    plan: Plan,
+    workers_count: int,
+    debit_on: date,
+    ready: Callable[[], Awaitable[None]] = _at_once,
+) -> tuple[Run, int]:
+    """Plan, preview, approve by another once all is `ready`, post and seal, with real workers; a worker's peak in MiB.
+
+    Raises BenchFailed.
+    """
+    async with engine.begin() as connection:
+        run = await plan_run(connection, plan, debit_on, actor=PLANNER)
+    async with doorbell(here.redis_url) as bell:
+        with worker_processes(workers_count, here, quiet=True) as processes:
+            await _until_beating(engine, len(processes))
+            await bell.ring(run.run_id, "planned", times=workers_count)
+            await _reach(engine, run, RunState.PREVIEWED)
+            await ready()
+            async with engine.begin() as connection:
+                await approve(connection, run.run_id, actor=APPROVER)
+            await bell.ring(run.run_id, "approved", times=workers_count)
+            sealed = await _reach(engine, run, RunState.SEALED)
+            return sealed, await _worker_peak_mib(engine)
 
 
 async def _reach(engine: AsyncEngine, run: Run, state: RunState) -> Run:
@@ -371,7 +406,7 @@ def _print(outcome: dict[str, Any]) -> None:
             budget.title, f"{sign} {budget.must:,.10g}", f"{sign} {budget.aim:,.10g}", f"{measured:,.10g}",
             budget.verdict(measured),
         )  # fmt: skip
-    for table in (phases, layouts, custodian_table(outcome), budgets):
+    for table in (phases, layouts, custodian_table(outcome), api_table(outcome), budgets):
         for column in table.columns[1:]:
             column.justify = "right"
         console.print(table)

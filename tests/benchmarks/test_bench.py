@@ -42,7 +42,7 @@ def test_the_report_has_every_figure(report: dict[str, Any]) -> None:
         *("statement_peak_mib", "ratio_duckdb", "ratio_postgres_join"),
     }
     assert {name for name in figures if not report[name] > 0} == set()
-    assert set(report) - figures == {"total", "phases", "alternatives", "custodian", "machine"}
+    assert set(report) - figures == {"total", "phases", "alternatives", "custodian", "api", "machine"}
     assert report["members"] == MEMBERS
 
 
@@ -78,3 +78,12 @@ def test_every_debit_was_asked_for_and_taken(report: dict[str, Any]) -> None:
     assert [read["lines"] for read in custodian["read_peak_mib"]] == [MEMBERS // 2, MEMBERS]
     ratio = custodian["seconds"]["duckdb"] / custodian["seconds"]["import"]
     assert report["ratio_duckdb"] == pytest.approx(ratio, abs=0.01)
+
+
+def test_people_read_while_a_run_posts(report: dict[str, Any]) -> None:
+    api = report["api"]
+    assert api["clients"] == 200
+    assert set(api["slowdown"]) == set(api["milliseconds"]) == {"paced", "pressed"}
+    for asked in api["milliseconds"].values():
+        assert set(asked) == {"member_statement", "trial_balance", "queue_overview"}
+        assert all(0 < row["p50"] <= row["p99"] for row in asked.values())
