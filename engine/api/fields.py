@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from datetime import date
+from datetime import date, datetime
 from typing import Annotated, Generic, TypeVar
 
 from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
@@ -41,14 +41,19 @@ def _flag(value: object) -> object:
     return value
 
 
-def _written(pattern: str, like: str) -> Callable[[object], object]:
-    """Text must be written so: pydantic by itself takes "0" for the first of January 1970."""
+def _written(pattern: str, like: str, read: Callable[[str], date]) -> Callable[[object], object]:
+    """Text must be written so: pydantic by itself takes "0" for the first of January 1970.
+
+    It is read here as well: once looked at by Python it is no JSON any more, and strictly no day.
+    """
     fits = re.compile(pattern, re.ASCII).fullmatch
 
     def checked(value: object) -> object:
-        if isinstance(value, str) and not fits(value):
+        if isinstance(value, date):
+            return value
+        if not (isinstance(value, str) and fits(value)):
             raise ValueError(f"is not {like}")
-        return value
+        return read(value)
 
     return checked
 
@@ -88,10 +93,10 @@ Money = Annotated[
 ]
 """Minor units in Python, decimal text in major units in an answer."""
 
-Day = Annotated[date, BeforeValidator(_written(r"\d{4}-\d{2}-\d{2}", "a day like 2019-07-14"))]
+Day = Annotated[date, BeforeValidator(_written(r"\d{4}-\d{2}-\d{2}", "a day like 2019-07-14", date.fromisoformat))]
+_MOMENT = r"\d{4}-\d{2}-\d{2}T[\d:.]+(Z|[+-]\d{2}:\d{2})"
 Moment = Annotated[
-    AwareDatetime,
-    BeforeValidator(_written(r"\d{4}-\d{2}-\d{2}T[\d:.]+(Z|[+-]\d{2}:\d{2})", "a moment like 2019-07-14T09:00:00Z")),
+    AwareDatetime, BeforeValidator(_written(_MOMENT, "a moment like 2019-07-14T09:00:00Z", datetime.fromisoformat))
 ]
 
 

@@ -17,6 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from engine.access.tokens import Token
 from engine.api.fields import Page
 from engine.api.limits import RateLimits
+from engine.api.progress import Followed
 from engine.custodian.desk import Desk
 from engine.settings import Settings
 from engine.store.doorbell import Doorbell
@@ -27,7 +28,10 @@ V = TypeVar("V")
 
 @dataclass(frozen=True)
 class Service:
-    """One API process. `bell` may ring in vain: what is due is found by the workers' sweep. `closing`: streams end."""
+    """One API process. `bell` may ring in vain: what is due is found by the workers' sweep. `closing`: streams end.
+
+    `followed`: by its number, each run that somebody follows.
+    """
 
     engine: AsyncEngine
     bell: Doorbell
@@ -35,6 +39,7 @@ class Service:
     settings: Settings
     limits: RateLimits
     closing: asyncio.Event
+    followed: dict[int, Followed] = field(default_factory=dict)
 
 
 SERVICE: web.AppKey[Service] = web.AppKey("service", Service)
@@ -71,6 +76,7 @@ class Call:
     query: Sequence[tuple[str, str]]
     headers: dict[str, str] = field(default_factory=dict)
     rings: list[tuple[int, str]] = field(default_factory=list)
+    jobs: list[int] = field(default_factory=list)
 
     @property
     def actor(self) -> str:
@@ -88,6 +94,10 @@ class Call:
     def ring(self, run_id: int, occasion: str) -> None:
         """Announce a run to the workers once the transaction has committed."""
         self.rings.append((run_id, occasion))
+
+    def ring_for_job(self, job_id: int) -> None:
+        """Announce a job likewise."""
+        self.jobs.append(job_id)
 
     def page(self, rows: Sequence[T], limit: int, view: Callable[[T], V], after: Callable[[T], object]) -> Page[V]:
         """A page of `limit` of the rows, of which one more was read if there is one: `after` names the last shown."""
