@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -12,16 +14,21 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from engine.custodian.desk import Desk
 from engine.errors import FentanError
+from engine.jobs.doing import do_next
 from engine.reconcile.sending import send_some
 from engine.runs.conductor import WorkRules, work
-from engine.store.doorbell import SEND, WORK, Doorbell
+from engine.settings import Settings
+from engine.store.doorbell import JOB, SEND, WORK, Doorbell
+
+GRACE_SECONDS = 20.0
+"""How long a job in hand may take once its worker is asked to end; then it is let go, and done again by another."""
 
 log = structlog.get_logger()
 
 
 @dataclass
 class Bench:
-    """What a worker process works with, and the shard it has in hand."""
+    """What a worker process works with, and the shard it has in hand. `asked`: somebody rang for a job."""
 
     engine: AsyncEngine
     bell: Doorbell
@@ -29,6 +36,7 @@ class Bench:
     desk: Desk
     shard_id: int | None = None
     rings: itertools.count[int] = field(default_factory=itertools.count)
+    asked: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def ring(self, run_id: int) -> None:
         """Ring for a run in this worker's name, as an occasion of its own."""
@@ -66,4 +74,38 @@ async def send_to_custodian(context: dict[str, Any], custodian_id: int) -> None:
         await bench.ring_to_send(custodian_id)
 
 
-assert (work_on_run.__name__, send_to_custodian.__name__) == (WORK, SEND)
+async def do_jobs(context: dict[str, Any], job_id: int) -> None:
+    """Wake who does this worker's jobs: they take longer than arq lets anything take, and no run waits for them."""
+    bench: Bench = context["bench"]
+    bench.asked.set()
+
+
+async def keep_doing(bench: Bench, settings: Settings, stop: asyncio.Event) -> None:
+    """Do the jobs that were asked for, one at a time: when somebody rings, and as often as the worker sweeps."""
+    stopping = asyncio.create_task(stop.wait())
+    while not stop.is_set():
+        bench.asked.clear()
+        doing = asyncio.create_task(_next_job(bench, settings))
+        await asyncio.wait([doing, stopping], return_when=asyncio.FIRST_COMPLETED)
+        if stop.is_set():
+            await asyncio.wait([doing], timeout=GRACE_SECONDS)
+            doing.cancel()
+            with suppress(asyncio.CancelledError):
+                await doing
+        elif not doing.result():
+            asked = asyncio.create_task(bench.asked.wait())
+            await asyncio.wait([asked, stopping], timeout=settings.sweep_seconds, return_when=asyncio.FIRST_COMPLETED)
+            asked.cancel()
+    stopping.cancel()
+
+
+async def _next_job(bench: Bench, settings: Settings) -> bool:
+    """Whether there may be more to do now."""
+    try:
+        return await do_next(bench.engine, settings, bench.desk, now=datetime.now(UTC))
+    except Exception as error:  # noqa: BLE001 - as in the sweep; the job waits again
+        log.warning("job not done", error=type(error).__name__)
+        return False
+
+
+assert (work_on_run.__name__, send_to_custodian.__name__, do_jobs.__name__) == (WORK, SEND, JOB)

@@ -32,10 +32,10 @@ from engine.runs.conductor import WorkRules, drop_expired, due_runs
 from engine.runs.shards import fail_abandoned
 from engine.settings import Settings
 from engine.store.database import engine_on
-from engine.store.doorbell import QUEUE, SEND, WORK, deserialize, doorbell, redis_settings, serialize
+from engine.store.doorbell import JOB, QUEUE, SEND, WORK, deserialize, doorbell, redis_settings, serialize
 from engine.store.tables import workers
 from engine.webhooks.delivering import keep_delivering
-from workers.jobs import Bench, send_to_custodian, work_on_run
+from workers.jobs import Bench, do_jobs, keep_doing, send_to_custodian, work_on_run
 
 HEARTBEAT_SECONDS = 2.0
 FORGOTTEN = timedelta(hours=1)
@@ -72,6 +72,7 @@ async def run_worker(database_url: str, redis_url: str, settings: Settings, teth
                 asyncio.create_task(_answer(redis_url, bench, stop)),
                 asyncio.create_task(_sweep(bench, settings.sweep_seconds, stop)),
                 asyncio.create_task(_beat(bench, stop)),
+                asyncio.create_task(keep_doing(bench, settings, stop)),
                 asyncio.create_task(keep_delivering(engine, settings.signing_key, stop)),
             ]
             await asyncio.gather(*tasks)
@@ -84,8 +85,12 @@ async def _answer(redis_url: str, bench: Bench, stop: asyncio.Event) -> None:
     """Answer the doorbell; begin again when Redis was away."""
     while not stop.is_set():
         worker = Worker(
-            # arq knows only (ctx, *args, **kwargs).
-            functions=[func(work_on_run, name=WORK), func(send_to_custodian, name=SEND)],  # type: ignore[arg-type]
+            functions=[
+                # arq knows only (ctx, *args, **kwargs).
+                func(work_on_run, name=WORK),  # type: ignore[arg-type]
+                func(send_to_custodian, name=SEND),  # type: ignore[arg-type]
+                func(do_jobs, name=JOB),  # type: ignore[arg-type]
+            ],
             queue_name=QUEUE,
             redis_settings=redis_settings(redis_url),
             ctx={"bench": bench},

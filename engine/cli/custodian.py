@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from datetime import UTC, datetime, time, timedelta
+from datetime import datetime, time
 from pathlib import Path
 from typing import Annotated, Any
 from zoneinfo import ZoneInfo
@@ -26,7 +26,7 @@ from engine.custodian.transports import fetch_new
 from engine.money import BIGINT_MAX, grouped, to_major
 from engine.reconcile import instructing, sending
 from engine.reconcile.collecting import CollectedRun
-from engine.reconcile.day import CustodianDay, File, play_day
+from engine.reconcile.day import CustodianDay, File, play_day, send_waiting
 from engine.reconcile.instructing import Asking
 from engine.reconcile.sending import Sent
 from engine.roster.plan import newest_rules, plan_of
@@ -173,14 +173,8 @@ def send(code: Code, on: On = None) -> None:
 
 async def _send_all(engine: AsyncEngine, custodian: Custodian, settings: Settings, on: datetime | None) -> Sent:
     """Send now, or through a whole day."""
-    total = Sent()
-    first = _moment(on, custodian.profile.time_zone).astimezone(UTC)
-    for hours in range(1 if on is None else 24):
-        now = first + timedelta(hours=hours)
-        total = (await sending.send_all(engine, custodian, _desk(settings), now=now)).after(total)
-        if total.waiting == total.missed:
-            break
-    return total
+    now = _moment(on, custodian.profile.time_zone)
+    return await send_waiting(engine, custodian, _desk(settings), now=now, whole_day=on is not None)
 
 
 def print_sent(code: str, sent: Sent) -> None:

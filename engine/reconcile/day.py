@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -15,6 +15,7 @@ from engine.custodian.transports import fetch_new, set_aside
 from engine.errors import FentanError
 from engine.reconcile.collecting import CollectedDay, collect_day
 from engine.reconcile.pending import open_overdue
+from engine.reconcile.sending import Sent, send_all
 from engine.reconcile.taking import Taken, take
 
 
@@ -74,3 +75,15 @@ async def _take(engine: AsyncEngine, custodian: Custodian, desk: Desk, path: Pat
         file = File(path.name, refused=str(error).removeprefix(f"{path.name}: "))
     set_aside(path)
     return file
+
+
+async def send_waiting(
+    engine: AsyncEngine, custodian: Custodian, desk: Desk, *, now: datetime, whole_day: bool = False
+) -> Sent:
+    """Send what waits and may leave at `now`; `whole_day`: and in each hour after it until the day is over."""
+    total, first = Sent(), now.astimezone(UTC)
+    for hours in range(24 if whole_day else 1):
+        total = (await send_all(engine, custodian, desk, now=first + timedelta(hours=hours))).after(total)
+        if total.waiting == total.missed:
+            break
+    return total

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import NamedTuple
 
@@ -79,7 +80,7 @@ async def change_accounts(
     """
     await lock_living(connection, plan.plan_id)
     with PeopleFile(path, COLUMNS) as file:
-        lines = _lines(file)
+        lines = await asyncio.to_thread(_lines, file)
         seated = []
         for start in range(0, lines.num_rows, _MEMBERS_AT_ONCE):
             rows, seats = await all_seats(connection, plan.plan_id, lines["member_ref"].slice(start, _MEMBERS_AT_ONCE))

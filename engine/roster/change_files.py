@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
@@ -63,7 +64,7 @@ async def change_roster(
     rules = await rules_of(connection, plan.plan_id, plan.version)
     weighed_from = cache(partial(weighs_from, rules))
     with PeopleFile(path, COLUMNS) as file:
-        sha256, rows = file.sha256(), 0
+        sha256, rows = await asyncio.to_thread(file.sha256), 0
         known = await imported_rows(connection, plan.plan_id, "changes", sha256)
         if known is not None:
             return Imported(known, repeated=True)

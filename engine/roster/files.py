@@ -54,17 +54,26 @@ class Column(NamedTuple):
     shown: bool = True
 
 
+class RefusedFile(InvalidInput):
+    """A file of people cannot be taken. `discreet` says the same and repeats nothing that stands in the file."""
+
+    def __init__(self, message: str, discreet: str) -> None:
+        super().__init__(message)
+        self.discreet = discreet
+
+
 @dataclass
 class Problems:
     """What is wrong with a file, up to PROBLEMS_MAX of it, in the order it was found.
 
-    `hidden`: the columns whose values are not told.
+    `discreet`: the same without the values; `hidden`: the columns whose values are never told.
     """
 
     path: Path
     unit: str
     found: list[str] = field(default_factory=list)
     hidden: frozenset[str] = frozenset()
+    discreet: list[str] = field(default_factory=list)
 
     @property
     def full(self) -> bool:
@@ -77,7 +86,9 @@ class Problems:
         shown = "empty" if value is None else repr(text[:_SHOWN_CHARACTERS])
         told = wrong if name in self.hidden else f"{shown}: {wrong}"
         if not self.full:
-            self.found.append(f"{self.path.name}, {self.unit} {line}, {name}: {told}")
+            place = f"{self.path.name}, {self.unit} {line}, {name}"
+            self.found.append(f"{place}: {told}")
+            self.discreet.append(f"{place}: {wrong}")
 
     def add_where(self, batch: pa.RecordBatch, name: str, wrong: NDArray[np.bool_], why: str) -> None:
         """A problem for each row of `batch` where the bool[n] `wrong` is set."""
@@ -85,10 +96,11 @@ class Problems:
             self.add(batch["line"][row].as_py(), name, batch[name][row].as_py(), why)
 
     def refuse(self) -> None:
-        """Raise InvalidInput when anything was found."""
+        """Raise RefusedFile when anything was found."""
         if self.found:
-            more = "\nand perhaps more; these are the first" if self.full else ""
-            raise InvalidInput("\n".join(self.found) + more + "\nnothing was changed; correct the file and try again")
+            more = ["and perhaps more; these are the first"] if self.full else []
+            more.append("nothing was changed; correct the file and try again")
+            raise RefusedFile("\n".join(self.found + more), "\n".join(self.discreet + more))
 
 
 class PeopleFile:
@@ -133,9 +145,8 @@ class PeopleFile:
                 for start in range(0, batch.num_rows, BATCH_ROWS):
                     yield self._typed(batch.slice(start, BATCH_ROWS))
         except UNREADABLE as error:
-            raise InvalidInput(
-                f"{self.path.name}: cannot be read: {error}; nothing was changed; write the file anew and try again"
-            ) from None
+            what, undone = f"{self.path.name}: cannot be read", "nothing was changed; write the file anew and try again"
+            raise RefusedFile(f"{what}: {error}; {undone}", f"{what}; {undone}") from None
 
     def _parquet_batches(self) -> Iterator[pa.RecordBatch]:
         source = pyarrow.parquet.ParquetFile(self.file)
@@ -186,7 +197,9 @@ class PeopleFile:
                 if which
             ]
             known = ", ".join(name if column.required else f"[{name}]" for name, column in self.columns.items())
-            raise InvalidInput(f"{self.path.name}: the header {' and '.join(wrong)}; the columns are {known}")
+            head, columns = f"{self.path.name}: the header", f"the columns are {known}"
+            # A file without a header has somebody's account in its place.
+            raise RefusedFile(f"{head} {' and '.join(wrong)}; {columns}", f"{head} is not as it must be; {columns}")
 
     def _typed(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         arrays = {"line": batch["line"]}

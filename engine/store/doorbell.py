@@ -20,6 +20,8 @@ WORK = "work_on_run"
 SEND = "send_to_custodian"
 """Look at the files that wait for this custodian and send what may leave."""
 
+JOB = "do_jobs"
+"""Look at the jobs that were asked for and do the next."""
 
 _MOMENT_SECONDS = 1.0
 
@@ -42,7 +44,7 @@ def deserialize(job: bytes) -> dict[str, Any]:
 
 
 class Doorbell:
-    """Rings for runs and custodians. A ring that is lost costs seconds: the sweeper rings again."""
+    """Rings for runs, custodians and jobs. A ring that is lost costs seconds: the sweeper rings again."""
 
     def __init__(self, redis: ArqRedis) -> None:
         self._redis = redis
@@ -55,6 +57,10 @@ class Doorbell:
     async def ring_to_send(self, custodian_id: int, occasion: str) -> bool:
         """`ring`, to one worker, for the files that wait for a custodian."""
         return await self._enqueue(SEND, custodian_id, [f"custodian:{custodian_id}:{occasion}"])
+
+    async def ring_for_job(self, job_id: int, occasion: str) -> bool:
+        """`ring`, to one worker, for a job that was asked for."""
+        return await self._enqueue(JOB, job_id, [f"job:{job_id}:{occasion}"])
 
     async def _enqueue(self, function: str, what: int, jobs: Sequence[str]) -> bool:
         try:

@@ -98,6 +98,7 @@ CREATE TABLE jobs (
     asked_at TIMESTAMP WITH TIME ZONE DEFAULT clock_timestamp() NOT NULL,
     started_at TIMESTAMP WITH TIME ZONE,
     ended_at TIMESTAMP WITH TIME ZONE,
+    tries INTEGER DEFAULT 0 NOT NULL,
     outcome JSONB,
     error TEXT,
     CONSTRAINT jobs_pkey PRIMARY KEY (job_id),
@@ -107,6 +108,7 @@ CREATE TABLE jobs (
 COMMENT ON COLUMN jobs.subject IS 'what it is about: plan:quark, custodian:generic-csv, run:7';
 COMMENT ON COLUMN jobs.detail IS 'all that doing it needs; ids and file names, never names';
 COMMENT ON COLUMN jobs.started_at IS 'of the last try';
+COMMENT ON COLUMN jobs.tries IS 'how often somebody began it';
 COMMENT ON COLUMN jobs.outcome IS 'what it came to';
 COMMENT ON COLUMN jobs.error IS 'why it was refused, or failed';
 CREATE INDEX jobs_queued_index ON jobs (job_id) WHERE state = 'queued';

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 import tempfile
@@ -42,8 +43,8 @@ async def export(
         parts.mkdir()
         made.mkdir()
         written = [await write_parquet(table, parts / f"{table.name}.parquet") for table in tables]
-        files = _convert(written, made, format_, rows_max)
-        manifest = _manifest(what, format_, written, files, made)
+        files = await asyncio.to_thread(_convert, written, made, format_, rows_max)
+        manifest = await asyncio.to_thread(_manifest, what, format_, written, files, made)
         (made / MANIFEST).write_text(json.dumps(manifest, ensure_ascii=False, indent=2) + "\n", "utf-8")
         (folder / MANIFEST).unlink(missing_ok=True)
         for name in earlier:

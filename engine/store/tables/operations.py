@@ -99,6 +99,7 @@ jobs = Table(
     moment("asked_at"),
     Column("started_at", DateTime(timezone=True), comment="of the last try"),
     Column("ended_at", DateTime(timezone=True)),
+    Column("tries", Integer, nullable=False, server_default=text("0"), comment="how often somebody began it"),
     Column("outcome", JSONB, comment="what it came to"),
     Column("error", Text, comment="why it was refused, or failed"),
     PrimaryKeyConstraint("job_id", name="jobs_pkey"),
