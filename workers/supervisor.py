@@ -49,7 +49,10 @@ log = structlog.get_logger()
 
 
 async def run_worker(database_url: str, redis_url: str, settings: Settings, tether: int | None = None) -> None:
-    """Work until SIGTERM or SIGINT, or until the file descriptor `tether` ends; the shard in hand is finished first."""
+    """Work until SIGTERM or SIGINT, until the file descriptor `tether` ends or somebody drains this worker.
+
+    What is in hand is finished first.
+    """
     name = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(2)}"
     rules = WorkRules(
         worker=name,
@@ -71,11 +74,14 @@ async def run_worker(database_url: str, redis_url: str, settings: Settings, teth
             tasks = [
                 asyncio.create_task(_answer(redis_url, bench, stop)),
                 asyncio.create_task(_sweep(bench, settings.sweep_seconds, stop)),
-                asyncio.create_task(_beat(bench, stop)),
                 asyncio.create_task(keep_doing(bench, settings, stop)),
                 asyncio.create_task(keep_delivering(engine, settings.signing_key, stop)),
             ]
+            ended = asyncio.Event()
+            beating = asyncio.create_task(_beat(bench, stop, ended))
             await asyncio.gather(*tasks)
+            ended.set()
+            await beating
         async with engine.begin() as connection:
             await connection.execute(delete(workers).where(workers.c.worker == name))
         log.info("worker stopped", worker=name)
@@ -153,18 +159,21 @@ async def _sweep(bench: Bench, sweep_seconds: float, stop: asyncio.Event) -> Non
             await asyncio.wait_for(stop.wait(), sweep_seconds)
 
 
-async def _beat(bench: Bench, stop: asyncio.Event) -> None:
-    """Say in the database that this worker lives, and what it holds."""
-    while not stop.is_set():
+async def _beat(bench: Bench, stop: asyncio.Event, ended: asyncio.Event) -> None:
+    """Say in the database that this worker lives and what it holds, until all has ended; hear whether it is to stop."""
+    while not ended.is_set():
         try:
-            await _write_beat(bench.engine, bench)
+            if await _write_beat(bench.engine, bench) and not stop.is_set():
+                log.info("worker drained", worker=bench.rules.worker)
+                stop.set()
         except Exception as error:  # noqa: BLE001 - as in the sweep
             log.warning("heartbeat failed", error=type(error).__name__)
         with suppress(TimeoutError):
-            await asyncio.wait_for(stop.wait(), HEARTBEAT_SECONDS)
+            await asyncio.wait_for(ended.wait(), HEARTBEAT_SECONDS)
 
 
-async def _write_beat(engine: AsyncEngine, bench: Bench) -> None:
+async def _write_beat(engine: AsyncEngine, bench: Bench) -> bool:
+    """One heartbeat; whether somebody asked this worker to end."""
     beat = insert(workers).values(
         worker=bench.rules.worker,
         host=socket.gethostname(),
@@ -175,16 +184,15 @@ async def _write_beat(engine: AsyncEngine, bench: Bench) -> None:
     )
     async with engine.begin() as connection:
         await connection.execute(delete(workers).where(workers.c.beat_at < sql.clock_timestamp() - FORGOTTEN))
-        await connection.execute(
-            beat.on_conflict_do_update(
-                index_elements=["worker"],
-                set_={
-                    "shard_id": beat.excluded.shard_id,
-                    "memory_mib": beat.excluded.memory_mib,
-                    "beat_at": sql.clock_timestamp(),
-                },
-            )
+        beaten = beat.on_conflict_do_update(
+            index_elements=["worker"],
+            set_={
+                "shard_id": beat.excluded.shard_id,
+                "memory_mib": beat.excluded.memory_mib,
+                "beat_at": sql.clock_timestamp(),
+            },
         )
+        return bool(await connection.scalar(beaten.returning(workers.c.draining)))
 
 
 def peak_mib() -> int:

@@ -138,7 +138,7 @@ async def _welcome(found: Addresses, address: str, workers: int) -> None:
 
 
 async def _watch(processes: Sequence[Child], api: Child, stop: asyncio.Event) -> None:
-    up_still = len(processes)
+    up_still = list(processes)
     while not stop.is_set():
         with suppress(TimeoutError):
             await asyncio.wait_for(stop.wait(), LOOK_SECONDS)
@@ -146,10 +146,11 @@ async def _watch(processes: Sequence[Child], api: Child, stop: asyncio.Event) ->
             return
         if api.poll() is not None:
             raise ChildEnded(f"the API has ended by itself (exit code {api.returncode}); the workers stop as well")
-        alive = sum(process.poll() is None for process in processes)
-        if alive < up_still:
-            typer.echo(f"a worker has ended; {alive} go on until Ctrl-C", err=True)
-        up_still = alive
+        for process in [each for each in up_still if each.poll() is not None]:
+            up_still.remove(process)
+            # Asked by nobody here, a worker ends well only where somebody drained it.
+            how = "has ended" if process.returncode else "was drained"
+            typer.echo(f"a worker {how}; {len(up_still)} go on until Ctrl-C", err=True)
 
 
 def migrate() -> None:

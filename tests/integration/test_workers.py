@@ -21,6 +21,7 @@ from pydantic import SecretStr
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from engine.custodian.desk import Desk
+from engine.operations.workers import drain
 from engine.reconcile.sending import due_custodians
 from engine.runs.run import Run
 from engine.runs.states import RunState
@@ -203,7 +204,7 @@ async def test_sweeper_and_heartbeat_outlive_a_database_that_is_not_right(world:
     one, stop = bench(world, bell), asyncio.Event()
     await world.sql("ALTER TABLE share_runs RENAME TO lost")
     await world.sql("ALTER TABLE workers RENAME TO gone")
-    tasks = [asyncio.create_task(_sweep(one, SWEEP_SECONDS, stop)), asyncio.create_task(_beat(one, stop))]
+    tasks = [asyncio.create_task(_sweep(one, SWEEP_SECONDS, stop)), asyncio.create_task(_beat(one, stop, stop))]
     await asyncio.wait(tasks, timeout=3 * SWEEP_SECONDS)
     assert [task.done() for task in tasks] == [False, False]
     await world.sql("ALTER TABLE lost RENAME TO share_runs")
@@ -219,7 +220,7 @@ async def test_sweeper_and_heartbeat_outlive_a_database_that_is_not_right(world:
 async def test_a_heartbeat_says_who_lives_and_what_it_costs(world: World, bell: Doorbell) -> None:
     one, stop = bench(world, bell), asyncio.Event()
     one.hold(world.shard(2))
-    beating = asyncio.create_task(_beat(one, stop))
+    beating = asyncio.create_task(_beat(one, stop, stop))
 
     async def told() -> bool:
         return await world.rows("SELECT worker, shard_id FROM workers") == [("one", world.shard(2))]
@@ -228,6 +229,29 @@ async def test_a_heartbeat_says_who_lives_and_what_it_costs(world: World, bell: 
     stop.set()
     await beating
     assert 10 < peak_mib() < 100_000
+
+
+async def test_who_is_drained_hears_it_with_the_next_heartbeat_and_beats_until_all_has_ended(
+    world: World, bell: Doorbell
+) -> None:
+    one, other = bench(world, bell), bench(world, bell, "other")
+    stop, ended, others_stop = asyncio.Event(), asyncio.Event(), asyncio.Event()
+    beating = [
+        asyncio.create_task(_beat(one, stop, ended)),
+        asyncio.create_task(_beat(other, others_stop, ended)),
+    ]
+
+    async def lives() -> bool:
+        return await world.value("SELECT count(*) FROM workers") == 2
+
+    await until(lives, "two heartbeats")
+    async with world.engine.begin() as connection:
+        assert (await drain(connection, "one", reason="a test", actor="olga")).draining
+    await asyncio.wait_for(stop.wait(), 10)
+    assert not beating[0].done()
+    assert not others_stop.is_set()
+    ended.set()
+    await asyncio.gather(*beating)
 
 
 # Defects of arq, on purpose.
