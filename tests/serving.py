@@ -14,6 +14,7 @@ from aiohttp import ClientSession
 from engine.access.roles import Role
 from engine.access.tokens import issue
 from engine.api.application import application, listening, service_on
+from engine.api.routes import SCOPES
 from engine.api.service import Service
 from engine.custodian.desk import Desk
 from engine.settings import Settings, load_settings
@@ -72,7 +73,9 @@ class Served:
         """Somebody more."""
         async with self.service.engine.begin() as connection:
             now = datetime.now(UTC)
-            _, text = await issue(connection, name, role, days=1, now=now, actor="tests", scopes=scopes)
+            _, text = await issue(
+                connection, name, role, days=1, now=now, actor="tests", scopes=scopes, known_scopes=SCOPES
+            )
         return Caller(self.session, self.url, name, text)
 
 

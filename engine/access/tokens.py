@@ -6,7 +6,7 @@ import hashlib
 import hmac
 import re
 import secrets
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 from typing import Any
@@ -20,7 +20,6 @@ from engine.store.audit import record
 from engine.store.tables import api_tokens
 
 _TOKEN = re.compile(r"fentan_([1-9][0-9]{0,17})_([A-Za-z0-9_-]{43})")
-_SCOPE = re.compile(r"[a-z]+:(read|write)")
 _USED_EVERY = timedelta(minutes=1)
 """Noting each use would be a write for every read."""
 
@@ -28,7 +27,7 @@ DAYS_MAX = 3_660
 
 
 class NotAuthenticated(FentanError):
-    """No valid token came with the request; send `Authorization: Bearer TOKEN`, issued by `fentan token issue`."""
+    """No valid token came with the request: send `Authorization: Bearer TOKEN`, one of `fentan token issue`."""
 
 
 @dataclass(frozen=True)
@@ -70,13 +69,13 @@ async def issue(
     now: datetime,
     actor: str,
     scopes: Sequence[str] | None = None,
+    known_scopes: Collection[str] = (),
 ) -> tuple[Token, str]:
-    """A new token, and its text, which can never be shown again. Raises InvalidInput."""
+    """A new token, and its text, which can never be shown again. Raises InvalidInput, for an unknown scope too."""
     if not 1 <= days <= DAYS_MAX:
         raise InvalidInput(f"a token lives 1 to {DAYS_MAX:,} days, not {days:,}")
-    for scope in scopes or ():
-        if not _SCOPE.fullmatch(scope):
-            raise InvalidInput(f"{scope!r} is no scope; write it like runs:read or claims:write")
+    if unknown := sorted(set(scopes or ()) - set(known_scopes)):
+        raise InvalidInput(f"there is no scope {', '.join(unknown)}; there are {', '.join(sorted(known_scopes))}")
     secret = secrets.token_urlsafe(32)
     values = {
         "name": name,
@@ -129,7 +128,10 @@ async def reissue(
 
 
 async def authenticate(engine: AsyncEngine, text: str, *, now: datetime) -> Token:
-    """Whose token `text` is. Raises NotAuthenticated for none of ours, and one that is revoked or has expired."""
+    """Whose token `text` is.
+
+    Raises NotAuthenticated for none of ours, one that is revoked, one that has expired; it does not say which.
+    """
     written = _TOKEN.fullmatch(text)
     if written is None:
         raise NotAuthenticated
@@ -144,12 +146,20 @@ async def authenticate(engine: AsyncEngine, text: str, *, now: datetime) -> Toke
     del values["digest"]
     token = Token(**values | {"role": Role(row.role)})
     if token.revoked_at is not None or token.expires_at <= now:
-        raise NotAuthenticated("the token was revoked or has expired; ask for another (`fentan token issue`)")
+        raise NotAuthenticated
     if token.last_used_at is None or token.last_used_at + _USED_EVERY <= now:
         async with engine.begin() as connection:
-            used = update(api_tokens).where(api_tokens.c.token_id == token.token_id).values(last_used_at=now)
-            await connection.execute(used)
+            await _note_use(connection, token, now)
     return token
+
+
+async def _note_use(connection: AsyncConnection, token: Token, now: datetime) -> None:
+    """Once, of all the requests that come with the token in this minute; none of them waits for another."""
+    turn = select(api_tokens.c.token_id).where(
+        api_tokens.c.token_id == token.token_id, api_tokens.c.last_used_at.is_not_distinct_from(token.last_used_at)
+    )
+    used = update(api_tokens).where(api_tokens.c.token_id.in_(turn.with_for_update(skip_locked=True)))
+    await connection.execute(used.values(last_used_at=now))
 
 
 def _digest(secret: str) -> bytes:

@@ -116,6 +116,10 @@ class Paged(Model):
     limit: Annotated[int, Field(ge=1, le=LIMIT_MAX), BeforeValidator(whole)] = 50
 
 
+Numbered = Annotated[str | None, Field(pattern=r"^[1-9][0-9]{0,17}$")]
+"""`after` in a list that goes by numbers: `after: Numbered = None` in a class of its own."""
+
+
 class Page(Model, Generic[T]):
     """A part of a list in its order, and the address of what comes next; also in the header Link."""
 

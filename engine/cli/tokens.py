@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Annotated
@@ -39,11 +40,18 @@ def issue(
     as_json: AsJson = False,
 ) -> None:
     """Issue a token. It is shown this once: only its digest is kept."""
+    known: Collection[str] = ()
+    if scope:
+        from engine.api.routes import SCOPES
+
+        known = SCOPES
 
     async def issued(engine: AsyncEngine, _: Settings) -> tuple[Token, str]:
         async with engine.begin() as connection:
-            now = datetime.now(UTC)
-            return await issue_token(connection, name, role, days=days, now=now, actor=actor, scopes=scope or None)
+            now, scopes = datetime.now(UTC), scope or None
+            return await issue_token(
+                connection, name, role, days=days, now=now, actor=actor, scopes=scopes, known_scopes=known
+            )
 
     token, text = in_database(issued)
     if as_json:
