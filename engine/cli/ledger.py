@@ -20,9 +20,9 @@ from engine.cli.shell import in_database
 from engine.errors import InvalidInput
 from engine.ledger.accounts import seat_shard
 from engine.ledger.books import BookedAccount, books, difference_of
+from engine.ledger.entries import ENTRY_COLUMNS, read_entries
 from engine.ledger.proof import Proof, prove, verify_proof
-from engine.ledger.seal import TAG_BYTES
-from engine.ledger.statement import Entry, Statement, read_entries, read_statement
+from engine.ledger.statement import Entry, Statement, read_statement
 from engine.ledger.trial_balance import TrialLine, difference, trial_balance
 from engine.ledger.verify import Verification, verify
 from engine.money import grouped, to_major
@@ -44,8 +44,6 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON; money is text 
 
 ID_MAX, SEAT_MAX = 2**63 - 1, 2**31 - 1
 """The largest id of a run and number of a seat that the database can hold."""
-
-ENTRY_COLUMNS = ("shard", "seq", "date", "kind", "run", "account", "name", "seat", "amount")
 
 
 @app.command("trial-balance")
@@ -346,7 +344,7 @@ def _proof_json(proof: Proof) -> dict[str, Any]:
         "leaf": {
             "first_seat": proof.first_seat,
             "amounts": [to_major(amount) for amount in proof.amounts.tolist()],
-            "tags": [proof.tags[at : at + TAG_BYTES].hex() for at in range(0, len(proof.tags), TAG_BYTES)],
+            "tags": [tag.hex() for tag in proof.leaf_tags],
         },
         "steps": [{"sibling": step.sibling.hex(), "side": "left" if step.is_left else "right"} for step in proof.steps],
         "previous_root": proof.previous_root.hex() if proof.previous_root else None,

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from enum import IntEnum
+from typing import NamedTuple
 
+from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -97,6 +99,23 @@ def seat_shard(plan_id: int, seat: int) -> int:
 def first_seat(shard_id: int) -> int:
     """The number in the plan of the first seat of one of its other shards."""
     return (shard_id % PLAN_STRIDE - 1) * SHARD_SEATS
+
+
+class Opened(NamedTuple):
+    """An account that a plan has. `unit`: CURRENCY or COVER; `control`: its lines have detail by seat, or by claim."""
+
+    account_id: int
+    unit: int
+    code: int
+    name: str
+    control: bool
+
+
+async def list_accounts(connection: AsyncConnection, plan_id: int) -> list[Opened]:
+    """The chart of a plan, by unit and code."""
+    chart = tables.accounts.c
+    query = select(*(chart[name] for name in Opened._fields)).where(chart.plan_id == plan_id)
+    return [Opened(*row) for row in await connection.execute(query.order_by(chart.account_id))]
 
 
 async def open_accounts(connection: AsyncConnection, plan_id: int, units: Sequence[int] = (0,)) -> None:

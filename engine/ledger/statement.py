@@ -1,8 +1,8 @@
-"""What stands in the ledger seat by seat: one seat's statement, read by point, and all entries, page by page."""
+"""What stands in the ledger of one seat: its statement, read by point."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date
 from typing import NamedTuple
@@ -10,11 +10,8 @@ from typing import NamedTuple
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from engine.ledger.accounts import Account, account_of, plan_shard
+from engine.ledger.accounts import Account, account_of
 from engine.store.tables import SHARD_SEATS
-
-PAGE_SEGMENTS = 100
-"""Segments looked up at a time; their entries are read one segment after the other."""
 
 
 class Entry(NamedTuple):
@@ -91,26 +88,6 @@ WHERE segment.shard_id = :shard_id
 ORDER BY segment.seq, segment.account_id
 """)
 
-_SEGMENTS = text("""
-SELECT shard_id, seq, segment.account_id
-FROM posting_segments AS segment
-JOIN journals USING (shard_id, seq)
-WHERE shard_id BETWEEN :first_shard AND :last_shard
-    AND (shard_id, seq, segment.account_id) > (:shard_id, :seq, :account_id)
-    AND (CAST(:run_id AS bigint) IS NULL OR journals.run_id = :run_id)
-ORDER BY shard_id, seq, segment.account_id
-LIMIT :page
-""")
-
-# Asked of the whole view at once, a first page of 52 M entries took 34 s: the planner sorts them all.
-_ENTRIES = text("""
-SELECT shard_id, seq, account_id, seat, kind, run_id, effective_on, amount
-FROM ledger_entries
-WHERE shard_id = :shard_id AND seq = :seq AND account_id = :account_id
-ORDER BY seat
-LIMIT :limit
-""")
-
 
 async def read_statement(connection: AsyncConnection, shard_id: int, seat: int) -> Statement:
     """One seat's statement. Reads one element of each of the shard's segments, not the segments.
@@ -120,23 +97,3 @@ async def read_statement(connection: AsyncConnection, shard_id: int, seat: int) 
     position = seat % SHARD_SEATS
     rows = await connection.execute(_STATEMENT, {"shard_id": shard_id, "seat": seat, "position": position})
     return Statement(shard_id, seat, tuple(Entry(*row) for row in rows if row.amount))
-
-
-async def read_entries(
-    connection: AsyncConnection, plan_id: int | None = None, *, run_id: int | None = None, limit: int
-) -> AsyncIterator[Entry]:
-    """Up to `limit` entries of the view `ledger_entries`, ordered by shard, seq, account and seat."""
-    first_shard, last_shard = (0, 2**63 - 1) if plan_id is None else (plan_shard(plan_id), plan_shard(plan_id + 1) - 1)
-    bounds = {"first_shard": first_shard, "last_shard": last_shard, "run_id": run_id, "page": PAGE_SEGMENTS}
-    place = {"shard_id": -1, "seq": -1, "account_id": -1}
-    while True:
-        segments = (await connection.execute(_SEGMENTS, bounds | place)).all()
-        for segment in segments:
-            place = segment._asdict()
-            for row in await connection.execute(_ENTRIES, place | {"limit": limit}):
-                yield Entry(*row)
-                limit -= 1
-            if limit == 0:
-                return
-        if len(segments) < PAGE_SEGMENTS:
-            return

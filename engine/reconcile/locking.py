@@ -33,8 +33,14 @@ class NotProved(FentanError):
 
 async def first_open_day(connection: AsyncConnection, plan_id: int, on: date) -> date:
     """The day on which what happened `on` is posted: the same or, where it is locked, the first one after the lock."""
-    locked_through = await connection.scalar(select(plans.c.locked_through).where(plans.c.plan_id == plan_id))
-    return on if locked_through is None or on > locked_through else locked_through + _DAY
+    locked = await locked_through(connection, plan_id)
+    return on if locked is None or on > locked else locked + _DAY
+
+
+async def locked_through(connection: AsyncConnection, plan_id: int) -> date | None:
+    """The last day of a plan on which nothing is posted any more; None: none is locked yet."""
+    found: date | None = await connection.scalar(select(plans.c.locked_through).where(plans.c.plan_id == plan_id))
+    return found
 
 
 async def propose_lock(connection: AsyncConnection, plan: Plan, through: date, *, on: date, actor: str) -> Decision:
@@ -62,7 +68,7 @@ async def lock_period(connection: AsyncConnection, decision: Decision) -> dict[s
 
 
 async def _check(connection: AsyncConnection, plan_id: int, through: date) -> None:
-    locked = await connection.scalar(select(plans.c.locked_through).where(plans.c.plan_id == plan_id))
+    locked = await locked_through(connection, plan_id)
     if locked is not None and through <= locked:
         raise InvalidInput(f"the books are locked through {locked} already; give a later day")
     custodian = await custodian_of_plan(connection, plan_id)

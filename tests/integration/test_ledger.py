@@ -15,10 +15,11 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from engine.errors import InvalidInput
 from engine.ledger.accounts import Account, account_id, plan_shard, seat_shard
 from engine.ledger.balances import read_balance, read_year_usage, write_balance, write_year_usage
+from engine.ledger.entries import Place, read_entries
 from engine.ledger.journals import Journal, Segment, post
 from engine.ledger.proof import prove, verify_proof
 from engine.ledger.seal import leaf_hashes, sealed_root, tree_root
-from engine.ledger.statement import read_entries, read_statement
+from engine.ledger.statement import read_statement
 from engine.ledger.trial_balance import difference, trial_balance
 from engine.ledger.verify import verify
 from engine.store.arrays import copy_in
@@ -218,12 +219,16 @@ async def test_statements_are_what_the_view_says(engine: AsyncEngine, two_runs: 
 async def test_entries_come_in_order_whatever_the_page(
     engine: AsyncEngine, two_runs: int, page: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("engine.ledger.statement.PAGE_SEGMENTS", page)
+    monkeypatch.setattr("engine.ledger.entries.PAGE_SEGMENTS", page)
     async with engine.connect() as connection:
         everything = [entry async for entry in read_entries(connection, limit=1000)]
         assert everything == sorted(everything)
         assert sum(entry.amount for entry in everything) == sum(sum(range(n)) * 2 + 300 * n for n in SEATS)
         assert [entry async for entry in read_entries(connection, limit=7)] == everything[:7]
+        for number, entry in enumerate(everything):
+            place = Place(entry.shard_id, entry.seq, entry.account_id, entry.seat)
+            rest = [each async for each in read_entries(connection, after=place, limit=3)]
+            assert rest == everything[number + 1 : number + 4]
         of_run = [entry async for entry in read_entries(connection, two_runs, run_id=2, limit=1000)]
         assert of_run == [entry for entry in everything if entry.run_id == 2]
         assert [entry async for entry in read_entries(connection, two_runs + 1, limit=9)] == []
