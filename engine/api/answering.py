@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import json
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -14,10 +16,10 @@ from datetime import UTC, datetime
 import structlog
 from aiohttp import web
 from pydantic import BaseModel
-from sqlalchemy import func, select, text
+from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from engine.access.idempotency import Remembered, recall, remember
+from engine.access.idempotency import KEY, Remembered, recall, remember
 from engine.access.tokens import NotAuthenticated, Token, authenticate
 from engine.api.endpoint import PREFIX, Endpoint
 from engine.api.problems import Forbidden, KeyMissing, Stale, WrongFields
@@ -25,14 +27,17 @@ from engine.api.reading import params_of, received
 from engine.api.service import SERVICE, Call, Service, Streamed, Upload
 from engine.store.audit import record
 
-KEY_LENGTH_MAX = 128
 WRITE_SECONDS = 15.0
 """Who does not take what is sent to them for so long has gone away."""
 
 COMPRESSED_FROM_BYTES = 1024
 REQUEST_ID = web.RequestKey("request_id", str)
 
-_LOCK_WAIT = text("SET LOCAL lock_timeout = '20s'")
+TAG = '^"[0-9a-f]{32}"$'
+"""What an ETag looks like."""
+
+log = structlog.get_logger()
+_is_key, _is_tag = re.compile(KEY).search, re.compile(TAG).search
 
 
 def answering(endpoint: Endpoint) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
@@ -48,7 +53,7 @@ def answering(endpoint: Endpoint) -> Callable[[web.Request], Awaitable[web.Strea
 
             def call_on(connection: AsyncConnection) -> Call:
                 query = list(request.query.items())
-                return Call(service, connection, token, now, request[REQUEST_ID], request.path, query)
+                return Call(service, connection, token, now, request[REQUEST_ID], request.rel_url.raw_path, query)
 
             if endpoint.writes:
                 return await _write(endpoint, request, call_on, params, body, digest)
@@ -83,7 +88,7 @@ async def _read(
         return await _stream(request, made, call.headers)
     body = _json(made)
     tag = etag(body)
-    if request.headers.get("If-None-Match") == tag:
+    if request.headers.get("If-None-Match", "").removeprefix("W/") == tag:
         return web.Response(status=304, headers={"ETag": tag})
     return _response(Remembered(endpoint.status, call.headers | {"ETag": tag}, body))
 
@@ -103,11 +108,11 @@ async def _write(
     digest: bytes,
 ) -> web.StreamResponse:
     key = _key(endpoint, request)
-    asked = hashlib.sha256(b"\0".join((request.method.encode(), request.path.encode(), digest))).digest()
+    said = (request.method, request.path, params.model_dump_json())
+    asked = hashlib.sha256(b"\0".join((*(each.encode() for each in said), digest))).digest()
     service = request.app[SERVICE]
     async with service.engine.begin() as connection:
         call = call_on(connection)
-        await connection.execute(_LOCK_WAIT)
         if key is not None:
             known = await recall(connection, call.actor, key, asked)
             if known is not None:
@@ -117,6 +122,8 @@ async def _write(
             await remember(connection, call.actor, key, asked, answer)
     for run_id, occasion in call.rings:
         await service.bell.ring(run_id, occasion)
+    for job_id in call.jobs:
+        await service.bell.ring_for_job(job_id, call.request_id)
     return _response(answer)
 
 
@@ -125,13 +132,12 @@ async def _done(
 ) -> Remembered:
     """Do it, if the caller has seen what is there now; written down with what was there before and after."""
     subject = request.path.removeprefix(f"{PREFIX}/")
-    before: bytes | None = None
+    seen, before = _seen(request), b"null"
     if endpoint.changes is not None:
-        of = endpoint.changes.__name__, params.model_dump_json()
-        await call.connection.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(":".join(of), 0))))
+        one_by_one = func.pg_advisory_xact_lock(func.hashtextextended(endpoint.names(request.match_info), 0))
+        await call.connection.execute(select(one_by_one))
         before = _json(await endpoint.changes(call, params))
-        named = request.headers.get("If-Match", "*")
-        if named != "*" and etag(before) not in [each.strip() for each in named.split(",")]:
+        if seen not in (None, etag(before)):
             raise Stale
     made = await endpoint.handler(call, **endpoint.given(params, body))
     answer = after = _json(made)
@@ -140,8 +146,8 @@ async def _done(
         after = _json(await endpoint.changes(call, params))
         headers["ETag"] = etag(after)
     detail = {
-        "before": None if before is None else before.decode(),
-        "after": None if endpoint.is_secret else after.decode(),
+        "before": json.loads(before),
+        "after": None if endpoint.is_secret else json.loads(after),
         "request": call.request_id,
         "token": call.token.token_id,
     }
@@ -150,18 +156,25 @@ async def _done(
 
 
 def _key(endpoint: Endpoint, request: web.Request) -> str | None:
-    """The Idempotency-Key. Raises KeyMissing where there must be one, WrongFields for one that is too long."""
+    """The Idempotency-Key. Raises KeyMissing where there must be one, WrongFields for what is none."""
     key = request.headers.get("Idempotency-Key")
     if endpoint.is_secret:  # what is shown once is not kept to be shown again
         return None
-    if not key:
+    if key is None:
         if endpoint.moves_money:
             raise KeyMissing
         return None
-    if len(key) > KEY_LENGTH_MAX or not (key.isascii() and key.isprintable()):
-        said = f"an Idempotency-Key has 1 to {KEY_LENGTH_MAX} printable characters"
-        raise WrongFields([("header/Idempotency-Key", said)])
+    if not _is_key(key):
+        raise WrongFields([("header/Idempotency-Key", f"must match {KEY}")])
     return key
+
+
+def _seen(request: web.Request) -> str | None:
+    """The ETag of what the caller saw, None if that is of no matter. Raises WrongFields for what is none."""
+    tag = request.headers.get("If-Match")
+    if tag is not None and not _is_tag(tag := tag.removeprefix("W/")):  # a proxy that compresses makes it weak
+        raise WrongFields([("header/If-Match", f"must match {TAG}")])
+    return tag
 
 
 def _json(made: BaseModel) -> bytes:
@@ -194,10 +207,13 @@ async def _stream(request: web.Request, streamed: Streamed, headers: dict[str, s
         response.enable_compression()
     await response.prepare(request)
     try:
-        async for chunk in streamed.chunks:
-            await asyncio.wait_for(response.write(chunk), WRITE_SECONDS)
+        if request.method != "HEAD":
+            async for chunk in streamed.chunks:
+                await asyncio.wait_for(response.write(chunk), WRITE_SECONDS)
         await asyncio.wait_for(response.write_eof(), WRITE_SECONDS)
-    except (TimeoutError, ConnectionError):
+    except Exception as error:  # the answer has begun: all that can be said is that it breaks off
+        if not isinstance(error, TimeoutError | ConnectionError):
+            log.exception("stream broke off")
         if request.transport is not None:
             request.transport.abort()
     finally:

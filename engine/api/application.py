@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -19,7 +20,7 @@ from engine.api.limits import RateLimits
 from engine.api.openapi import specification
 from engine.api.problems import problem_of
 from engine.api.reference import add_reference
-from engine.api.routes import ENDPOINTS
+from engine.api.routes import ENDPOINTS, RESOURCES
 from engine.api.service import SERVICE, Service
 from engine.custodian.desk import Desk
 from engine.settings import Settings
@@ -33,6 +34,9 @@ JSON_BYTES_MAX = 1 << 20
 SHUTDOWN_SECONDS = 20.0
 """How long a request under way may take once the process is asked to end."""
 
+_PATIENCE = {"lock_timeout": "20s", "statement_timeout": "60s", "idle_in_transaction_session_timeout": "60s"}
+"""What no request may take longer for: it is answered 503, and what it holds is free again."""
+
 _REDIS_SECONDS = 0.25
 _ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
@@ -44,6 +48,18 @@ _HEADERS = {
     "X-Frame-Options": "DENY",
 }
 
+
+class _Wire(logging.Handler):
+    """What aiohttp says of requests that are no HTTP, without the lines of theirs that it would quote."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        error = record.exc_info[0] if record.exc_info else None
+        log.warning("request not understood", error=error.__name__ if error is not None else None)
+
+
+_wire = logging.getLogger("engine.api.wire")
+_wire.propagate, _wire.handlers = False, [_Wire()]
+
 Answering = Callable[[web.Request], Awaitable[web.StreamResponse]]
 log = structlog.get_logger()
 
@@ -53,7 +69,10 @@ async def service_on(
     database_url: str, redis_url: str, settings: Settings, desk: Desk, *, pool_size: int = POOL_SIZE
 ) -> AsyncIterator[Service]:
     """What the API works with, for the length of a block; it does not ask whether Redis answers."""
-    async with engine_on(database_url, pool_size=pool_size) as engine, quiet_doorbell(redis_url) as bell:
+    async with (
+        engine_on(database_url, pool_size=pool_size, server_settings=_PATIENCE) as engine,
+        quiet_doorbell(redis_url) as bell,
+    ):
         redis = Redis.from_url(redis_url, socket_timeout=_REDIS_SECONDS, socket_connect_timeout=_REDIS_SECONDS)
         try:
             limits = RateLimits(redis, settings.requests_per_minute)
@@ -67,8 +86,10 @@ def application(service: Service) -> web.Application:
     app = web.Application(middlewares=[_noted, _explained], client_max_size=JSON_BYTES_MAX)
     app[SERVICE] = service
     for endpoint in ENDPOINTS:
-        app.router.add_route(endpoint.method, endpoint.path, answering(endpoint))
-    described = specification(ENDPOINTS)
+        answer = answering(endpoint)
+        for method in (endpoint.method, "HEAD") if endpoint.method == "GET" else (endpoint.method,):
+            app.router.add_route(method, endpoint.path, answer)
+    described = specification(RESOURCES)
 
     async def openapi(_: web.Request) -> web.Response:
         return web.json_response(described)
@@ -86,7 +107,7 @@ async def listening(app: web.Application, host: str, port: int) -> AsyncIterator
 
     Then nobody new is let in, streams end, and requests under way are finished.
     """
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=SHUTDOWN_SECONDS, handle_signals=False)
+    runner = web.AppRunner(app, access_log=None, logger=_wire, shutdown_timeout=SHUTDOWN_SECONDS, handle_signals=False)
     await runner.setup()
     try:
         site = web.TCPSite(runner, host, port, reuse_address=True)
@@ -124,8 +145,6 @@ async def _explained(request: web.Request, handler: Answering) -> web.StreamResp
     """What goes wrong is a problem."""
     try:
         return await handler(request)
-    except asyncio.CancelledError:
-        raise
     except Exception as error:  # noqa: BLE001 - what nobody foresaw is answered too, and logged
         return problem_of(error).response(request[REQUEST_ID], request.path)
 

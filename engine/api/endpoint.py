@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar, get_type_hints
 
@@ -52,6 +52,12 @@ class Endpoint:
     def scope(self) -> str:
         """What a token with scopes must have."""
         return f"{self.resource}:{'write' if self.writes else 'read'}"
+
+    def names(self, in_path: Mapping[str, str]) -> str:
+        """What `changes` shows of a path, by name: the same for every endpoint that changes it."""
+        assert self.changes is not None
+        asked = get_type_hints(self.changes).get("params", Nothing).model_fields
+        return ":".join((self.changes.__name__, *(in_path[name] for name in sorted(asked) if name in in_path)))
 
     def given(self, params: BaseModel, body: BaseModel | Upload | None) -> dict[str, BaseModel | Upload | None]:
         """What the handler is called with beside the call."""
@@ -124,6 +130,7 @@ class Endpoints:
                 media_type=media_type,
             )
             assert (endpoint.answer is Streamed) == (media_type != "application/json"), endpoint.name
+            assert not (moves_money and is_secret), endpoint.name
             self.all.append(endpoint)
             return handler
 

@@ -11,8 +11,9 @@ from pydantic import BaseModel, Field
 from pydantic.json_schema import JsonSchemaMode, models_json_schema
 
 from engine import __version__
-from engine.api.endpoint import Endpoint
-from engine.api.fields import Nothing
+from engine.access.idempotency import KEY
+from engine.api.answering import TAG
+from engine.api.endpoint import Endpoint, Endpoints
 from engine.api.problems import MEDIA_TYPE
 from engine.api.reading import FILE, JSON
 from engine.api.service import Streamed, Upload
@@ -27,6 +28,7 @@ _REFUSALS = {
     401: "No valid token came with it.",
     403: "The token's role or scopes do not allow it.",
     404: "There is no such thing.",
+    408: "The body did not come.",
     409: "It was well asked and cannot be done as things stand, or its Idempotency-Key is in flight.",
     412: "What If-Match names is not there any more.",
     413: "The body is too large.",
@@ -35,7 +37,8 @@ _REFUSALS = {
     429: "The token asked too often.",
     503: "The database is away, or another request is in the way; nothing was done.",
 }
-_WRITES_ONLY = {409, 412, 413, 415}
+_SAME = {"304": {"description": "It is what If-None-Match names."}}
+_WRITES_ONLY = {408, 412, 413, 415}
 
 
 class Wrong(BaseModel):
@@ -58,14 +61,17 @@ class ProblemBody(BaseModel):
     errors: Annotated[list[Wrong], Field()] = []
 
 
-def specification(endpoints: Sequence[Endpoint]) -> dict[str, Any]:
+def specification(resources: Sequence[Endpoints]) -> dict[str, Any]:
     """The whole document. The operations carry `x-roles` and `x-scope`: who may."""
+    endpoints = [endpoint for each in resources for endpoint in each.all]
     schemas, named = _schemas(endpoints)
+    # Parameters are no bodies: what they have in common with them is what their types name.
+    asked = {endpoint.params: schemas[_name(named, endpoint.params)] for endpoint in endpoints}
+    schemas = {name: schema for name, schema in schemas.items() if name not in {_name(named, each) for each in asked}}
     paths: dict[str, dict[str, Any]] = {}
     for endpoint in endpoints:
-        paths.setdefault(endpoint.path, {})[endpoint.method.lower()] = _operation(endpoint, endpoints, named)
-    for endpoint in endpoints:
-        schemas |= _own(endpoint.params).get("$defs", {})
+        operation = _operation(endpoint, endpoints, named, asked[endpoint.params])
+        paths.setdefault(endpoint.path, {})[endpoint.method.lower()] = operation
     return {
         "openapi": "3.1.0",
         "info": {
@@ -77,7 +83,7 @@ def specification(endpoints: Sequence[Endpoint]) -> dict[str, Any]:
         },
         "servers": [{"url": "/"}],
         "security": [{"bearer": []}],
-        "tags": [{"name": name} for name in dict.fromkeys(endpoint.resource for endpoint in endpoints)],
+        "tags": [{"name": name, "description": about} for name, about in _tags(resources).items()],
         "paths": paths,
         "components": {
             "schemas": dict(sorted(schemas.items())),
@@ -93,10 +99,19 @@ def specification(endpoints: Sequence[Endpoint]) -> dict[str, Any]:
     }
 
 
+def _tags(resources: Iterable[Endpoints]) -> dict[str, str]:
+    """What each resource is about; a large one has several modules."""
+    tags: dict[str, list[str]] = {}
+    for each in resources:
+        tags.setdefault(each.resource, []).append(each.about)
+    return {name: " ".join(about) for name, about in tags.items()}
+
+
 def _schemas(endpoints: Iterable[Endpoint]) -> tuple[dict[str, Any], Named]:
-    """The schemas of every body and answer, and by model and use the reference to its own."""
+    """The schemas of all parameters, bodies and answers, and by model and use the reference to its own."""
     inputs: list[tuple[type[BaseModel], JsonSchemaMode]] = [(ProblemBody, "serialization")]
     for endpoint in endpoints:
+        inputs.append((endpoint.params, "validation"))
         if endpoint.body is not None and issubclass(endpoint.body, BaseModel):
             inputs.append((endpoint.body, "validation"))
         if endpoint.answer is not Streamed:
@@ -105,20 +120,27 @@ def _schemas(endpoints: Iterable[Endpoint]) -> tuple[dict[str, Any], Named]:
     return document.get("$defs", {}), named
 
 
-def _operation(endpoint: Endpoint, endpoints: Sequence[Endpoint], named: Named) -> dict[str, Any]:
+def _name(named: Named, params: type[BaseModel]) -> str:
+    return str(named[params, "validation"]["$ref"]).rpartition("/")[2]
+
+
+def _operation(
+    endpoint: Endpoint, endpoints: Sequence[Endpoint], named: Named, asked: Mapping[str, Any]
+) -> dict[str, Any]:
     operation: dict[str, Any] = {
         "operationId": endpoint.name,
         "tags": [endpoint.resource],
         "summary": endpoint.summary,
         "x-roles": sorted(endpoint.roles),
         "x-scope": endpoint.scope,
-        "parameters": [*_parameters(endpoint), *_headers(endpoint)],
+        "parameters": [*_parameters(endpoint, asked), *_headers(endpoint)],
         "responses": {
             str(endpoint.status): _answer(endpoint, endpoints, named),
+            **({} if endpoint.writes or endpoint.answer is Streamed else _SAME),
             **{
                 str(status): {"$ref": f"#/components/responses/{status}"}
                 for status in _REFUSALS
-                if endpoint.writes or status not in _WRITES_ONLY or status == HTTPStatus.CONFLICT
+                if endpoint.writes or status not in _WRITES_ONLY
             },
         },
     }
@@ -130,30 +152,25 @@ def _operation(endpoint: Endpoint, endpoints: Sequence[Endpoint], named: Named) 
     return operation
 
 
-def _own(params: type[BaseModel]) -> dict[str, Any]:
-    return params.model_json_schema(ref_template=_REF)
-
-
-def _parameters(endpoint: Endpoint) -> Iterator[dict[str, Any]]:
+def _parameters(endpoint: Endpoint, asked: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """Those of path and query."""
-    if endpoint.params is Nothing:
-        return
-    own, in_path = _own(endpoint.params), set(_IN_PATH.findall(endpoint.path))
-    for name, schema in own.get("properties", {}).items():
-        asked = {key: value for key, value in schema.items() if key not in ("title", "default", "anyOf")}
+    in_path = set(_IN_PATH.findall(endpoint.path))
+    assert in_path <= set(asked.get("properties", {})), endpoint.path
+    for name, schema in asked.get("properties", {}).items():
+        shown = {key: value for key, value in schema.items() if key not in ("title", "default", "anyOf")}
         # What may be left out is not there; it is never null.
         for choice in schema.get("anyOf", ()):
-            asked |= {} if choice == {"type": "null"} else choice
+            shown |= {} if choice == {"type": "null"} else choice
         if (default := schema.get("default")) is not None:
-            asked["default"] = default
+            shown["default"] = default
         where = "path" if name in in_path else "query"
-        yield {"name": name, "in": where, "required": name in own.get("required", ()), "schema": asked}
+        yield {"name": name, "in": where, "required": name in asked.get("required", ()), "schema": shown}
 
 
 def _headers(endpoint: Endpoint) -> Iterator[dict[str, Any]]:
     if endpoint.writes and not endpoint.is_secret:
         said = "Yours, a new one for each thing to be done: asked again with the same, it is done once."
-        schema = {"type": "string", "pattern": "^[A-Za-z0-9_.:-]{8,128}$"}
+        schema = {"type": "string", "pattern": KEY}
         yield {
             "name": "Idempotency-Key",
             "in": "header",
@@ -163,20 +180,31 @@ def _headers(endpoint: Endpoint) -> Iterator[dict[str, Any]]:
         }
     if endpoint.changes is not None:
         said = "The ETag of what you saw: nothing is done if it is another by now."
-        schema = {"type": "string", "pattern": '^"[0-9a-f]{32}"$'}
+        schema = {"type": "string", "pattern": TAG}
         yield {"name": "If-Match", "in": "header", "required": False, "description": said, "schema": schema}
 
 
 def _answer(endpoint: Endpoint, endpoints: Sequence[Endpoint], named: Named) -> dict[str, Any]:
     if endpoint.answer is Streamed:
-        return {"description": endpoint.summary, "content": {endpoint.media_type: {"schema": {"type": "string"}}}}
+        return {"description": endpoint.summary, "content": {endpoint.media_type: {}}}
     schema = named[endpoint.answer, "serialization"]
     answer: dict[str, Any] = {"description": endpoint.summary, "content": {JSON: {"schema": schema}}}
-    if endpoint.status in (HTTPStatus.CREATED, HTTPStatus.ACCEPTED):
-        answer["headers"] = {"Location": {"schema": {"type": "string"}}}
+    if headers := dict(_answered_headers(endpoint)):
+        answer["headers"] = headers
     if links := dict(_links(endpoint, endpoints)):
         answer["links"] = links
     return answer
+
+
+def _answered_headers(endpoint: Endpoint) -> Iterator[tuple[str, dict[str, Any]]]:
+    text = {"type": "string"}
+    if not endpoint.writes or endpoint.changes is not None:
+        said = "Of this state, for If-None-Match and If-Match."
+        yield "ETag", {"description": said, "required": True, "schema": text}
+    if endpoint.status in (HTTPStatus.CREATED, HTTPStatus.ACCEPTED):
+        yield "Location", {"description": "Where to find what was made.", "required": True, "schema": text}
+    if "next" in endpoint.answer.model_fields:
+        yield "Link", {"description": 'The next page, rel="next"; without it, this is the last.', "schema": text}
 
 
 def _links(endpoint: Endpoint, endpoints: Sequence[Endpoint]) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -13,7 +13,7 @@ import asyncpg
 import structlog
 from aiohttp import web
 from pydantic import ValidationError
-from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError, OperationalError
+from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from engine.access.idempotency import KeyInFlight, OtherPayload
@@ -55,6 +55,10 @@ class TooLarge(FentanError):
     """The body is larger than this endpoint takes."""
 
 
+class TooSlow(FentanError):
+    """The body does not come; nothing was done, send it again."""
+
+
 class WrongFields(FentanError):
     """Fields are missing, unknown, or not what the specification says."""
 
@@ -72,6 +76,7 @@ _STATUSES: tuple[tuple[type[FentanError], HTTPStatus], ...] = (
     (Malformed, HTTPStatus.BAD_REQUEST),
     (NotJson, HTTPStatus.UNSUPPORTED_MEDIA_TYPE),
     (TooLarge, HTTPStatus.REQUEST_ENTITY_TOO_LARGE),
+    (TooSlow, HTTPStatus.REQUEST_TIMEOUT),
     (WrongFields, HTTPStatus.UNPROCESSABLE_ENTITY),
     (OtherPayload, HTTPStatus.UNPROCESSABLE_ENTITY),
     (KeyInFlight, HTTPStatus.CONFLICT),
@@ -120,18 +125,41 @@ def problem_of(error: Exception) -> Problem:
         return Problem(HTTPStatus.CONFLICT, "out-of-range", "A day out of range", said)
     if isinstance(error, IntegrityError):
         return _guard(error)
-    if isinstance(error, OperationalError | InterfaceError | PoolTimeout | ConnectionError | asyncpg.InterfaceError):
-        log.warning("database away", error=type(error).__name__)
-        said = "the database does not answer; nothing was done, ask again in a moment"
-        status = HTTPStatus.SERVICE_UNAVAILABLE
-        return Problem(status, "unavailable", "The database is away", said, {"Retry-After": "2"})
-    if isinstance(error, DBAPIError) and getattr(error.orig, "sqlstate", "")[:2] in ("40", "53", "55", "57"):
-        said = "another request was in the way; nothing was done, ask again in a moment"
-        status = HTTPStatus.SERVICE_UNAVAILABLE
-        return Problem(status, "unavailable", "Try again", said, {"Retry-After": "1"})
+    if (why := _why_later(error)) is not None:
+        log.warning("try again", why=why, error=type(error).__name__)
+        status, said = HTTPStatus.SERVICE_UNAVAILABLE, f"{why}; nothing was done, ask again in a moment"
+        return Problem(status, "unavailable", "Ask again later", said, {"Retry-After": "2"})
     log.error("request failed", exc_info=error)
     said = "this is a fault of ours; nothing was done. The request id finds it in the log"
     return Problem(HTTPStatus.INTERNAL_SERVER_ERROR, "internal", "A fault of ours", said)
+
+
+_LATER = {
+    "08": "the database does not answer",
+    "40": "another request was in the way",
+    "53": "the database has no room for more",
+    "55": "another request was in the way",
+    "57": "the database is stopped or starts",
+    "57014": "it took longer than a request may",
+}
+"""By SQLSTATE, or its class: what asking again may mend."""
+
+
+def _why_later(error: Exception) -> str | None:
+    """Why asking again may help, None where it does not."""
+    if isinstance(error, PoolTimeout):
+        return "too many ask at once"
+    if not isinstance(error, DBAPIError):
+        # No file but the socket of a server on this machine is looked for without a name.
+        is_away = isinstance(error, FileNotFoundError) and error.filename is None
+        is_away |= isinstance(error, ConnectionError | TimeoutError | asyncpg.InterfaceError)
+        return _LATER["08"] if is_away else None
+    cause = getattr(error.orig, "__cause__", None)
+    if (state := getattr(cause, "sqlstate", None)) is not None:
+        return _LATER.get(state) or _LATER.get(state[:2])
+    is_away = error.connection_invalidated or isinstance(cause, OSError | asyncpg.InterfaceError)
+    # A ValueError is a value that the driver cannot write down: no other try will.
+    return _LATER["08"] if is_away and not isinstance(cause, ValueError) else None
 
 
 def of_fields(error: ValidationError, place: str) -> WrongFields:
@@ -199,7 +227,7 @@ KINDS_OF_OTHERS: Mapping[str, tuple[HTTPStatus, str]] = {
     ),
     **{
         _of_status(status): (status, f"{status.phrase}: {status.description or 'the request cannot be served so'}.")
-        for status in (HTTPStatus.BAD_REQUEST, HTTPStatus.METHOD_NOT_ALLOWED, HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+        for status in (HTTPStatus.BAD_REQUEST, HTTPStatus.METHOD_NOT_ALLOWED)
     },
 }
 """Kinds of problems that no refusal of ours stands for."""

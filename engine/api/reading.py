@@ -6,20 +6,24 @@ import asyncio
 import hashlib
 import json
 import tempfile
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
-from aiohttp import web
+from aiohttp import ClientError, web
+from aiohttp.http_exceptions import HttpProcessingError
 from pydantic import BaseModel, ValidationError
 
 from engine.api.endpoint import Endpoint
-from engine.api.problems import Malformed, NotJson, TooLarge, WrongFields, of_fields
+from engine.api.problems import Malformed, NotJson, TooLarge, TooSlow, WrongFields, of_fields
 from engine.api.service import Service, Upload
 
 JSON = "application/json"
 FILE = "application/octet-stream"
+SILENCE_SECONDS = 30.0
+"""Who sends nothing of a body for so long is not waited for."""
+
 _PIECE_BYTES = 1 << 20
 _NO_BODY = hashlib.sha256(b"").digest()
 
@@ -45,9 +49,11 @@ async def received(
 ) -> AsyncIterator[tuple[BaseModel | Upload | None, bytes]]:
     """The body and its SHA-256, for the length of a block: a file lies on disk until it ends.
 
-    Raises NotJson, Malformed, TooLarge, WrongFields.
+    Raises NotJson, Malformed, TooLarge, TooSlow, WrongFields.
     """
     if endpoint.body is None:
+        if endpoint.writes and await _whole(request):
+            raise Malformed("this endpoint takes no body")
         yield None, _NO_BODY
     elif issubclass(endpoint.body, Upload):
         async with _file(request, service) as upload:
@@ -65,7 +71,27 @@ async def received(
 async def _json_text(request: web.Request) -> bytes:
     if request.content_type != JSON:
         raise NotJson(f"this endpoint takes {JSON}, not {request.content_type}")
-    return await request.read()
+    return await _whole(request)
+
+
+async def _whole(request: web.Request) -> bytes:
+    with _coming():
+        try:
+            async with asyncio.timeout(SILENCE_SECONDS):
+                return await request.read()
+        except web.HTTPRequestEntityTooLarge as error:
+            raise TooLarge(error.text) from None
+
+
+@contextmanager
+def _coming() -> Iterator[None]:
+    """What goes wrong with a body on its way. Raises Malformed, TooSlow."""
+    try:
+        yield
+    except TimeoutError:
+        raise TooSlow from None
+    except (ClientError, ConnectionError, HttpProcessingError, web.RequestPayloadError) as error:
+        raise Malformed(f"the body broke off or is not encoded as its headers say ({type(error).__name__})") from None
 
 
 def _plain_json(raw: bytes) -> str:
@@ -76,10 +102,17 @@ def _plain_json(raw: bytes) -> str:
         return int(value) if value.is_integer() else value
 
     def refused(name: str) -> None:
-        raise Malformed(f"{name} is no JSON number")
+        raise ValueError(f"{name} is no number")
+
+    def whole(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        fields = dict(pairs)
+        if len(fields) < len(pairs):
+            raise ValueError("an object has a field twice")
+        return fields
 
     try:
-        return json.dumps(json.loads(raw, parse_float=number, parse_constant=refused), ensure_ascii=True)
+        read = json.loads(raw, parse_float=number, parse_constant=refused, object_pairs_hook=whole)
+        return json.dumps(read, ensure_ascii=True)
     except (ValueError, RecursionError, OverflowError) as error:
         raise Malformed(f"the body is no JSON: {error}") from None
 
@@ -96,7 +129,7 @@ async def _file(request: web.Request, service: Service) -> AsyncIterator[Upload]
     with tempfile.NamedTemporaryFile(dir=folder, prefix="upload-", delete=False) as file:
         path = Path(file.name)
         try:
-            async for piece in request.content.iter_chunked(_PIECE_BYTES):
+            while piece := await _piece(request):
                 size += len(piece)
                 if size > bytes_max:
                     raise TooLarge(f"the file is larger than {service.settings.upload_mib_max:,} MiB")
@@ -106,3 +139,9 @@ async def _file(request: web.Request, service: Service) -> AsyncIterator[Upload]
             yield Upload(path, digest.digest(), size)
         finally:
             path.unlink(missing_ok=True)  # noqa: ASYNC240 - one name in a folder
+
+
+async def _piece(request: web.Request) -> bytes:
+    with _coming():
+        async with asyncio.timeout(SILENCE_SECONDS):
+            return await request.content.read(_PIECE_BYTES)

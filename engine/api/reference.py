@@ -65,7 +65,7 @@ class Operation(NamedTuple):
     def answers(self) -> list[tuple[str, str, Schema]]:
         """Status, media type and schema of what is answered when it is done."""
         return [
-            (status, media_type, content["schema"])
+            (status, media_type, content.get("schema", {"type": "text"}))
             for status, answer in self.said["responses"].items()
             for media_type, content in answer.get("content", {}).items()
         ]

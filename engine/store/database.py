@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 
 import asyncpg
@@ -24,21 +24,29 @@ class SchemaDiffers(FentanError):
     """The database has the schema of another version of Fentan."""
 
 
-def open_engine(database_url: str, *, pool_size: int = 5) -> AsyncEngine:
-    """An engine on `database_url` (`postgresql+asyncpg://…`). Dispose of it when done."""
+def open_engine(
+    database_url: str, *, pool_size: int = 5, server_settings: Mapping[str, str] | None = None
+) -> AsyncEngine:
+    """An engine on `database_url` (`postgresql+asyncpg://…`). Dispose of it when done.
+
+    `server_settings`: PostgreSQL's own, of every connection.
+    """
     return create_async_engine(
         database_url,
         pool_size=pool_size,
+        connect_args={"server_settings": dict(server_settings or {})},
         hide_parameters=True,  # an error's text is logged and stored; what was bound may name a member
         json_serializer=lambda value: json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":")),
     )
 
 
 @asynccontextmanager
-async def engine_on(database_url: str, *, pool_size: int = 5) -> AsyncIterator[AsyncEngine]:
+async def engine_on(
+    database_url: str, *, pool_size: int = 5, server_settings: Mapping[str, str] | None = None
+) -> AsyncIterator[AsyncEngine]:
     """`open_engine` for the length of a block; raises DatabaseUnreachable when nobody answers."""
     try:
-        engine = open_engine(database_url, pool_size=pool_size)
+        engine = open_engine(database_url, pool_size=pool_size, server_settings=server_settings)
         async with engine.connect():
             pass
     # TypeError and ValueError: a parameter of the address that asyncpg does not know or cannot read.

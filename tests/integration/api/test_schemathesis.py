@@ -1,0 +1,93 @@
+"""The whole API against its own specification: data that fits, data that does not, and the links between answers."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from engine.access.roles import Role
+from tests.integration.api.furnished import furnish
+from tests.serving import Served
+
+pytestmark = pytest.mark.integration
+
+ROOT = Path(__file__).parents[3]
+CASES = int(os.environ.get("API_CASES", "6"))
+"""Cases of either kind that are drawn for an operation, beside those that cover its every bound."""
+
+SEED = os.environ.get("API_SEED", "7")
+
+RUN = "from schemathesis.cli import schemathesis; schemathesis()"
+ONLY = os.environ.get("API_ONLY")
+"""One resource, to look at it alone."""
+
+CONFIGURATION = """
+seed = {seed}
+max-stream-events = 3
+request-timeout = 20
+hooks = "tests.integration.api.case_hooks"
+continue-on-failure = true
+
+[output.truncation]
+enabled = false
+
+[cache]
+enabled = false
+
+[auth.openapi.bearer]
+bearer = "{token}"
+
+[generation]
+max-examples = {cases}
+deterministic = true
+database = "none"
+
+# Also refused well: an If-Match that fits and names what is not there.
+[checks.positive_data_acceptance]
+expected-statuses = ["2xx", "3xx", "401", "403", "404", "409", "412", "429", "503"]
+
+[phases.stateful.generation]
+max-examples = {steps}
+
+# What there is in the world behind the API; by themselves cases would hardly ever name it.
+"""
+
+THERE: dict[str, list[str | int]] = {
+    "plan": ["xianghubao"],
+    "custodian": ["generic-csv"],
+    "run_id": [1],
+    "claim_id": [1, 2, 3, 4],
+    "break_id": [1],
+    "statement_id": [1],
+    "batch_id": [1],
+    "seat": [0, 3],
+    "shard_id": [1_000_001],
+}
+
+
+def configuration(token: str) -> str:
+    """What schemathesis is told."""
+    text = CONFIGURATION.format(seed=SEED, token=token, cases=CASES, steps=CASES)
+    for name, values in THERE.items():
+        text += f"[dictionaries.{name}]\nvalues = {values}\n"
+        text += f'[parameters."{name}"]\ndictionary = "{name}"\nprobability = 0.7\n'
+    return text
+
+
+async def test_the_api_does_what_its_specification_says(served: Served, tmp_path: Path) -> None:
+    await furnish(served.service.engine, tmp_path)
+    caller = await served.caller("cases", Role.ADMIN)
+    told = tmp_path / "schemathesis.toml"
+    told.write_text(configuration(caller.token), "utf-8")
+    only = ("--include-tag", ONLY) if ONLY else ()
+    arguments = ("-c", RUN, "--config-file", told, "run", f"{served.url}/v1/openapi.json", "--no-color", *only)
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, *map(str, arguments), cwd=ROOT, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
+    )
+    said, _ = await process.communicate()
+    print(said.decode())
+    assert process.returncode == 0, said.decode()
