@@ -12,6 +12,8 @@ from engine.api.problems import TooManyRequests
 _WITHOUT = timedelta(seconds=5)
 """How long nobody asks a Redis that did not answer: each would wait for it."""
 
+_MINUTE_SECONDS = 60
+
 
 class RateLimits:
     """Requests of each token in the minute under way."""
@@ -23,16 +25,21 @@ class RateLimits:
 
     async def count(self, token_id: int, now: datetime) -> None:
         """Count one more. Raises TooManyRequests."""
-        if self._asked_again_at is not None and now < self._asked_again_at:
-            return
-        key = f"fentan:rate:{token_id}:{int(now.timestamp()) // 60}"
+        if self._asked_again_at is not None:
+            if now < self._asked_again_at:
+                return
+            self._asked_again_at = now + _WITHOUT  # whoever comes meanwhile does not wait with this one
+        minute, second = divmod(int(now.timestamp()), _MINUTE_SECONDS)
+        key = f"fentan:rate:{token_id}:{minute}"
         try:
             async with self._redis.pipeline(transaction=False) as pipe:
                 pipe.incr(key)
-                pipe.expire(key, 120)
+                pipe.expire(key, 2 * _MINUTE_SECONDS)
                 count, _ = await pipe.execute()
         except (RedisError, OSError):
             self._asked_again_at = now + _WITHOUT
             return
+        self._asked_again_at = None
         if count > self._per_minute:
-            raise TooManyRequests(f"more than {self._per_minute:,} requests in a minute; {TooManyRequests.__doc__}")
+            said = f"more than {self._per_minute:,} requests in a minute; wait as long as Retry-After says"
+            raise TooManyRequests(said, _MINUTE_SECONDS - second)

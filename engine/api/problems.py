@@ -34,6 +34,10 @@ class Forbidden(FentanError):
 class TooManyRequests(FentanError):
     """The token has asked too often in this minute; wait as long as Retry-After says."""
 
+    def __init__(self, message: str, wait_seconds: int) -> None:
+        super().__init__(message)
+        self.wait_seconds = wait_seconds
+
 
 class Stale(FentanError):
     """What If-Match names is not what is there any more; read it again, look at what changed, and decide anew."""
@@ -182,8 +186,8 @@ def _refusal(error: FentanError) -> Problem:
         more["errors"] = [{"field": where, "message": what} for where, what in error.wrong]
     if status is HTTPStatus.UNAUTHORIZED:
         headers["WWW-Authenticate"] = "Bearer"
-    if status is HTTPStatus.TOO_MANY_REQUESTS:
-        headers["Retry-After"] = "60"
+    if isinstance(error, TooManyRequests):
+        headers["Retry-After"] = str(error.wait_seconds)
     if isinstance(error, KeyInFlight):
         headers["Retry-After"] = "1"
     return Problem(status, kind_of(type(error)), title, str(error), headers, more)
