@@ -13,11 +13,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from engine.cli.answer import print_json
 from engine.cli.shell import in_database
 from engine.errors import InvalidInput
-from engine.ledger.accounts import Account, seat_shard
+from engine.ledger.accounts import seat_shard
 from engine.ledger.statement import Entry, Statement, read_statement
 from engine.money import BIGINT_MAX, grouped, to_major
 from engine.roster.members import find_seats, ref_of
-from engine.runs.instructions import Totals, family_of, of_payer, payers_of_seat, totals_of
+from engine.runs.instructions import Totals, family_of, is_debited, of_payer, payers_of_seat, totals_of
 from engine.runs.run import Run, load_run
 from engine.settings import Settings
 
@@ -42,7 +42,7 @@ class Paid:
 
     def payer_of(self, entry: Entry) -> str | None:
         """Whose account an entry of the member's is debited to; None when it is the member's, or nobody's."""
-        return self.by.get(entry.run_id) if _is_debited(entry) and entry.run_id is not None else None
+        return self.by.get(entry.run_id) if is_debited(entry) and entry.run_id is not None else None
 
 
 def payers(
@@ -133,11 +133,6 @@ async def read_paid(connection: AsyncConnection, plan_id: int, statement: Statem
         debits += [
             Debit(entry.run_id, entry.effective_on, member, entry.amount)
             for entry in (await read_statement(connection, shard_id, seat)).entries
-            if entry.run_id is not None and _is_debited(entry) and paid.get(entry.run_id) == statement.seat
+            if entry.run_id is not None and is_debited(entry) and paid.get(entry.run_id) == statement.seat
         ]
     return Paid(by, sorted(debits, key=lambda debit: debit.run_id))
-
-
-def _is_debited(entry: Entry) -> bool:
-    """Whether the entry is a share that somebody's account is debited for."""
-    return entry.kind == "charge" and entry.account is Account.CONTRIBUTIONS_RECEIVABLE

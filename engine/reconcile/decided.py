@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -13,9 +13,10 @@ from engine.decisions import Decision, DecisionState, Kind, check_four_eyes, clo
 from engine.errors import InvalidInput
 from engine.reconcile.locking import lock_period
 from engine.reconcile.overpaid import owe_back
-from engine.reconcile.payouts import pay_out
+from engine.reconcile.payouts import Payable, pay_out
 from engine.reconcile.refunds import pay_refunds
 from engine.reconcile.resolving import let_go, resolve
+from engine.runs.corrections import Change
 from engine.runs.decided import do
 
 
@@ -63,6 +64,33 @@ async def _pay(
         raise InvalidInput(f"{decision.name} pays money out, which needs a desk to write its files at, and the time")
     pay = pay_out if decision.kind is Kind.PAYOUT else pay_refunds
     return await pay(connection, decision, desk, now=now, actor=actor)
+
+
+class Part(NamedTuple):
+    """One of those a decision is about, in minor units: a seat that is corrected, or a claim, by its number, paid."""
+
+    seat: int | None
+    claim_number: int | None
+    amount_minor: int
+    set_off_minor: int = 0
+
+
+_PARTS = {Kind.CORRECTION: "seats", Kind.PAYOUT: "claims"}
+"""Where the detail of a decision names each of those it is about."""
+
+
+def facts_of(decision: Decision) -> dict[str, Any]:
+    """What the detail of a decision says beside those it is about one by one."""
+    return {name: value for name, value in decision.detail.items() if name != _PARTS.get(decision.kind)}
+
+
+def parts_of(decision: Decision) -> list[Part]:
+    """Those a decision is about one by one; none where it is about a whole."""
+    named = decision.detail.get(_PARTS.get(decision.kind, ""), ())
+    if decision.kind is Kind.CORRECTION:
+        changes = [Change(*each) for each in named]
+        return [Part(change.seat, None, change.amount_minor) for change in changes]
+    return [Part(None, each.claim, each.pay_minor, each.set_off_minor) for each in (Payable(*one) for one in named)]
 
 
 async def refuse(connection: AsyncConnection, decision_id: int, *, reason: str, actor: str) -> Decision:

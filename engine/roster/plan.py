@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from datetime import date
 
 from sqlalchemy import exists, func, insert, select
 from sqlalchemy.dialects.postgresql import insert as insert_or_skip
@@ -13,7 +14,7 @@ from engine.errors import InvalidInput, NotFound
 from engine.ledger.accounts import open_accounts
 from engine.plans import PlanRules, digest, from_json, to_json
 from engine.store.audit import record
-from engine.store.tables import PLAN_STRIDE, plan_rules, plans, shards
+from engine.store.tables import PLAN_STRIDE, custodians, plan_rules, plans, shards
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +104,56 @@ def _refuse_another_plan(before: PlanRules, rules: PlanRules) -> None:
             wrong.append(f"{key}: {code} has members and keeps {stands or 'none'}; register another with another code")
     if wrong:
         raise InvalidInput("\n".join([*wrong, "nothing was changed"]))
+
+
+@dataclass(frozen=True, slots=True)
+class PlanFacts:
+    """A registered plan as it stands. `seats`: ever given, also to members who have left since."""
+
+    plan_id: int
+    code: str
+    name: str
+    currency: str
+    version: int
+    seats: int
+    custodian: str | None
+    locked_through: date | None
+    ended_on: date | None
+
+
+_NEWEST = (
+    select(plan_rules.c.plan_id, func.max(plan_rules.c.version).label("version"))
+    .group_by(plan_rules.c.plan_id)
+    .subquery()
+)
+_SEATED = select(shards.c.plan_id, func.sum(shards.c.seats).label("seats")).group_by(shards.c.plan_id).subquery()
+_FACTS = (
+    select(
+        plans.c.plan_id,
+        plans.c.code,
+        plans.c.name,
+        plans.c.currency,
+        _NEWEST.c.version,
+        _SEATED.c.seats,
+        custodians.c.code.label("custodian"),
+        plans.c.locked_through,
+        plans.c.ended_on,
+    )
+    .join(_NEWEST, _NEWEST.c.plan_id == plans.c.plan_id)
+    .join(_SEATED, _SEATED.c.plan_id == plans.c.plan_id)
+    .outerjoin(custodians, custodians.c.custodian_id == plans.c.custodian_id)
+    .order_by(plans.c.code)
+)
+
+
+async def list_plans(connection: AsyncConnection, *, after: str = "", limit: int | None = None) -> list[PlanFacts]:
+    """Every plan by its code, those after one."""
+    return [PlanFacts(*row) for row in await connection.execute(_FACTS.where(plans.c.code > after).limit(limit))]
+
+
+async def facts_of(connection: AsyncConnection, plan: Plan) -> PlanFacts:
+    """A plan as it stands."""
+    return PlanFacts(*(await connection.execute(_FACTS.where(plans.c.plan_id == plan.plan_id))).one())
 
 
 async def plan_of(connection: AsyncConnection, code: str) -> Plan:

@@ -18,7 +18,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from engine.custodian.standing import charged_by
 from engine.errors import InvalidInput
-from engine.ledger.accounts import first_seat, seat_shard
+from engine.ledger.accounts import Account, first_seat, seat_shard
+from engine.ledger.statement import Entry
 from engine.plans.days import day_number
 from engine.roster.columns import ALONE, DAY, value_at, value_in
 from engine.runs.run import Run
@@ -130,6 +131,11 @@ async def payers_of_seat(connection: AsyncConnection, shard_id: int, seat: int) 
             if named.get(run_id) == payer and own == ALONE and shares_from <= debit_day < ended_on:
                 paid[run_id] = payer
     return paid
+
+
+def is_debited(entry: Entry) -> bool:
+    """Whether an entry is a share that somebody's account is debited for: the member's, or their payer's."""
+    return entry.kind == "charge" and entry.account is Account.CONTRIBUTIONS_RECEIVABLE
 
 
 async def family_of(connection: AsyncConnection, plan_id: int, payer_seat: int) -> list[int]:
