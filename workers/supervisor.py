@@ -29,6 +29,7 @@ from engine import __version__
 from engine.custodian.desk import Desk
 from engine.reconcile.sending import due_custodians
 from engine.runs.conductor import WorkRules, drop_expired, due_runs
+from engine.runs.scheduling import plan_due
 from engine.runs.shards import fail_abandoned
 from engine.settings import Settings
 from engine.store.database import engine_on
@@ -140,10 +141,11 @@ async def _let_finish(worker: Worker, answering: asyncio.Task[None]) -> None:
 
 
 async def _sweep(bench: Bench, sweep_seconds: float, stop: asyncio.Event) -> None:
-    """Announce again what is due. All workers sweep; rings of one tick count once."""
+    """Plan what the clock plans, announce again what is due. All workers sweep; rings of one tick count once."""
     while not stop.is_set():
         try:
             await drop_expired(bench.engine)
+            await plan_due(bench.engine, now=datetime.now(UTC))
             async with bench.engine.begin() as connection:
                 if abandoned := await fail_abandoned(connection, max_attempts=bench.rules.max_attempts):
                     log.error("shards abandoned", shards=abandoned)

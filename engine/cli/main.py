@@ -48,6 +48,7 @@ _MODULES = {
     "roster": "roster",
     "claim": "claims",
     "run": "run",
+    "schedule": "schedule",
     "ledger": "ledger",
     "custodian": "custodian",
     "statement": "statements",

@@ -6,6 +6,7 @@ by somebody; until then no later one is planned. Where members are debited on an
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from enum import StrEnum
@@ -32,7 +33,7 @@ from engine.store.audit import record
 from engine.store.tables import claims, notices, objections, run_cases, share_runs, skipped_slots
 
 _DAY = timedelta(days=1)
-_LIVE = share_runs.c.state.not_in([RunState.VOIDED, RunState.FAILED])
+_ENDED = (RunState.VOIDED, RunState.FAILED)
 
 
 class SlotState(StrEnum):
@@ -69,33 +70,70 @@ class Waiting(NamedTuple):
     due_on: date
 
 
+@dataclass(frozen=True)
+class SlotFacts:
+    """What tells the state of a plan's slots.
+
+    `began`: its first run's debit day and its first claim's day, as far as there are any. `ended`: debit days of runs
+    that were voided or failed. `skipped`: by debit day, who skipped it and why.
+    """
+
+    began: Sequence[date]
+    runs: Mapping[date, DueSlot]
+    ended: frozenset[date]
+    skipped: Mapping[date, tuple[str, str]]
+    waiting: Sequence[Waiting]
+
+    def slots(self, rules: PlanRules, on: date) -> list[DueSlot]:
+        """As `slots_due` says."""
+        if debits_on_any_day(rules):
+            return []
+        due_days = [claim.due_on for claim in self.waiting]
+        is_credit = rules.direction is Direction.CREDIT
+        final = None if due_days else _final_debit(rules)  # what still waits goes with any later slot
+        last = min(next_debit_day(rules, on), final or date.max)
+        first = min(self.began, default=on)
+        days = {*debit_days(rules, first, last), *(day for day in self.runs if day <= on), *self.skipped}
+        found = []
+        for day in sorted(days):
+            waited = sum(due_on <= day for due_on in due_days)
+            if (run := self.runs.get(day)) is not None:
+                found.append(run)
+            elif (skip := self.skipped.get(day)) is not None:
+                found.append(DueSlot(day, SlotState.SKIPPED, waited, skipped_by=skip[0], reason=skip[1]))
+            elif day >= on:
+                found.append(DueSlot(day, SlotState.OPEN, waited))
+            else:
+                found.append(DueSlot(day, SlotState.MISSED if waited or is_credit else SlotState.EMPTY, waited))
+        return found
+
+    def next_slot(self, rules: PlanRules, on: date) -> date | None:
+        """The first slot from `on` that has no run yet and is not skipped; None after the plan's last, or any day."""
+        if debits_on_any_day(rules):
+            return None
+        day = next_debit_day(rules, on)
+        while day in self.runs or day in self.skipped:
+            day = next_debit_day(rules, day + _DAY)
+        final = None if self.waiting else _final_debit(rules)
+        return day if final is None or day <= final else None
+
+
+async def slot_facts(connection: AsyncConnection, rules: Mapping[int, PlanRules]) -> dict[int, SlotFacts]:
+    """Those of every plan in `rules`, by its number, in as many queries as for one."""
+    firsts, skipped = await _first_days(connection, list(rules)), await _skipped(connection, list(rules))
+    (live, ended), passed = await _runs(connection, list(rules)), await _waiting(connection, rules)
+    return {
+        plan_id: SlotFacts(firsts[plan_id], live[plan_id], frozenset(ended[plan_id]), skipped[plan_id], passed[plan_id])
+        for plan_id in rules
+    }
+
+
 async def slots_due(connection: AsyncConnection, plan: Plan, rules: PlanRules, *, on: date) -> list[DueSlot]:
     """The plan's slots since its first run or claim, up to today's or the next, in order; none where any day will do.
 
     A credit plan's slot is missed without claims: a period's surplus waited for it.
     """
-    if debits_on_any_day(rules):
-        return []
-    began = min(await _first_days(connection, plan.plan_id), default=on)
-    runs = await _runs(connection, plan.plan_id)
-    skipped = await _skipped(connection, plan.plan_id)
-    due_days = [claim.due_on for claim in await waiting(connection, plan.plan_id, rules)]
-    is_credit = rules.direction is Direction.CREDIT
-    final = None if due_days else _final_debit(rules)  # what still waits goes with any later slot
-    last = min(next_debit_day(rules, on), final or date.max)
-    days = {*debit_days(rules, began, last), *(day for day in runs if day <= on), *skipped}
-    found = []
-    for day in sorted(days):
-        waited = sum(due_on <= day for due_on in due_days)
-        if (run := runs.get(day)) is not None:
-            found.append(run)
-        elif (skip := skipped.get(day)) is not None:
-            found.append(DueSlot(day, SlotState.SKIPPED, waited, skipped_by=skip[0], reason=skip[1]))
-        elif day >= on:
-            found.append(DueSlot(day, SlotState.OPEN, waited))
-        else:
-            found.append(DueSlot(day, SlotState.MISSED if waited or is_credit else SlotState.EMPTY, waited))
-    return found
+    return (await slot_facts(connection, {plan.plan_id: rules}))[plan.plan_id].slots(rules, on)
 
 
 async def waiting(connection: AsyncConnection, plan_id: int, rules: PlanRules) -> list[Waiting]:
@@ -103,20 +141,7 @@ async def waiting(connection: AsyncConnection, plan_id: int, rules: PlanRules) -
 
     A claim could pass once its notice had ended and its last objection was resolved, whenever somebody let it.
     """
-    last_resolved = func.max(objections.c.resolved_on).label("day")
-    resolved = select(objections.c.claim_id, last_resolved).group_by(objections.c.claim_id).subquery()
-    rows = await connection.execute(
-        select(claims.c.claim_id, claims.c.number, claims.c.stage_on, notices.c.ends_on, resolved.c.day)
-        .join(notices, notices.c.claim_id == claims.c.claim_id)
-        .outerjoin(resolved, resolved.c.claim_id == claims.c.claim_id)
-        .where(claims.c.plan_id == plan_id, claims.c.state == State.PASSED)
-        .order_by(claims.c.number)
-    )
-    found = []
-    for row in rows:
-        ends_on = row.ends_on if row.stage_on is None else notice_end(rules, row.stage_on)
-        found.append(Waiting(row.claim_id, row.number, max(ends_on, row.day or ends_on)))
-    return found
+    return (await _waiting(connection, {plan_id: rules}))[plan_id]
 
 
 async def overdue(connection: AsyncConnection, plan: Plan, rules: PlanRules, *, on: date) -> list[Waiting]:
@@ -131,7 +156,8 @@ async def refuse_past_missed(connection: AsyncConnection, plan: Plan, rules: Pla
     if debits_on_any_day(rules):
         return
     due_days = [claim.due_on for claim in await waiting(connection, plan.plan_id, rules)]
-    runs, skipped = await _runs(connection, plan.plan_id), await _skipped(connection, plan.plan_id)
+    runs = (await _runs(connection, [plan.plan_id]))[0][plan.plan_id]
+    skipped = (await _skipped(connection, [plan.plan_id]))[plan.plan_id]
     is_credit = rules.direction is Direction.CREDIT
     first = min([*due_days, *(runs if is_credit else ())], default=debit_on)
     missed = next((day for day in debit_days(rules, first, debit_on - _DAY) if day not in {*runs, *skipped}), None)
@@ -164,10 +190,10 @@ async def skip(
         )
     if debit_on > on:
         raise InvalidInput(f"{debit_on} is still to come, it is {on}; a slot is skipped on its day or later")
-    run = (await _runs(connection, plan.plan_id)).get(debit_on)
+    run = (await _runs(connection, [plan.plan_id]))[0][plan.plan_id].get(debit_on)
     if run is not None:
         raise InvalidInput(f"{plan.code} has run {run.run_id} for {debit_on}; void it first")
-    if (before := (await _skipped(connection, plan.plan_id)).get(debit_on)) is not None:
+    if (before := (await _skipped(connection, [plan.plan_id]))[plan.plan_id].get(debit_on)) is not None:
         raise InvalidInput(f"the slot of {debit_on} was skipped already, by {before[0]}")
     waited = sum(claim.due_on <= debit_on for claim in await waiting(connection, plan.plan_id, rules))
     row = {"plan_id": plan.plan_id, "debit_on": debit_on, "reason": reason, "skipped_by": actor}
@@ -183,30 +209,71 @@ def _final_debit(rules: PlanRules) -> date | None:
     return None if last is None else next_debit_day(rules, notice_end(rules, last))
 
 
-async def _first_days(connection: AsyncConnection, plan_id: int) -> list[date]:
-    """When the plan's first run was to be debited, and its first claim was filed, as far as there are any."""
-    firsts = (
-        select(func.min(share_runs.c.debit_on)).where(share_runs.c.plan_id == plan_id),
-        select(func.min(claims.c.filed_on)).where(claims.c.plan_id == plan_id),
-    )
-    return [day for first in firsts if (day := await connection.scalar(first)) is not None]
-
-
-async def _runs(connection: AsyncConnection, plan_id: int) -> dict[date, DueSlot]:
-    """By debit day, the plan's runs that are neither voided nor failed."""
+async def _waiting(connection: AsyncConnection, rules: Mapping[int, PlanRules]) -> dict[int, list[Waiting]]:
+    last_resolved = func.max(objections.c.resolved_on).label("day")
+    resolved = select(objections.c.claim_id, last_resolved).group_by(objections.c.claim_id).subquery()
     rows = await connection.execute(
-        select(share_runs.c.debit_on, share_runs.c.run_id, share_runs.c.state, func.count(run_cases.c.claim_id))
+        select(
+            claims.c.plan_id, claims.c.claim_id, claims.c.number, claims.c.stage_on, notices.c.ends_on, resolved.c.day
+        )
+        .join(notices, notices.c.claim_id == claims.c.claim_id)
+        .outerjoin(resolved, resolved.c.claim_id == claims.c.claim_id)
+        .where(claims.c.plan_id.in_(list(rules)), claims.c.state == State.PASSED)
+        .order_by(claims.c.number)
+    )
+    found: dict[int, list[Waiting]] = {plan_id: [] for plan_id in rules}
+    for row in rows:
+        ends_on = row.ends_on if row.stage_on is None else notice_end(rules[row.plan_id], row.stage_on)
+        found[row.plan_id].append(Waiting(row.claim_id, row.number, max(ends_on, row.day or ends_on)))
+    return found
+
+
+async def _first_days(connection: AsyncConnection, plan_ids: Sequence[int]) -> dict[int, list[date]]:
+    """By plan, when its first run was to be debited, and its first claim was filed, as far as there are any."""
+    firsts = (
+        select(share_runs.c.plan_id, func.min(share_runs.c.debit_on))
+        .where(share_runs.c.plan_id.in_(plan_ids))
+        .group_by(share_runs.c.plan_id),
+        select(claims.c.plan_id, func.min(claims.c.filed_on))
+        .where(claims.c.plan_id.in_(plan_ids))
+        .group_by(claims.c.plan_id),
+    )
+    found: dict[int, list[date]] = {plan_id: [] for plan_id in plan_ids}
+    for first in firsts:
+        for plan_id, day in await connection.execute(first):
+            found[plan_id].append(day)
+    return found
+
+
+async def _runs(
+    connection: AsyncConnection, plan_ids: Sequence[int]
+) -> tuple[dict[int, dict[date, DueSlot]], dict[int, set[date]]]:
+    """By plan and debit day, the runs that are neither voided nor failed; and the debit days of those that are."""
+    rows = await connection.execute(
+        select(
+            share_runs.c.plan_id,
+            share_runs.c.debit_on,
+            share_runs.c.run_id,
+            share_runs.c.state,
+            func.count(run_cases.c.claim_id),
+        )
         .outerjoin(run_cases, run_cases.c.run_id == share_runs.c.run_id)
-        .where(share_runs.c.plan_id == plan_id, _LIVE)
+        .where(share_runs.c.plan_id.in_(plan_ids))
         .group_by(share_runs.c.run_id)
     )
-    return {
-        debit_on: DueSlot(debit_on, SlotState.RUN, count, run_id=run_id, run_state=RunState(state))
-        for debit_on, run_id, state, count in rows
-    }
+    live: dict[int, dict[date, DueSlot]] = {plan_id: {} for plan_id in plan_ids}
+    ended: dict[int, set[date]] = {plan_id: set() for plan_id in plan_ids}
+    for plan_id, debit_on, run_id, state, count in rows:
+        if state in _ENDED:
+            ended[plan_id].add(debit_on)
+        else:
+            live[plan_id][debit_on] = DueSlot(debit_on, SlotState.RUN, count, run_id=run_id, run_state=RunState(state))
+    return live, ended
 
 
-async def _skipped(connection: AsyncConnection, plan_id: int) -> dict[date, tuple[str, str]]:
-    """By debit day, who skipped it and why."""
-    rows = await connection.execute(select(skipped_slots).where(skipped_slots.c.plan_id == plan_id))
-    return {row.debit_on: (row.skipped_by, row.reason) for row in rows}
+async def _skipped(connection: AsyncConnection, plan_ids: Sequence[int]) -> dict[int, dict[date, tuple[str, str]]]:
+    """By plan and debit day, who skipped it and why."""
+    found: dict[int, dict[date, tuple[str, str]]] = {plan_id: {} for plan_id in plan_ids}
+    for row in await connection.execute(select(skipped_slots).where(skipped_slots.c.plan_id.in_(plan_ids))):
+        found[row.plan_id][row.debit_on] = (row.skipped_by, row.reason)
+    return found
