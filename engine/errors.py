@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 
 class FentanError(Exception):
     """Something Fentan was asked to do cannot be done."""
 
-    invariant: ClassVar[str | None] = None
+    invariant: str | None = None
     """The invariant (docs/architecture.md, I1 to I14) that this error guards, if any."""
 
     def __init__(self, message: str | None = None) -> None:

@@ -21,7 +21,8 @@ from engine.cli.ledger import print_statement, print_trial_balance
 from engine.cli.points import day_after, points_of, told
 from engine.cli.processes import worker_processes
 from engine.cli.roster import import_with_progress
-from engine.cli.run import follow, phases_shown, print_preview, words_of
+from engine.cli.run import follow
+from engine.cli.run_tables import phases_shown, print_preview, words_of
 from engine.cli.shell import Addresses, addresses, start
 from engine.cli.story import Story, bring_claims, claimants, demo_story, plan_story_run, replay_story
 from engine.errors import FentanError, InvalidInput
@@ -160,7 +161,9 @@ async def _run(engine: AsyncEngine, bell: Doorbell, plan: Plan, story: Story, is
     run = await follow(engine, run.run_id, console, is_worked_on)
     if run.state is not RunState.PREVIEWED:
         raise DemoFailed(f"run {run.run_id} is {run.state}: {run.failure}")
-    print_preview(console, run)
+    assert run.preview is not None
+    assert run.preview_digest is not None
+    print_preview(console, run.run_id, run.preview, run.preview_digest.hex())
     async with engine.begin() as connection:
         await approve(connection, run.run_id, actor=APPROVER)
     await bell.ring(run.run_id, "approved", times=2)
@@ -223,7 +226,7 @@ def _print_totals(run: Run, rules: PlanRules, totals: Totals) -> None:
     table = Table(title=f"Run {run.run_id} is sealed", show_header=False)
     table.add_column()
     table.add_column(justify="right")
-    words = words_of(run) if rules.prepaid is None else {"charged": "drawn from balances"}
+    words = words_of(is_credit=run.surplus is not None) if rules.prepaid is None else {"charged": "drawn from balances"}
     table.add_row(_who_pays(run), grouped(totals.share))
     table.add_row("members", f"{totals.members:,}")
     table.add_row("sharers", f"{totals.sharers:,}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from time import monotonic
@@ -12,13 +12,12 @@ from zoneinfo import ZoneInfo
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
-from rich.table import Column, Table
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from engine.cli import payers, slots
 from engine.cli.answer import print_json
 from engine.cli.options import As
+from engine.cli.run_tables import drawing, print_preview, print_run, print_runs, say_where
 from engine.cli.shell import in_database, notify
 from engine.decisions import Decision, DecisionState
 from engine.errors import InvalidInput
@@ -45,10 +44,7 @@ console = Console(markup=False)
 
 RunId = Annotated[int, typer.Argument(metavar="RUN", min=1, max=BIGINT_MAX, help="The run's number.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-MONEY = ("aid", "fee", "carry_in", "carry_out", "sponsor", "charged", "waived", "share")
 WATCH_SECONDS = 0.2
-ROWS_MAX = 20
-"""Classes or cases of a preview that a screen shows; --json has them all."""
 
 
 @app.command()
@@ -95,67 +91,7 @@ def preview(run_id: RunId, as_json: AsJson = False) -> None:
     if as_json:
         print_json({**run.preview, "digest": run.preview_digest.hex()})
     else:
-        print_preview(console, run)
-
-
-def print_preview(out: Console, run: Run) -> None:
-    """A run's preview for eyes."""
-    shown: Any = run.preview
-    kind = "debit" if run.surplus is None else "credit"
-    out.print(f"Preview of run {run.run_id}: {shown['plan']}, {kind} on {shown['debit_on']}", style="italic")
-    money = Table(show_header=False)
-    money.add_column()
-    money.add_column(justify="right")
-    for name in ("cases", "members", "sharers"):
-        money.add_row(name, f"{shown[name]:,}")
-    words = words_of(run)
-    for name in ("aid", "fee", "carry_in", "carry_out", "charged", "sponsor", "waived", "share"):
-        money.add_row(words.get(name, name.replace("_", " ")), grouped(to_minor(shown[name])))
-    for cap, seats in shown["caps_hit"].items():
-        money.add_row(f"seats at the {cap.replace('_', ' ')} cap", f"{seats:,}")
-    if shown["waived_seats"]:
-        money.add_row("seats the sponsor pays for", f"{shown['waived_seats']:,}")
-    for name in ("premiums", "claims", "costs") if run.surplus is not None else ():
-        money.add_row(f"{name} of the period", grouped(to_minor(shown["surplus"][name])))
-    out.print(money)
-    if "rounds" in shown:
-        _print_rounds(out, shown["rounds"])
-    else:
-        _print_classes(out, shown["classes"], "pays" if run.surplus is None else "gets")
-    out.print(f"digest {run.preview_digest.hex() if run.preview_digest else ''}")
-
-
-def _print_rounds(out: Console, rows: Sequence[Mapping[str, Any]]) -> None:
-    amounts = ("charged", "aid", "fee", "sponsor", "carry")
-    rounds = Table("claim", Column("sharers", justify="right"), "each pays", title="Case by case")
-    for name in amounts:
-        rounds.add_column(name, justify="right")
-    for row in rows[:ROWS_MAX]:
-        shares = ", ".join(f"{tier} {share}" for tier, share in row["shares"].items())
-        money = [grouped(to_minor(row[name])) for name in amounts]
-        rounds.add_row(str(row["claim"]), f"{row['sharers']:,}", shares, *money)
-    out.print(rounds)
-    if len(rows) > ROWS_MAX:
-        out.print(f"… and {len(rows) - ROWS_MAX} more cases; --json has them all")
-
-
-def words_of(run: Run) -> dict[str, str]:
-    """What amounts are called of a run that gives instead of taking."""
-    return {} if run.surplus is None else {"charged": "surplus", "aid": "given", "share": "given at most"}
-
-
-def _print_classes(out: Console, rows: Sequence[Mapping[str, Any]], does: str) -> None:
-    classes = Table(title=f"Who {does} what")
-    for column in ("tier", "gates", "allowance"):
-        classes.add_column(column)
-    for column in ("seats", "exact share", does):
-        classes.add_column(column, justify="right")
-    for row in rows[:ROWS_MAX]:
-        gates, allowance = ", ".join(row["gates"]), row["allowance"] or "none"
-        classes.add_row(row["tier"], gates, allowance, f"{row['seats']:,}", row["exact"], row["charge"])
-    out.print(classes)
-    if len(rows) > ROWS_MAX:
-        out.print(f"… and {len(rows) - ROWS_MAX} more classes; --json has them all")
+        print_preview(console, run_id, run.preview, run.preview_digest.hex())
 
 
 @app.command()
@@ -185,37 +121,27 @@ def watch(run_id: RunId) -> None:
             return run, len(await failed_shards(connection, run_id))
 
     run, failed = in_database(watched)
-    said = [str(run.state), *(["paused"] if run.paused else []), *([run.failure] if run.failure else [])]
-    console.print(f"run {run_id} is {', '.join(said)}", soft_wrap=True)
-    if failed:
-        console.print(f"{failed} of its shards failed; `fentan run show {run_id}` says why", soft_wrap=True)
-    if run.state is RunState.FAILED or run.paused or failed:
-        raise typer.Exit(1)
+    say_where(console, run_id, run.state, is_paused=run.paused, failure=run.failure, failed=failed)
 
 
 async def follow(
     engine: AsyncEngine, run_id: int, out: Console, is_worked_on: Callable[[], bool] = lambda: True
 ) -> Run:
     """Show a run's progress until it rests, is paused, or nobody works on it any more; the run as it then stands."""
-    columns = (
-        TextColumn("{task.description:<10}"), BarColumn(), TaskProgressColumn(),
-        TextColumn("{task.fields[speed]}"), TimeRemainingColumn(),
-    )  # fmt: skip
     async with engine.connect() as connection:
         await load_run(connection, run_id)  # a run that is not there is said so, before anything is drawn
-    with Progress(*columns, console=out, transient=not out.is_terminal) as bars:
+    with drawing(out) as draw:
         phase: RunState | None = None
-        began, before, task = monotonic(), 0, None
+        began, before = monotonic(), 0
         while True:
             async with engine.connect() as connection:
                 run = await load_run(connection, run_id)
                 done = await progress_of(connection, run_id)
             if run.state is not phase:
                 phase, began, before = run.state, monotonic(), done.seats_done
-                task = bars.add_task(str(phase), total=done.seats or None, speed="")
-            speed = max(done.seats_done - before, 0) / max(monotonic() - began, 1e-6)
-            if task is not None and run.state not in RESTS:
-                bars.update(task, completed=done.seats_done, total=done.seats or None, speed=f"{speed:,.0f} members/s")
+            if run.state not in RESTS:
+                speed = max(done.seats_done - before, 0) / max(monotonic() - began, 1e-6)
+                draw(run.state, done.seats_done, done.seats, speed)
             stuck = done.failed and not (done.working or done.due)
             if run.state in RESTS or run.paused or stuck or not is_worked_on():
                 return run
@@ -328,53 +254,7 @@ def show(run_id: RunId, as_json: AsJson = False) -> None:
     if as_json:
         print_json(found)
         return
-    _print_run(found)
-
-
-def _print_run(found: dict[str, Any]) -> None:
-    """A run for eyes: what it is and came to, its cases, its phases, and what went wrong."""
-    facts = Table(title=f"Run {found['run']}", show_header=False)
-    facts.add_column()
-    facts.add_column(overflow="fold")
-    for name, value in found.items():
-        if value in (None, [], {}) or name in ("run", "cases", "phases", "since", "missing_to_close", "failed_shards"):
-            continue
-        facts.add_row(name.replace("_", " "), _fact(name, value))
-    for name, moment in found["since"].items():
-        facts.add_row(f"{name} since", f"{datetime.fromisoformat(moment):%Y-%m-%d %H:%M %Z}")
-    console.print(facts)
-    if found["cases"]:
-        cases = Table("claim", *(Column(name, justify="right") for name in ("aid", "aid paid", "fee")), title="Cases")
-        for case in found["cases"]:
-            amounts = [grouped(to_minor(case[name])) if case[name] else "" for name in ("aid", "aid_paid", "fee")]
-            cases.add_row(str(case["claim"] or "surplus"), *amounts)
-        console.print(cases)
-    if found["phases"]:
-        console.print(phases_shown(found["phases"]))
-    for missing in found["missing_to_close"]:
-        console.print(f"before it can be closed: {missing}", soft_wrap=True)
-    for failed in found["failed_shards"]:
-        console.print(f"shard {failed['shard']} failed: {failed['error']}", style="red", soft_wrap=True)
-
-
-def _fact(name: str, value: Any) -> str:
-    if name == "shards":
-        return ", ".join(f"{count:,} {state}" for state, count in value.items() if count or state == "all")
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, int):
-        return f"{value:,}"
-    return grouped(to_minor(value)) if name in MONEY else str(value)
-
-
-def phases_shown(phases: Mapping[str, Mapping[str, float]]) -> Table:
-    """How long each phase took, for eyes."""
-    table = Table(
-        "phase", *(Column(name, justify="right") for name in ("seconds", "members/s")), title="How long it took"
-    )
-    for phase, row in phases.items():
-        table.add_row(phase, f"{row['seconds']:.2f}", f"{row['members_per_second']:,.0f}")
-    return table
+    print_run(console, found)
 
 
 @app.command("list")
@@ -385,26 +265,20 @@ def list_(plan: Annotated[str | None, typer.Option(help="Only this plan's.")] = 
         async with engine.connect() as connection:
             return await list_runs(connection, (await plan_of(connection, plan)).plan_id if plan else None)
 
-    runs = in_database(listed)
+    rows = [
+        {
+            "run": run.run_id,
+            "plan": run.plan_code,
+            "debit_on": str(run.debit_on),
+            "state": run.state,
+            "paused": run.paused,
+            "planned_by": run.planned_by,
+            "approved_by": run.approved_by,
+            "share": (run.preview or {}).get("share"),
+        }
+        for run in in_database(listed)
+    ]
     if as_json:
-        rows = [
-            {
-                "run": run.run_id,
-                "plan": run.plan_code,
-                "debit_on": str(run.debit_on),
-                "state": run.state,
-                "paused": run.paused,
-                "planned_by": run.planned_by,
-                "approved_by": run.approved_by,
-                "share": (run.preview or {}).get("share"),
-            }
-            for run in runs
-        ]
         print_json(rows)
-        return
-    table = Table("run", "plan", "debit on", "state", "planned by", "approved by", "share")
-    for run in runs:
-        state = f"{run.state} (paused)" if run.paused else str(run.state)
-        share = str((run.preview or {}).get("share", ""))
-        table.add_row(str(run.run_id), run.plan_code, str(run.debit_on), state, run.planned_by, run.approved_by, share)
-    console.print(table)
+    else:
+        print_runs(console, rows)
