@@ -2,7 +2,21 @@
 
 from __future__ import annotations
 
-from engine.api import audit, claims, decisions, ledger, members, notices, plans, queues, runs, schedules, tokens, webhooks, workers
+from engine.api import (
+    audit,
+    claims,
+    decisions,
+    ledger,
+    members,
+    notices,
+    plans,
+    queues,
+    runs,
+    schedules,
+    tokens,
+    webhooks,
+    workers,
+)
 from engine.api.endpoint import Endpoint
 
 RESOURCES = (
