@@ -27,7 +27,6 @@ from engine.cli.alternatives import ALTERNATIVES, Amounts, Measured, load_source
 from engine.cli.api_bench import api_table, measure_api
 from engine.cli.custodian_bench import bring_accounts, custodian_table, measure_custodian
 from engine.cli.processes import worker_processes
-from engine.roster.presets import load_plan
 from engine.cli.run import follow
 from engine.cli.shell import Addresses, addresses, start
 from engine.errors import FentanError
@@ -38,6 +37,7 @@ from engine.plans import NEVER, PlanRules, day_number
 from engine.plans.calendar import next_debit_day, notice_end
 from engine.roster.columns import Columns, Membership, Version, write_columns
 from engine.roster.plan import Plan, register_plan
+from engine.roster.presets import load_plan
 from engine.roster.tags import TAG_BYTES
 from engine.runs.planning import plan_run
 from engine.runs.preview import approve
