@@ -160,6 +160,7 @@ def show(
     from engine.cli.shell import in_database
     from engine.custodian.raw_text import raw_text
     from engine.custodian.statement_rows import open_lines, place_of, statement_of
+    from engine.reconcile.taking import kept_file
 
     async def found(engine: AsyncEngine, settings: Settings) -> tuple[ImportedStatement, list[OpenLine], str]:
         async with engine.connect() as connection:
@@ -167,10 +168,7 @@ def show(
             if line is None:
                 return known, await open_lines(connection, statement_id, after=after, limit=limit), ""
             place = await place_of(connection, statement_id, line)
-        kept = settings.data_dir / "custodian" / known.custodian / "statements" / known.sha256.hex()
-        if not kept.is_file():
-            raise InvalidInput(f"the file of statement {statement_id} is no more among the kept ones")
-        return known, [], raw_text(kept, known.number, place)
+        return known, [], raw_text(kept_file(settings.data_dir / "custodian", known), known.number, place)
 
     known, lines, raw = in_database(found)
     if line is not None:

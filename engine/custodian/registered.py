@@ -91,9 +91,16 @@ async def custodian_of_plan(connection: AsyncConnection, plan_id: int) -> Custod
     return _custodian(row)
 
 
-async def list_custodians(connection: AsyncConnection) -> list[Custodian]:
-    """All of them, by code."""
-    return [_custodian(row) for row in await connection.execute(_REGISTERED.order_by(custodians.c.code))]
+async def list_custodians(connection: AsyncConnection, *, after: str = "", limit: int | None = None) -> list[Custodian]:
+    """All of them by code, those after one."""
+    chosen = _REGISTERED.where(custodians.c.code > after).order_by(custodians.c.code).limit(limit)
+    return [_custodian(row) for row in await connection.execute(chosen)]
+
+
+async def plan_codes(connection: AsyncConnection) -> dict[int, str]:
+    """The codes of the plans whose money any custodian holds, by their ids."""
+    held = select(plans.c.plan_id, plans.c.code).where(plans.c.custodian_id.is_not(None))
+    return {row.plan_id: row.code for row in await connection.execute(held)}
 
 
 _HELD = (

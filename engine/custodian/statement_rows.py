@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
+from enum import StrEnum
 from typing import Any, NamedTuple
 
 import pyarrow as pa
@@ -18,13 +19,20 @@ from engine.custodian.statement import SCHEMA, Declared, Fault, Footing, Problem
 from engine.custodian.turn import IS_STILL
 from engine.custodian.veiled import veiled
 from engine.custodian.verdicts import Ignored, Named, Outcome, Sum
-from engine.errors import InvalidInput, NotFound
+from engine.errors import NotFound
 from engine.money import grouped
 from engine.store.arrays import Row as Values
 from engine.store.arrays import copy_in
 from engine.store.tables import breaks, custodians, statement_lines, statements
 
 _PAGE = 50_000
+
+
+class StatementState(StrEnum):
+    """Taken, or parked: then nothing of it is posted."""
+
+    TAKEN = "taken"
+    PARKED = "parked"
 
 
 @dataclass(frozen=True)
@@ -107,10 +115,17 @@ async def statement_of(connection: AsyncConnection, statement_id: int) -> Import
 
 
 async def list_statements(
-    connection: AsyncConnection, *, custodian: str | None = None, state: str | None = None, limit: int = 50
+    connection: AsyncConnection,
+    *,
+    custodian: str | None = None,
+    state: str | None = None,
+    before: int | None = None,
+    limit: int = 50,
 ) -> list[ImportedStatement]:
-    """The last statements, newest first."""
+    """The last statements, newest first, those before a number."""
     chosen = _IMPORTED.order_by(statements.c.statement_id.desc()).limit(limit)
+    if before is not None:
+        chosen = chosen.where(statements.c.statement_id < before)
     if custodian is not None:
         chosen = chosen.where(custodians.c.code == custodian)
     if state is not None:
@@ -296,14 +311,14 @@ async def open_lines(
 
 
 async def place_of(connection: AsyncConnection, statement_id: int, ordinal: int) -> str:
-    """Where in its file a line stands. Raises InvalidInput for one that matched: of those only sums are kept."""
+    """Where in its file a line stands. Raises NotFound for one that matched: of those only sums are kept."""
     found: str | None = await connection.scalar(
         select(statement_lines.c.place).where(
             statement_lines.c.statement_id == statement_id, statement_lines.c.ordinal == ordinal
         )
     )
     if found is None:
-        raise InvalidInput(
+        raise NotFound(
             f"statement {statement_id} has no line {ordinal} that did not match; "
             f"`fentan statement show {statement_id}` lists those it has"
         )

@@ -161,7 +161,7 @@ class Account:
             suspense=-sum(amount for day, amount in self.suspense.items() if day <= on),
             breaks=breaks,
             pending=pending,
-            coverage=self._coverage(on),
+            coverage=_coverage(self.custodian, self.statements, self.parked, on),
         )
 
     def _started(self, on: date) -> bool:
@@ -223,18 +223,19 @@ class Account:
         pending = shown.pop(None, Waiting(0, 0, 0))
         return {code: shown[code] for code in Code if code in shown}, pending
 
-    def _coverage(self, on: date) -> Coverage:
-        said = [each for each in self.statements if each.from_on <= on]
-        spoken = [Covered(each.from_on, each.to_on, each.opening_minor, each.closing_minor) for each in said]
-        spoken.sort(key=lambda each: (each.from_on, each.to_on))
-        parked = sum(day <= on for day in self.parked)
-        if not spoken:
-            return Coverage(None, None, (), parked)
-        days = self.custodian.profile.business_days
-        calendar = {} if days is None else {"holidays": days.holidays, "worked": days.worked}
-        missing = tuple(day for day in uncovered(spoken, on) if is_business_day(day, **calendar))
-        last = min(max(each.to_on for each in spoken), on)
-        return Coverage(spoken[0].from_on, last, missing, parked)
+
+def _coverage(custodian: Custodian, taken: Sequence[Taken], parked: Sequence[date], on: date) -> Coverage:
+    said = [each for each in taken if each.from_on <= on]
+    spoken = [Covered(each.from_on, each.to_on, each.opening_minor, each.closing_minor) for each in said]
+    spoken.sort(key=lambda each: (each.from_on, each.to_on))
+    parked_by_then = sum(day <= on for day in parked)
+    if not spoken:
+        return Coverage(None, None, (), parked_by_then)
+    days = custodian.profile.business_days
+    calendar = {} if days is None else {"holidays": days.holidays, "worked": days.worked}
+    missing = tuple(day for day in uncovered(spoken, on) if is_business_day(day, **calendar))
+    last = min(max(each.to_on for each in spoken), on)
+    return Coverage(spoken[0].from_on, last, missing, parked_by_then)
 
 
 async def read_account(connection: AsyncConnection, custodian: Custodian) -> Account:
@@ -255,6 +256,14 @@ async def read_account(connection: AsyncConnection, custodian: Custodian) -> Acc
 async def proof_of(connection: AsyncConnection, custodian: Custodian, on: date) -> Proof:
     """The proof of one day (I11): its difference is 0 where the books hold what the statements say."""
     return (await read_account(connection, custodian)).proof(on)
+
+
+async def coverage_of(connection: AsyncConnection, custodian: Custodian, on: date) -> Coverage:
+    """Which days until one the statements speak of, without all else that a proof needs."""
+    custodian_id = custodian.custodian_id
+    taken = await proof_rows.taken_statements(connection, custodian_id, ())
+    parked = await proof_rows.parked_days(connection, custodian_id)
+    return _coverage(custodian, taken, parked, on)
 
 
 async def strips(connection: AsyncConnection, custodian: Custodian, first: date, last: date) -> list[Proof]:

@@ -98,6 +98,14 @@ def folder_of(files: Path, custodian: Custodian) -> Path:
     return files / custodian.code / "statements"
 
 
+def kept_file(files: Path, statement: ImportedStatement) -> Path:
+    """The kept file of a statement. Raises InvalidInput when it is gone."""
+    path = files / statement.custodian / "statements" / statement.sha256.hex()
+    if not path.is_file():
+        raise InvalidInput(f"the file of statement {statement.statement_id} is no more among the kept ones")
+    return path
+
+
 async def take(
     engine: AsyncEngine,
     custodian: Custodian,

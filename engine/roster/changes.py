@@ -5,18 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass, fields, replace
 from enum import StrEnum
 from itertools import repeat
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import func, select
+from sqlalchemy import func, select, true
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from engine.errors import InvalidInput
 from engine.plans import NEVER
 from engine.roster.columns import ALONE, Columns, Version, latest_version, read_columns, write_columns
 from engine.store.arrays import copy_in
-from engine.store.tables import PLAN_STRIDE, SHARD_SEATS, roster, roster_changes
+from engine.store.tables import PLAN_STRIDE, SHARD_SEATS, roster, roster_changes, shards
 
 
 class Kind(StrEnum):
@@ -127,6 +127,42 @@ async def shards_with_changes(connection: AsyncConnection, plan_id: int) -> list
         .order_by(roster_changes.c.shard_id)
     )
     return list(found)
+
+
+class ShardRoster(NamedTuple):
+    """Where the roster of a shard stands. `changes_waiting`: those that no version holds yet."""
+
+    shard_id: int
+    number: int
+    first_seat: int
+    seats: int
+    version: int
+    changes_waiting: int
+
+
+async def shard_rosters(
+    connection: AsyncConnection, plan_id: int, *, after: int = 0, limit: int = 50
+) -> list[ShardRoster]:
+    """The plan's shards with seats, those after a number."""
+    own = select(roster.c.version, roster.c.folded_through).where(roster.c.shard_id == shards.c.shard_id)
+    newest = own.order_by(roster.c.version.desc()).limit(1).lateral()
+    later = roster_changes.c.change_id > func.coalesce(newest.c.folded_through, 0)
+    waiting = select(func.count().label("changes")).where(roster_changes.c.shard_id == shards.c.shard_id, later)
+    waits = waiting.lateral()
+    chosen = (
+        select(
+            shards.c.shard_id,
+            shards.c.number,
+            shards.c.first_seat,
+            shards.c.seats,
+            func.coalesce(newest.c.version, 0),
+            waits.c.changes,
+        )
+        .select_from(shards.outerjoin(newest, true()).join(waits, true()))
+        .where(shards.c.plan_id == plan_id, shards.c.number > after)
+    )
+    found = await connection.execute(chosen.order_by(shards.c.number).limit(limit))
+    return [ShardRoster(*row) for row in found]
 
 
 async def fold(connection: AsyncConnection, shard_id: int) -> int:

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import aclosing
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -137,6 +137,26 @@ async def imported_rows(connection: AsyncConnection, plan_id: int, kind: str, sh
         select(imports.c.rows).where(imports.c.plan_id == plan_id, imports.c.kind == kind, imports.c.sha256 == sha256)
     )
     return rows
+
+
+class Import(NamedTuple):
+    """A file that a plan took. `kind`: roster, changes, top-ups; `sha256`: of its bytes."""
+
+    import_id: int
+    kind: str
+    sha256: bytes
+    rows: int
+    recorded_at: datetime
+
+
+async def list_imports(
+    connection: AsyncConnection, plan_id: int, *, before: int | None = None, limit: int = 50
+) -> list[Import]:
+    """The files that a plan took, the latest first, those before an import."""
+    chosen = select(*(imports.c[name] for name in Import._fields)).where(imports.c.plan_id == plan_id)
+    chosen = chosen if before is None else chosen.where(imports.c.import_id < before)
+    found = await connection.execute(chosen.order_by(imports.c.import_id.desc()).limit(limit))
+    return [Import(*row) for row in found]
 
 
 async def note_import(connection: AsyncConnection, plan_id: int, kind: str, sha256: bytes, rows: int) -> int:

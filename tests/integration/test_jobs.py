@@ -111,13 +111,17 @@ async def test_the_same_file_again_changes_nothing(engine: AsyncEngine, settings
     [
         (
             HEADER + "M1,1980-01-01,2019-01-01\nM2,soon,2019-01-01\nM1,1980-01-01,2019-01-01\n",
-            "roster.csv, line 3, born_on: is not a date; write it like 1985-04-23\nnothing was changed; "
-            "correct the file and try again",
+            (
+                "roster.csv, line 3, born_on: is not a date; write it like 1985-04-23\nnothing was changed; "
+                "correct the file and try again"
+            ),
         ),
         (
             "M7,1980-01-01,6222020200112233\n",
-            "roster.csv: the header is not as it must be; the columns are member_ref, born_on, joined_on, [ended_on], "
-            "[tier], [payer_ref], [account], [mandate_id], [mandate_signed_on]",
+            (
+                "roster.csv: the header is not as it must be; the columns are member_ref, born_on, joined_on, [ended_on], "
+                "[tier], [payer_ref], [account], [mandate_id], [mandate_signed_on]"
+            ),
         ),
         (HEADER, "roster.csv: holds no members; nothing was changed"),
     ],

@@ -1,0 +1,231 @@
+"""Statements: uploaded, taken once or parked and why, and what became of each line that did not match by itself."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated
+
+from pydantic import Field
+
+from engine.access.roles import EVERYONE, FINANCE
+from engine.api.custodians import said_on
+from engine.api.endpoint import Endpoints
+from engine.api.fields import Code, Day, Digest, Flag, Id, Model, Moment, Money, Numbered, Page, Paged
+from engine.api.jobs import JobView, asked
+from engine.api.service import Call, Upload
+from engine.custodian.raw_text import raw_text
+from engine.custodian.registered import custodian_of
+from engine.custodian.statement_rows import (
+    ImportedStatement,
+    OpenLine,
+    StatementState,
+    list_statements,
+    open_lines,
+    place_of,
+    statement_of,
+)
+from engine.jobs.job import Kind
+from engine.reconcile.taking import kept_file
+
+endpoints = Endpoints("statements", "What custodians say happened: proved before anything is posted from it.")
+
+FileName = Annotated[str, Field(max_length=80, pattern=r"^[A-Za-z]([0-9]{0,8}[A-Za-z_.-])*[0-9]{0,8}$")]
+"""A name of a file without the number of an account: no more than eight digits in a row."""
+
+
+class NewStatement(Model):
+    """A file of statements. `name`: what it was called; `on`: the day of lines that name none, today unless it is said.
+
+    `begins`: it is the first of an account that held money before.
+    """
+
+    custodian: Code
+    name: FileName = "statement"
+    on: Day | None = None
+    begins: Flag = False
+
+
+class StatementFilter(Paged):
+    """Which statements."""
+
+    after: Numbered = None
+    custodian: Code | None = None
+    state: StatementState | None = None
+
+
+class OfStatement(Model):
+    """One statement."""
+
+    statement_id: Id
+
+
+class LinesOfStatement(Paged, OfStatement):
+    """Lines of a statement."""
+
+    after: Numbered = None
+
+
+class OfLine(OfStatement):
+    """One line of a statement, by its number in it."""
+
+    ordinal: Id
+
+
+class TallyView(Model):
+    """Lines that one thing became of: `code` says which break, `why` why they were ignored."""
+
+    outcome: str
+    code: str | None
+    why: str | None
+    count: int
+    amount: Money
+
+
+class ProblemView(Model):
+    """Why a statement is parked: what is wrong, and where in the file."""
+
+    code: str
+    place: str
+    message: str
+
+
+class StatementView(Model):
+    """A statement. `number`: in its file; `books`: it posts, else it only informs; `debits`: as a positive amount."""
+
+    statement_id: int
+    custodian: str
+    file: str
+    sha256: Digest
+    number: int
+    message: str
+    first_on: Day | None
+    last_on: Day | None
+    books: bool
+    state: StatementState
+    lines: int
+    opening: Money | None
+    credits: Money
+    debits: Money
+    closing: Money | None
+    tally: list[TallyView]
+    problems: list[ProblemView]
+    imported_by: str
+    imported_at: Moment
+    taken_at: Moment | None
+
+
+class LineView(Model):
+    """A line that did not match by itself. `reference`: ours as it came, another's veiled; `place`: in the file.
+
+    `decided_by`: the later statement that decided what became of it.
+    """
+
+    statement_id: int
+    ordinal: int
+    place: str
+    booked_on: Day | None
+    amount: Money
+    reference: str | None
+    kind: str
+    reason: str | None
+    outcome: str
+    code: str | None
+    decided_by: int | None
+
+
+class RawLine(Model):
+    """What stands in the file at a line's place, as the custodian wrote it."""
+
+    place: str
+    text: str
+
+
+def _view(known: ImportedStatement) -> StatementView:
+    return StatementView(
+        statement_id=known.statement_id,
+        custodian=known.custodian,
+        file=known.file,
+        sha256=known.sha256.hex(),
+        number=known.number,
+        message=known.message,
+        first_on=known.from_on,
+        last_on=known.to_on,
+        books=known.books,
+        state=StatementState(known.state),
+        lines=known.lines,
+        opening=known.opening_minor,
+        credits=known.credits_minor,
+        debits=known.debits_minor,
+        closing=known.closing_minor,
+        tally=[
+            TallyView(
+                outcome=what.outcome.name.lower(),
+                code=what.code,
+                why=what.why and what.why.name.lower(),
+                count=total.count,
+                amount=total.amount_minor,
+            )
+            for what, total in known.tally
+        ],
+        problems=[ProblemView(**each._asdict()) for each in known.problems],
+        imported_by=known.imported_by,
+        imported_at=known.recorded_at,
+        taken_at=known.taken_at,
+    )
+
+
+@endpoints.post("/custodians/{custodian}/statements", FINANCE, status=202, moves_money=True)
+async def upload_statement(call: Call, params: NewStatement, body: Upload) -> JobView:
+    """Take a file of statements: match and post every line, or park a statement and say why; a worker does it.
+
+    Each file is taken once, by its bytes. The job's outcome names the statements; a file that cannot be read fails it.
+    """
+    custodian = await custodian_of(call.connection, params.custodian)
+    detail = {
+        "custodian": custodian.code,
+        "file": params.name,
+        "begins": params.begins,
+        **said_on(call, custodian.profile.time_zone, params.on),
+    }
+    return await asked(call, Kind.STATEMENT, f"custodian:{custodian.code}", detail, body)
+
+
+@endpoints.get("/statements", EVERYONE)
+async def list_of_statements(call: Call, params: StatementFilter) -> Page[StatementView]:
+    """The statements that came, the latest first."""
+    if params.custodian is not None:
+        await custodian_of(call.connection, params.custodian)
+    before = int(params.after) if params.after else None
+    found = await list_statements(
+        call.connection, custodian=params.custodian, state=params.state, before=before, limit=params.limit + 1
+    )
+    return call.page(found, params.limit, _view, lambda each: each.statement_id)
+
+
+@endpoints.get("/statements/{statement_id}", EVERYONE)
+async def show_statement(call: Call, params: OfStatement) -> StatementView:
+    """One statement: its balances, what became of its lines, and why it is parked."""
+    return _view(await statement_of(call.connection, params.statement_id))
+
+
+@endpoints.get("/statements/{statement_id}/lines", EVERYONE)
+async def list_of_lines(call: Call, params: LinesOfStatement) -> Page[LineView]:
+    """The lines of a statement that did not match by themselves, in their order."""
+    await statement_of(call.connection, params.statement_id)
+    after = int(params.after) if params.after else 0
+    found = await open_lines(call.connection, params.statement_id, after=after, limit=params.limit + 1)
+    return call.page(found, params.limit, lambda each: _line(params.statement_id, each), lambda each: each.ordinal)
+
+
+def _line(statement_id: int, line: OpenLine) -> LineView:
+    said = line._asdict()
+    return LineView(statement_id=statement_id, amount=said.pop("amount_minor"), **said)
+
+
+@endpoints.get("/statements/{statement_id}/lines/{ordinal}/raw", FINANCE)
+async def show_raw_line(call: Call, params: OfLine) -> RawLine:
+    """A line that did not match, as the custodian wrote it: it may name accounts and people."""
+    known = await statement_of(call.connection, params.statement_id)
+    place = await place_of(call.connection, params.statement_id, params.ordinal)
+    file = kept_file(call.service.desk.files, known)
+    return RawLine(place=place, text=await asyncio.to_thread(raw_text, file, known.number, place))
