@@ -16,10 +16,10 @@ SQL = Path(__file__).parents[1] / "sql"
 
 
 def upgrade() -> None:
-    """A column of the workers and one of a run's shards, and the new tables."""
+    """A column of the workers and one of a run's shards, the new tables, one more guard of I13, indexes of the audit log."""
     op.execute("SET LOCAL check_function_bodies = on")  # also opens the transaction, which the driver does lazily
     adapted = op.get_bind().connection.dbapi_connection
     assert adapted is not None
-    for part in ("columns", "tables"):
+    for part in ("columns", "tables", "constraints", "indexes"):
         script = (SQL / f"0004_{part}.sql").read_text("utf-8")
         adapted.run_async(lambda driver, script=script: driver.execute(script))

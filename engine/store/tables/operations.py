@@ -58,6 +58,10 @@ audit_log = Table(
     Column("detail", JSONB, nullable=False),
     moment("recorded_at"),
     PrimaryKeyConstraint("audit_id", name="audit_log_pkey"),
+    Index("audit_log_actor_index", "actor", "audit_id"),
+    Index("audit_log_act_index", "act", "audit_id"),
+    Index("audit_log_subject_index", "subject", "audit_id"),
+    Index("audit_log_recorded_index", "recorded_at"),
 )
 
 workers = Table(
