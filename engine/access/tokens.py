@@ -14,6 +14,7 @@ from typing import Any
 from sqlalchemy import Row, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from engine.access.names import actor_name
 from engine.access.roles import Role
 from engine.errors import FentanError, InvalidInput, NotFound
 from engine.store.audit import record
@@ -76,7 +77,7 @@ async def issue(
         raise InvalidInput(f"a token lives 1 to {DAYS_MAX:,} days, not {days:,}")
     if unknown := sorted(set(scopes or ()) - set(known_scopes)):
         raise InvalidInput(f"there is no scope {', '.join(unknown)}; there are {', '.join(sorted(known_scopes))}")
-    secret = secrets.token_urlsafe(32)
+    name, secret = actor_name(name), secrets.token_urlsafe(32)
     values = {
         "name": name,
         "role": role.value,

@@ -16,7 +16,7 @@ SQL = Path(__file__).parents[1] / "sql"
 
 
 def upgrade() -> None:
-    """A column of the workers and one of a run's shards, the new tables, one more guard of I13, indexes of the audit log."""
+    """A column of workers, one of shards at work, the new tables, a guard of I13, and indexes of the audit log."""
     op.execute("SET LOCAL check_function_bodies = on")  # also opens the transaction, which the driver does lazily
     adapted = op.get_bind().connection.dbapi_connection
     assert adapted is not None

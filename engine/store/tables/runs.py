@@ -71,6 +71,7 @@ share_runs = Table(
     CheckConstraint(
         "approved_digest IS NULL OR approved_digest = preview_digest", name="share_runs_approved_preview_check"
     ),
+    CheckConstraint("approved_digest IS NULL OR approved_by IS NOT NULL", name="share_runs_approved_by_check"),
     Index(
         "share_runs_period_key",
         "plan_id",
