@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-from pydantic import Field
-
 from engine.access.roles import APPROVERS, EVERYONE, OPS, SCHEDULERS
 from engine.api.endpoint import Endpoints
-from engine.api.fields import Amount, Code, Day, Digest, Id, Model, Page, Paged, Text, Wait, minor
+from engine.api.fields import Amount, Code, Day, Digest, Id, Model, Numbered, Page, Paged, Text, Wait, minor
 from engine.api.progress import events_of
 from engine.api.run_views import (
     OutcomeView,
@@ -38,9 +34,6 @@ from engine.runs.voiding import void
 EVENTS = "text/event-stream"
 
 endpoints = Endpoints("runs", "Share runs, from the plan to the seal.")
-
-Numbered = Annotated[str | None, Field(pattern=r"^[1-9][0-9]{0,17}$")]
-"""Where a list goes on that is ordered by a number."""
 
 
 class OfRun(Model):
