@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import date
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import BigInteger, insert, literal, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from engine.claims.claims import Claim, decide, locked
@@ -30,7 +30,7 @@ async def objections_to(
     """Every objection to a claim, in the order raised, those after a number."""
     rows = await connection.execute(
         select(objections)
-        .where(objections.c.claim_id == claim_id, objections.c.number > after)
+        .where(objections.c.claim_id == claim_id, objections.c.number > literal(after, BigInteger))
         .order_by(objections.c.number)
         .limit(limit)
     )

@@ -76,7 +76,7 @@ async def member_of(
         plan=plan.code,
         member=member_ref,
         seat=cover.seat,
-        spell=seats.index(cover.seat) + 1,
+        spell=1 + sum(seat < cover.seat for seat in seats),
         tier=rules.tiers[cover.tier].code,
         shares_from=date_of(cover.shares_from),
         claims_from=date_of(cover.claims_from),
