@@ -7,7 +7,7 @@ from collections.abc import Callable
 from datetime import date, datetime
 from typing import Annotated, Generic, TypeVar
 
-from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationInfo
 
 from engine.money import BIGINT_MAX, to_major, to_minor
 
@@ -23,8 +23,10 @@ class Model(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-def whole(value: object) -> object:
+def whole(value: object, info: ValidationInfo) -> object:
     """A number of a path or query as it must be written: no sign but a minus, no spaces, no point."""
+    if info.mode == "json":
+        return value  # has types of its own
     if isinstance(value, str) and (digits := value.removeprefix("-")).isascii() and digits.isdigit():
         return int(value) if len(digits) <= len(str(BIGINT_MAX)) else value
     if isinstance(value, str):

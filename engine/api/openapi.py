@@ -145,7 +145,7 @@ def _operation(
         },
     }
     if endpoint.body is Upload:
-        content = {FILE: {"schema": {"type": "string", "format": "binary"}}}
+        content = {FILE: {"schema": {"type": "string", "format": "binary", "minLength": 1}}}
         operation["requestBody"] = {"required": True, "content": content}
     elif endpoint.body is not None:
         operation["requestBody"] = {"required": True, "content": {JSON: {"schema": named[endpoint.body, "validation"]}}}
@@ -180,7 +180,7 @@ def _headers(endpoint: Endpoint) -> Iterator[dict[str, Any]]:
         }
     if endpoint.changes is not None:
         said = "The ETag of what you saw: nothing is done if it is another by now."
-        schema = {"type": "string", "pattern": TAG}
+        schema = {"type": "string", "format": "etag", "pattern": TAG}
         yield {"name": "If-Match", "in": "header", "required": False, "description": said, "schema": schema}
 
 
@@ -208,12 +208,19 @@ def _answered_headers(endpoint: Endpoint) -> Iterator[tuple[str, dict[str, Any]]
 
 
 def _links(endpoint: Endpoint, endpoints: Sequence[Endpoint]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """To every endpoint whose path asks for just one number that this answer holds."""
+    """To what may be asked next with a number of this answer, or with what its own resource goes by.
+
+    What changes a thing leads where showing it does, and says so once.
+    """
     of_page = endpoint.answer.model_fields.get("items")
     held = get_args(of_page.annotation)[0] if of_page is not None else endpoint.answer
-    fields = getattr(held, "model_fields", {})
     place = "$response.body#/items/0/" if of_page is not None else "$response.body#/"
+    answered = {name: f"{place}{name}" for name in getattr(held, "model_fields", {})}
+    asked = {name: f"$request.path.{name}" for name in _IN_PATH.findall(endpoint.path)}
     for other in endpoints:
-        asked = _IN_PATH.findall(other.path)
-        if other is not endpoint and len(asked) == 1 and asked[0] in fields:
-            yield other.name, {"operationId": other.name, "parameters": {asked[0]: f"{place}{asked[0]}"}}
+        needed = {name: answered.get(name) or asked.get(name) for name in _IN_PATH.findall(other.path)}
+        is_next = any(
+            name.endswith("_id") or other.resource == endpoint.resource for name in needed if name in answered
+        )
+        if other is not endpoint and endpoint.changes is None and is_next and all(needed.values()):
+            yield other.name, {"operationId": other.name, "parameters": needed}

@@ -135,6 +135,8 @@ async def _file(request: web.Request, service: Service) -> AsyncIterator[Upload]
                     raise TooLarge(f"the file is larger than {service.settings.upload_mib_max:,} MiB")
                 digest.update(piece)
                 await asyncio.to_thread(file.write, piece)
+            if size == 0:
+                raise Malformed("the file is empty")
             file.flush()
             yield Upload(path, digest.digest(), size)
         finally:

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Update, and_, func, literal, null, or_, select, update
+from sqlalchemy import BigInteger, ColumnElement, Update, and_, func, literal, null, or_, select, update
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB, aggregate_order_by
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -134,8 +134,9 @@ async def failures(
         .limit(limit)
     )
     if after is not None:
-        reached, _, last = after.partition(":")
-        query = query.having(or_(count < int(reached), and_(count == int(reached), digest > last)))
+        written, _, last = after.partition(":")
+        reached = literal(int(written), BigInteger)
+        query = query.having(or_(count < reached, and_(count == reached, digest > last)))
     return [Group(*row) for row in await connection.execute(query)]
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from datetime import datetime, timedelta
 
-from sqlalchemy import func, select
+from sqlalchemy import BigInteger, func, literal, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from engine.errors import NotFound
@@ -104,7 +104,7 @@ async def list_shards(
     query = (
         select(*shown, shards.c.number, seconds.label("seconds"))
         .join(shards, shards.c.shard_id == found.shard_id)
-        .where(found.run_id == run_id, shards.c.number > after)
+        .where(found.run_id == run_id, shards.c.number > literal(after, BigInteger))
         .order_by(found.shard_id)
         .limit(limit)
     )

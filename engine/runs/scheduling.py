@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 
 import structlog
 from sqlalchemy import ColumnElement, delete, or_, select, text, update
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.dialects.postgresql import distinct_on, insert
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
@@ -215,7 +215,7 @@ async def _newest(connection: AsyncConnection, plan_ids: Sequence[int]) -> dict[
     """By its number, each plan and the newest version of its rules."""
     query = (
         select(plan_rules.c.plan_id, plan_rules.c.version, plan_rules.c.rules, plans.c.code)
-        .distinct(plan_rules.c.plan_id)
+        .ext(distinct_on(plan_rules.c.plan_id))
         .join(plans, plans.c.plan_id == plan_rules.c.plan_id)
         .where(plan_rules.c.plan_id.in_(plan_ids))
         .order_by(plan_rules.c.plan_id, plan_rules.c.version.desc())
