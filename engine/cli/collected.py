@@ -301,7 +301,7 @@ class Collection:
             raise NotClosed(str(error)) from None
         async with self._engine.connect() as connection:
             run = await load_run(connection, self._run.run_id)
-            reconciliation = await reconciled(connection, self._custodian)
+            reconciliation = (await reconciled(connection, self._custodian)).as_json()
             funnel = await funnel_of(connection, run.run_id)
             proof = await proof_of(connection, self._custodian, on)
             found = await self._found_faults(connection, reconciliation["breaks"])

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
-from enum import StrEnum
 from typing import Annotated, TypeVar
 from zoneinfo import ZoneInfo
 
@@ -22,7 +21,7 @@ from engine.cli.shell import in_database
 from engine.custodian.actions import Action
 from engine.custodian.aging import AGES, Age
 from engine.custodian.break_rows import Break, Counted, Selection, count_breaks, list_breaks
-from engine.custodian.breaks import Code, Severity, State
+from engine.custodian.breaks import Code, SeverityName, State
 from engine.custodian.registered import Custodian, custodian_of, list_custodians
 from engine.decisions import Decision
 from engine.errors import InvalidInput
@@ -31,10 +30,9 @@ from engine.reconcile import breaks as handling
 from engine.reconcile.dossier import dossier_of
 from engine.reconcile.effects import Target
 from engine.reconcile.locking import propose_lock
-from engine.reconcile.resolving import propose_resolution
+from engine.reconcile.resolving import plan_of_target, propose_resolution
 from engine.roster.columns import membership_on
 from engine.roster.plan import plan_of
-from engine.runs.run import load_run
 from engine.settings import Settings
 
 T = TypeVar("T")
@@ -61,20 +59,6 @@ def _age(text: str) -> Age:
         return known[text.replace(" ", "")]
     except KeyError:
         raise InvalidInput(f"--age {text}: give one of {', '.join(map(repr, known))}, in business days") from None
-
-
-class Least(StrEnum):
-    """Severities by name."""
-
-    LOW = "low"
-    MEDIUM = "medium"
-    HIGH = "high"
-    CRITICAL = "critical"
-
-    @property
-    def severity(self) -> Severity:
-        """The severity of this name."""
-        return Severity[self.name]
 
 
 Ids = Annotated[list[int], typer.Argument(metavar="ID…", min=1, max=BIGINT_MAX, help="The numbers of breaks.")]
@@ -128,7 +112,7 @@ def breaks_(
     run: OfRun = None,
     code: OfCode = None,
     state: Annotated[State | None, typer.Option(help="Only in this state. [default: all that are not closed]")] = None,
-    severity: Annotated[Least | None, typer.Option(help="Only this bad or worse.")] = None,
+    severity: Annotated[SeverityName | None, typer.Option(help="Only this bad or worse.")] = None,
     age: Annotated[
         Age | None, typer.Option(metavar="BAND", parser=_age, help="Business days: 0-1, 2-3, 4-7, 8-30 or '>30'.")
     ] = None,
@@ -263,17 +247,14 @@ def lock(
 
 async def _target(desk: Desk, plan_id: int | None, run: int | None, seat: int | None, member: str | None) -> Target:
     """The seat that --seat or --member names, of the plan of --run or --plan. Raises InvalidInput."""
-    if run is not None:
-        plan_id = (await load_run(desk.connection, run)).plan_id
-    if plan_id is None:
-        raise InvalidInput("whose seat it is nobody knows: give --run RUN, or --plan CODE")
+    of_plan = await plan_of_target(desk.connection, plan_id, run)
     if member is not None:
-        found = await membership_on(desk.connection, plan_id, member, desk.on)
+        found = await membership_on(desk.connection, of_plan, member, desk.on)
         if found is None:
             raise InvalidInput(f"--member {member}: the plan has no such member; check the reference")
         seat = found.seat
     assert seat is not None
-    return Target(plan_id, seat, run)
+    return Target(of_plan, seat, run)
 
 
 def _print_proposed(decision: Decision) -> None:

@@ -73,6 +73,25 @@ class Severity(IntEnum):
     CRITICAL = 3
 
 
+class SeverityName(StrEnum):
+    """Severities by name."""
+
+    LOW = "low"
+    MEDIUM = "medium"
+    HIGH = "high"
+    CRITICAL = "critical"
+
+    @property
+    def severity(self) -> Severity:
+        """The severity of this name."""
+        return Severity[self.name]
+
+    @classmethod
+    def of(cls, severity: Severity) -> SeverityName:
+        """The name of a severity."""
+        return cls[severity.name]
+
+
 AMOUNTS_MINOR = (100_00, 10_000_00, 1_000_000_00)
 """From which amount on a break is medium, high, critical; below the first it is low."""
 

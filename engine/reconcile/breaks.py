@@ -10,9 +10,11 @@ from sqlalchemy import BigInteger, ColumnElement, Date, Integer, Text, any_, cas
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from engine.custodian.break_rows import Selection
 from engine.custodian.breaks import NEXT, BreakRefused, Event, State, possible
 from engine.custodian.instructions import State as Instruction
 from engine.custodian.reference import Kind
+from engine.custodian.registered import list_custodians
 from engine.custodian.standing import read_standing, sent_batches
 from engine.custodian.statement_rows import OVERDUE
 from engine.errors import InvalidInput, NotFound
@@ -47,6 +49,34 @@ async def assign(
     await connection.execute(update(breaks).where(where).values(state=State.ASSIGNED, assigned_to=to))
     await record(connection, actor, "assign breaks", _subject(ids), {"breaks": len(set(ids)), "to": to})
     return len(set(ids))
+
+
+async def assign_all(
+    connection: AsyncConnection, selection: Selection, to: str, *, expected: int, on: date, actor: str
+) -> int:
+    """Put all breaks of a selection that are open, or somebody's, into one person's hands; how many.
+
+    `expected`: how many were seen. Raises BreakRefused where there are not as many by now, and as `assign` does of
+    breaks that are named by their numbers.
+    """
+    if selection.ids:
+        await check_each(connection, selection.ids, Event.ASSIGN)
+    may_be = [state for state, event in NEXT if event is Event.ASSIGN]
+    where = selection.where(await list_custodians(connection), on) & breaks.c.state.in_(may_be)
+    locked = select(breaks.c.break_id).where(where).with_for_update().subquery()
+    number = int(await connection.scalar(select(func.count()).select_from(locked)) or 0)
+    refuse_other_number(expected, number)
+    await write_events(connection, where, Event.ASSIGN, on=on, actor=actor, reason=f"to {to}")
+    moved = await connection.execute(update(breaks).where(where).values(state=State.ASSIGNED, assigned_to=to))
+    refuse_other_number(number, moved.rowcount)
+    await record(connection, actor, "assign breaks", "breaks", {"breaks": number, "to": to})
+    return number
+
+
+def refuse_other_number(expected: int | None, number: int) -> None:
+    """Raises BreakRefused where breaks were opened or decided since somebody looked at those they choose."""
+    if expected not in (None, number):
+        raise BreakRefused(f"{number:,} breaks are chosen by now, and not {expected:,}: look at them, and say it again")
 
 
 async def comment(connection: AsyncConnection, break_id: int, text: str, *, on: date, actor: str) -> None:

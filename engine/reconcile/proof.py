@@ -113,6 +113,37 @@ class Proof:
 
 
 @dataclass(frozen=True)
+class Reconciled:
+    """What became of every line of a custodian's statements: lines = matched + pending + ignored + in breaks (I10).
+
+    `breaks`: by code, how many were ever found, also of what is on no line, as what is missing. `last`: the proof of
+    the last day that statements speak of; None before the first.
+    """
+
+    lines: int
+    outcomes: Mapping[Outcome, int]
+    breaks: Mapping[str, int]
+    last: Proof | None
+
+    @property
+    def difference(self) -> int:
+        """What no item explains at the end of the last day, in minor units."""
+        return 0 if self.last is None else self.last.difference
+
+    def as_json(self) -> dict[str, Any]:
+        """Counts, and the difference as text in major units."""
+        return {
+            "lines": self.lines,
+            "matched": self.outcomes[Outcome.MATCHED],
+            "pending": self.outcomes[Outcome.PENDING],
+            "ignored": self.outcomes[Outcome.IGNORED],
+            "in_breaks": self.outcomes[Outcome.BREAK],
+            "breaks": dict(self.breaks),
+            "difference": to_major(self.difference),
+        }
+
+
+@dataclass(frozen=True)
 class Account:
     """All that the proofs of one custodian's account are made of, read once for any number of days.
 
@@ -272,10 +303,9 @@ async def strips(connection: AsyncConnection, custodian: Custodian, first: date,
     return [account.proof(first + timedelta(days=days)) for days in range((last - first).days + 1)]
 
 
-async def reconciled(connection: AsyncConnection, custodian: Custodian) -> dict[str, Any]:
+async def reconciled(connection: AsyncConnection, custodian: Custodian) -> Reconciled:
     """What became of all lines of the statements taken, breaks by code ever found, and the last day's difference.
 
-    lines = matched + pending + ignored + `in_breaks`. Breaks are also of what is on no line, as what is missing.
     Raises NotConserved where the lines do not come to that (I10).
     """
     lines, tally = await proof_rows.tallied(connection, custodian.custodian_id)
@@ -283,16 +313,12 @@ async def reconciled(connection: AsyncConnection, custodian: Custodian) -> dict[
         raise NotConserved(f"{custodian.code}: {lines} lines came, {sum(tally.values())} were decided")
     account = await read_account(connection, custodian)
     last = max((each.to_on for each in account.statements), default=None)
-    difference = 0 if last is None else account.proof(last).difference
-    return {
-        "lines": lines,
-        "matched": tally[Outcome.MATCHED.name.lower()],
-        "pending": tally[Outcome.PENDING.name.lower()],
-        "ignored": tally[Outcome.IGNORED.name.lower()],
-        "in_breaks": tally[Outcome.BREAK.name.lower()],
-        "breaks": await proof_rows.breaks_by_code(connection, custodian.custodian_id),
-        "difference": to_major(difference),
-    }
+    return Reconciled(
+        lines,
+        {outcome: tally[outcome.name.lower()] for outcome in Outcome},
+        await proof_rows.breaks_by_code(connection, custodian.custodian_id),
+        None if last is None else account.proof(last),
+    )
 
 
 def _day(row: proof_rows.Cash, statement: Taken) -> date:

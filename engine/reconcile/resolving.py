@@ -22,8 +22,9 @@ from engine.custodian.statement_rows import lock_custodian
 from engine.decisions import Decision, Kind, propose
 from engine.errors import InvalidInput
 from engine.money import grouped
-from engine.reconcile.breaks import check_each, clear_missing, write_events
+from engine.reconcile.breaks import check_each, clear_missing, refuse_other_number, write_events
 from engine.reconcile.effects import Target, post_resolution
+from engine.runs.run import load_run
 from engine.store.tables import breaks
 
 IDS_SHOWN = 100
@@ -51,14 +52,16 @@ async def propose_resolution(
     reason: str,
     comment: str = "",
     target: Target | None = None,
+    expected: int | None = None,
     on: date,
     actor: str,
 ) -> Decision:
     """Propose what is to be done about the breaks chosen, effective `on`; nothing is posted yet.
 
     Of a selection without numbers all that are open or assigned; those nobody had are then the proposer's. `target`:
-    whose the money is, where the breaks do not say. Raises InvalidInput where nothing is chosen or no reason is given,
-    BreakRefused where a break is decided already, or its code does not allow the action, with what does.
+    whose the money is, where the breaks do not say; `expected`: how many were seen to be chosen. Raises InvalidInput
+    where nothing is chosen or no reason is given, BreakRefused where a break is decided already, other breaks are
+    chosen by now, or a code does not allow the action, with what does.
     """
     if not reason.strip():
         raise InvalidInput("--reason is empty: say why, for who approves and for the record")
@@ -67,8 +70,9 @@ async def propose_resolution(
     custodians = await list_custodians(connection)
     where = selection.where(custodians, on) & breaks.c.state.in_(_FREE)
     chosen = await _chosen(connection, where)
-    _check_action(action, chosen, target)
     number = sum(each.number for each in chosen)
+    refuse_other_number(expected, number)
+    _check_action(action, chosen, target)
     detail: dict[str, Any] = {
         "action": action,
         "reason": reason,
@@ -98,6 +102,15 @@ async def propose_resolution(
     why = f"{action}: {reason}"
     await _note(connection, decision, Event.PROPOSE, actor, why, comment)
     return decision
+
+
+async def plan_of_target(connection: AsyncConnection, plan_id: int | None, run_id: int | None) -> int:
+    """The plan of a seat that somebody names: that of the run, if one is given. Raises InvalidInput, NotFound."""
+    if run_id is not None:
+        return (await load_run(connection, run_id)).plan_id
+    if plan_id is None:
+        raise InvalidInput("whose seat it is nobody knows: give the run, or the plan")
+    return plan_id
 
 
 async def resolve(connection: AsyncConnection, decision: Decision, *, actor: str) -> dict[str, Any]:

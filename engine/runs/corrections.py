@@ -6,6 +6,7 @@ sponsor or the carry, and counts towards the caps of the cap year that the decis
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -26,7 +27,7 @@ from engine.apportion import UNLIMITED, DoesNotAddUp, OverCharged
 from engine.apportion.seats import UNCOVERED, cover, spans
 from engine.decisions import Decision, DecisionState, Kind, list_decisions, propose
 from engine.errors import InvalidInput
-from engine.ledger.accounts import Account, account_id, account_of, first_seat, plan_shard, share_account
+from engine.ledger.accounts import Account, account_id, account_of, first_seat, plan_shard, seat_shard, share_account
 from engine.ledger.journals import Journal, Segment, post, posted_under
 from engine.members.holds import refuse_while_held
 from engine.money import grouped, to_minor
@@ -93,16 +94,57 @@ async def propose_correction(
         changes = await _seated(connection, run, file, lines)
         file.problems.refuse()
     labels = [f"{path.name}, line {line}, {ref}" for line, ref, _ in lines]
-    await _check_room(connection, inputs, on, dict(zip(changes, labels, strict=True)))
-    detail = {
-        "run": run_id,
-        "reason": reason,
-        "against": against,
-        **_sums(changes),
-        "sha256": sha256,
-        "seats": sorted(changes),
-    }
-    return await propose(connection, run.plan_id, Kind.CORRECTION, run.name, detail, on=on, actor=actor)
+    detail = {"run": run_id, "reason": reason, "against": against, "sha256": sha256}
+    return await _propose(connection, inputs, dict(zip(changes, labels, strict=True)), detail, on=on, actor=actor)
+
+
+async def propose_correction_of_seats(
+    connection: AsyncConnection,
+    run_id: int,
+    amounts: Mapping[int, int],
+    *,
+    reason: str,
+    against: Against,
+    on: date,
+    actor: str,
+) -> Decision:
+    """The same of `amounts`: by the seat's number in the plan, + minor units charged more, − given back.
+
+    The same amounts again are the decision they were. Raises InvalidInput, OverCharged (I6), NotNow alike.
+    """
+    run = await lock_run_or_wait(connection, run_id)
+    inputs = await inputs_of(connection, run)
+    _check_correctable(inputs, on)
+    if not amounts or 0 in amounts.values():
+        raise InvalidInput("an amount of 0 changes nothing; leave the seat out" if amounts else "no seat is named")
+    sha256 = hashlib.sha256(repr(sorted(amounts.items())).encode()).hexdigest()
+    known = await _proposed_before(connection, run, sha256, against)
+    if known is not None:
+        return known
+    changes = [Change(seat_shard(run.plan_id, seat), seat % SHARD_SEATS, amount) for seat, amount in amounts.items()]
+    wanted = {change.shard_id for change in changes}
+    found = await connection.execute(select(shards.c.shard_id, shards.c.seats).where(shards.c.shard_id.in_(wanted)))
+    seats = {row.shard_id: row.seats for row in found}
+    if none := sorted(change.seat for change in changes if change.position >= seats.get(change.shard_id, 0)):
+        raise InvalidInput(f"{run.plan_code} has no seat {', '.join(map(str, none[:10]))}; nothing was changed")
+    detail = {"run": run_id, "reason": reason, "against": against, "sha256": sha256}
+    labels = {change: f"seat {change.seat}" for change in changes}
+    return await _propose(connection, inputs, labels, detail, on=on, actor=actor)
+
+
+async def _propose(
+    connection: AsyncConnection,
+    inputs: Inputs,
+    labels: Mapping[Change, str],
+    detail: Mapping[str, Any],
+    *,
+    on: date,
+    actor: str,
+) -> Decision:
+    await _check_room(connection, inputs, on, labels)
+    whole = {**detail, **_sums(list(labels)), "seats": sorted(labels)}
+    run = inputs.run
+    return await propose(connection, run.plan_id, Kind.CORRECTION, run.name, whole, on=on, actor=actor)
 
 
 async def correct(connection: AsyncConnection, decision: Decision) -> dict[str, Any]:

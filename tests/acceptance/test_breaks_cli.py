@@ -98,7 +98,7 @@ def test_a_line_without_a_reference_is_matched_to_a_member(fentan: Fentan) -> No
     refused = fentan(*resolve, "--action", "match")
     assert refused.code == 1
     assert "give --run RUN and --seat SEAT" in refused.err
-    assert "give --run RUN, or --plan CODE" in fentan(*resolve, "--action", "give back", "--seat", "5").err
+    assert "give the run, or the plan" in fentan(*resolve, "--action", "give back", "--seat", "5").err
     assert fentan(*resolve, "--action", "give back", "--plan", "xianghubao", "--seat", "5").code == 0
     assert fentan("decision", "refuse", "1", "--reason", "not so", *BO).code == 0
     assert told(fentan("reconcile", "break", "4", "--json"))["state"] == "assigned"

@@ -200,7 +200,7 @@ async def _returns_are_those_planted(found: Custody, truth: dict[Fault, list[tup
 async def _books_are_proved(found: Custody, truth: dict[Fault, list[tuple[str, int]]]) -> None:
     """I10 to I12, and the ledger itself."""
     async with found.world.engine.connect() as connection:
-        told = await reconciled(connection, found.custodian)
+        told = (await reconciled(connection, found.custodian)).as_json()
         funnel = await funnel_of(connection, found.run.run_id)
         proofs = await strips(connection, found.custodian, DEBIT, day(OVER_AFTER))
     on_lines = sum(len(truth[fault]) for fault in BROKEN if fault is not Fault.MISSING_LINE)

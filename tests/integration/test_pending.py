@@ -45,7 +45,7 @@ async def overdue(world: Custody, on: date) -> int:
 
 async def told(world: Custody) -> dict[str, int]:
     async with world.engine.connect() as connection:
-        found = await reconciled(connection, world.custodian)
+        found = (await reconciled(connection, world.custodian)).as_json()
     assert found["difference"] == "0.00"
     return {name: found[name] for name in ("matched", "pending", "in_breaks")}
 

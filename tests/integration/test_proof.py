@@ -37,7 +37,8 @@ async def posted(world: Asked, key: str, kind: str, on: date, cash: int, plan_id
 
 async def told(world: Asked) -> dict[str, Any]:
     async with world.world.engine.connect() as connection:
-        return await reconciled(connection, await custodian_of(connection, world.custodian.code))
+        found = await reconciled(connection, await custodian_of(connection, world.custodian.code))
+    return found.as_json()
 
 
 def balances(proof: Any) -> tuple[int, ...]:
