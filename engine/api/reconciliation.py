@@ -251,7 +251,7 @@ async def list_of_proofs(call: Call, params: ProofDays) -> Page[ProofView]:
 
 
 @endpoints.get("/custodians/{custodian}/proofs/{day}", EVERYONE)
-async def show_proof(call: Call, params: ProofDay) -> ProofView:
+async def show_proof_of_day(call: Call, params: ProofDay) -> ProofView:
     """The proof of one day: statements, books, and what lies between (I11)."""
     custodian = await custodian_of(call.connection, params.custodian)
     return _proof(await proof_of(call.connection, custodian, _past(call, custodian, params.day)))
