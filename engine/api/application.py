@@ -6,7 +6,7 @@ import asyncio
 import logging
 import re
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from time import perf_counter
 
@@ -15,8 +15,10 @@ from aiohttp import web
 from redis.asyncio import Redis
 
 from engine.api.answering import REQUEST_ID, answering
-from engine.api.endpoint import PREFIX
+from engine.api.endpoint import PREFIX, Endpoint
+from engine.api.health import add_health
 from engine.api.limits import RateLimits
+from engine.api.metrics import METRICS
 from engine.api.openapi import specification
 from engine.api.problems import problem_of
 from engine.api.reference import add_reference
@@ -85,10 +87,9 @@ def application(service: Service) -> web.Application:
     """The application on a service."""
     app = web.Application(middlewares=[_noted, _explained], client_max_size=JSON_BYTES_MAX)
     app[SERVICE] = service
-    for endpoint in ENDPOINTS:
-        answer = answering(endpoint)
-        for method in (endpoint.method, "HEAD") if endpoint.method == "GET" else (endpoint.method,):
-            app.router.add_route(method, endpoint.path, answer)
+    # Whole words come first: `/claims/due` is no claim, whichever way it is asked for.
+    for path in sorted({endpoint.path for endpoint in ENDPOINTS}, key=lambda path: path.replace("{", "~")):
+        _add(app, [endpoint for endpoint in ENDPOINTS if endpoint.path == path])
     described = specification(RESOURCES)
 
     async def openapi(_: web.Request) -> web.Response:
@@ -96,9 +97,25 @@ def application(service: Service) -> web.Application:
 
     app.router.add_get(f"{PREFIX}/openapi.json", openapi)
     add_reference(app, described)
+    add_health(app)
     app.on_response_prepare.append(_strict)
     app.on_shutdown.append(_close)
     return app
+
+
+def _add(app: web.Application, endpoints: Sequence[Endpoint]) -> None:
+    """Serve a path by its methods, and refuse all others there."""
+    resource = app.router.add_resource(endpoints[0].path)
+    handlers = {endpoint.method: answering(endpoint) for endpoint in endpoints}
+    if "GET" in handlers:
+        handlers["HEAD"] = handlers["GET"]
+
+    async def refuse(request: web.Request) -> web.Response:
+        raise web.HTTPMethodNotAllowed(request.method, sorted(handlers))
+
+    for method, handler in handlers.items():
+        resource.add_route(method, handler)
+    resource.add_route("*", refuse)
 
 
 @asynccontextmanager
@@ -127,15 +144,18 @@ async def _noted(request: web.Request, handler: Answering) -> web.StreamResponse
     structlog.contextvars.bind_contextvars(request_id=request[REQUEST_ID])
     if traced:
         structlog.contextvars.bind_contextvars(trace_id=traced[1])
+    resource = request.match_info.route.resource
+    route = resource.canonical if resource is not None else "(none)"
+    metrics = request.app[METRICS]
+    metrics.began(request.method, route)
     began = perf_counter()
     status = 499  # whoever asked went away
     try:
         response = await handler(request)
         status = response.status
     finally:
-        resource = request.match_info.route.resource
-        route = resource.canonical if resource is not None else "(none)"
         took = perf_counter() - began
+        metrics.ended(request.method, route, status, took)
         log.info("request answered", method=request.method, route=route, status=status, seconds=round(took, 4))
     return response
 

@@ -24,6 +24,10 @@ class SchemaDiffers(FentanError):
     """The database has the schema of another version of Fentan."""
 
 
+AWAY = (SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
+"""What a database raises that does not answer, or not in time: one that starts or stops the driver's own."""
+
+
 def open_engine(
     database_url: str, *, pool_size: int = 5, server_settings: Mapping[str, str] | None = None
 ) -> AsyncEngine:
@@ -77,15 +81,27 @@ async def migrate(engine: AsyncEngine, revision: str = "head") -> None:
 
 async def prepare(engine: AsyncEngine) -> None:
     """Make the schema in an empty database; raises SchemaDiffers where there is another than this version's."""
-    newest = max(path.stem.partition("_")[0] for path in (migrations_dir() / "versions").glob("*.py"))
     async with engine.connect() as connection:
-        found = None
-        if await connection.scalar(text("SELECT to_regclass('alembic_version')")) is not None:
-            found = await connection.scalar(text("SELECT version_num FROM alembic_version"))
-    if found is None:
-        await migrate(engine)
-    elif found != newest:
+        if await _revision(connection) is not None:
+            await check_schema(connection)
+            return
+    await migrate(engine)
+
+
+async def check_schema(connection: AsyncConnection) -> None:
+    """Raises SchemaDiffers unless the schema is this version's."""
+    newest = max(path.stem.partition("_")[0] for path in (migrations_dir() / "versions").glob("*.py"))
+    found = await _revision(connection)
+    if found != newest:
         raise SchemaDiffers(f"the schema is at {found}, this version of Fentan needs {newest}; run `fentan migrate`")
+
+
+async def _revision(connection: AsyncConnection) -> str | None:
+    """What the schema is at; None in an empty database."""
+    if await connection.scalar(text("SELECT to_regclass('alembic_version')")) is None:
+        return None
+    revision: str | None = await connection.scalar(text("SELECT version_num FROM alembic_version"))
+    return revision
 
 
 async def driver_of(connection: AsyncConnection) -> asyncpg.Connection[asyncpg.Record]:

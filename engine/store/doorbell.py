@@ -62,6 +62,14 @@ class Doorbell:
         """`ring`, to one worker, for a job that was asked for."""
         return await self._enqueue(JOB, job_id, [f"job:{job_id}:{occasion}"])
 
+    async def answers(self) -> bool:
+        """Whether Redis does."""
+        try:
+            await self._redis.ping()
+        except (RedisError, OSError):
+            return False
+        return True
+
     async def _enqueue(self, function: str, what: int, jobs: Sequence[str]) -> bool:
         try:
             for job in jobs:
