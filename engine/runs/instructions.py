@@ -122,7 +122,7 @@ async def totals_of(connection: AsyncConnection, run: Run) -> Totals:
 
 async def payers_of_seat(connection: AsyncConnection, shard_id: int, seat: int) -> dict[int, int]:
     """Who paid for one seat: run → the payer's seat, of the sealed runs in which it was not the member."""
-    named = {run_id: payer for run_id, payer, *_ in await _paying_at(connection, shard_id, seat) if payer != ALONE}
+    named = await _named_at(connection, shard_id, seat)
     paid: dict[int, int] = {}
     for payer in set(named.values()):
         for run_id, own, shares_from, ended_on, debit_day in await _paying_at(
@@ -222,6 +222,18 @@ async def pays(
         in_force = (columns.shares_from[at] <= day) & (day < columns.ended_on[at])
         found[rows] = in_force & (columns.payer[at] == ALONE)
     return found
+
+
+async def _named_at(connection: AsyncConnection, shard_id: int, seat: int) -> dict[int, int]:
+    """Whom one seat names as its payer: run → seat, of the sealed runs in which it names anybody."""
+    found = await connection.execute(
+        select(share_runs.c.run_id, value_at(roster.c.payer, seat % SHARD_SEATS))
+        .join(run_shards, run_shards.c.run_id == share_runs.c.run_id)
+        .join(roster, _PINNED)
+        .where(run_shards.c.shard_id == shard_id, share_runs.c.state.in_(IN_THE_BOOKS), roster.c.payer.is_not(None))
+        .order_by(share_runs.c.run_id)
+    )
+    return {run_id: value_in(payer) for run_id, payer in found if payer and value_in(payer) != ALONE}
 
 
 async def _paying_at(connection: AsyncConnection, shard_id: int, seat: int) -> Sequence[tuple[int, int, int, int, int]]:
