@@ -56,6 +56,7 @@ _MODULES = {
     "member": "members",
     "decision": "decisions",
     "token": "tokens",
+    "queue": "queue",
     "api": "api",
     "worker": "processes",
     "up": "processes",
