@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from engine.custodian.desk import Desk
 from engine.errors import FentanError
 from engine.jobs.doing import do_next
+from engine.jobs.job import drop_leftovers
 from engine.reconcile.sending import send_some
 from engine.runs.conductor import WorkRules, work
 from engine.settings import Settings
@@ -80,7 +81,9 @@ async def do_jobs(context: dict[str, Any], job_id: int) -> None:
     bench.asked.set()
 
 
-async def keep_doing(bench: Bench, settings: Settings, stop: asyncio.Event) -> None:
+async def keep_doing(
+    bench: Bench, settings: Settings, stop: asyncio.Event, grace_seconds: float = GRACE_SECONDS
+) -> None:
     """Do the jobs that were asked for, one at a time: when somebody rings, and as often as the worker sweeps."""
     stopping = asyncio.create_task(stop.wait())
     while not stop.is_set():
@@ -88,7 +91,7 @@ async def keep_doing(bench: Bench, settings: Settings, stop: asyncio.Event) -> N
         doing = asyncio.create_task(_next_job(bench, settings))
         await asyncio.wait([doing, stopping], return_when=asyncio.FIRST_COMPLETED)
         if stop.is_set():
-            await asyncio.wait([doing], timeout=GRACE_SECONDS)
+            await asyncio.wait([doing], timeout=grace_seconds)
             doing.cancel()
             with suppress(asyncio.CancelledError):
                 await doing
@@ -101,11 +104,14 @@ async def keep_doing(bench: Bench, settings: Settings, stop: asyncio.Event) -> N
 
 async def _next_job(bench: Bench, settings: Settings) -> bool:
     """Whether there may be more to do now."""
+    now = datetime.now(UTC)
     try:
-        return await do_next(bench.engine, settings, bench.desk, now=datetime.now(UTC))
+        if await do_next(bench.engine, settings, bench.desk, now=now):
+            return True
+        await drop_leftovers(bench.engine, settings.data_dir, now=now)
     except Exception as error:  # noqa: BLE001 - as in the sweep; the job waits again
         log.warning("job not done", error=type(error).__name__)
-        return False
+    return False
 
 
 assert (work_on_run.__name__, send_to_custodian.__name__, do_jobs.__name__) == (WORK, SEND, JOB)

@@ -6,13 +6,13 @@ import asyncio
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Row, insert, null, select, update
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from engine.custodian.flushed import flush
 from engine.errors import InvalidInput, NotFound
@@ -148,3 +148,38 @@ def _keep(folder: Path, file: Path, name: str) -> None:
 async def drop_file(data_dir: Path, job_id: int) -> None:
     """Let go of the file of a job that is done; of one that never had any nothing."""
     await asyncio.to_thread(shutil.rmtree, folder_of(data_dir, job_id), ignore_errors=True)
+
+
+LEFT_AFTER = timedelta(days=1)
+"""What nobody owns after so long was left by a process that was killed."""
+
+
+async def drop_leftovers(engine: AsyncEngine, data_dir: Path, *, now: datetime) -> int:
+    """Let go of files that killed processes left: uploads nobody finished, files of jobs that are done, or never were.
+
+    How many were let go of.
+    """
+    since = (now - LEFT_AFTER).timestamp()
+    uploads, folders = await asyncio.to_thread(_older, data_dir, since)
+    if folders:
+        async with engine.connect() as connection:
+            waits = select(jobs.c.job_id).where(jobs.c.state != State.DONE.value)
+            owned = set(await connection.scalars(waits.where(jobs.c.job_id.in_(folders))))
+        folders = [job_id for job_id in folders if job_id not in owned]
+    for job_id in folders:
+        await drop_file(data_dir, job_id)
+    for path in uploads:
+        path.unlink(missing_ok=True)
+    return len(uploads) + len(folders)
+
+
+def _older(data_dir: Path, since: float) -> tuple[list[Path], list[int]]:
+    """Uploads, and the numbers of jobs with a folder, that were last touched before a moment."""
+
+    def in_folder(name: str) -> list[Path]:
+        try:
+            return [path for path in (data_dir / name).iterdir() if path.stat().st_mtime < since]
+        except FileNotFoundError:  # gone meanwhile, with whoever owned it
+            return []
+
+    return in_folder("uploads"), [int(path.name) for path in in_folder("jobs") if path.name.isdecimal()]

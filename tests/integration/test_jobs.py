@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from engine.custodian.desk import Desk
 from engine.errors import InvalidInput
 from engine.jobs.doing import do_next
-from engine.jobs.job import Job, Kind, State, ask, folder_of, job_of, keep_file, list_jobs, retry
+from engine.jobs.job import Job, Kind, State, ask, drop_leftovers, folder_of, job_of, keep_file, list_jobs, retry
 from engine.roster.plan import register_plan
 from engine.settings import Settings
 from engine.store.database import engine_on
@@ -119,8 +120,8 @@ async def test_the_same_file_again_changes_nothing(engine: AsyncEngine, settings
         (
             "M7,1980-01-01,6222020200112233\n",
             (
-                "roster.csv: the header is not as it must be; the columns are member_ref, born_on, joined_on, [ended_on], "
-                "[tier], [payer_ref], [account], [mandate_id], [mandate_signed_on]"
+                "roster.csv: the header is not as it must be; the columns are member_ref, born_on, joined_on, "
+                "[ended_on], [tier], [payer_ref], [account], [mandate_id], [mandate_signed_on]"
             ),
         ),
         (HEADER, "roster.csv: holds no members; nothing was changed"),
@@ -268,6 +269,40 @@ async def test_a_worker_does_jobs_at_a_ring_and_by_itself(
         await until(ended, "the job that nobody rang for")
         stop.set()
         await asyncio.wait_for(task, 10)
+
+
+async def test_a_worker_that_ends_leaves_its_job_to_others(
+    engine: AsyncEngine, settings: Settings, embedded: Embedded
+) -> None:
+    stop = asyncio.Event()
+    job = await asked(engine, settings, TWO)
+    async with doorbell(embedded.redis_url) as bell, engine.begin() as wall:
+        await wall.execute(text("LOCK TABLE members IN ACCESS EXCLUSIVE MODE"))
+        bench = Bench(engine, bell, replace(ONE), Desk.of(settings, {}))
+        task = asyncio.create_task(keep_doing(bench, settings, stop, grace_seconds=0.05))
+
+        async def stands() -> bool:
+            return (await wall.scalar(text("SELECT pid FROM pg_locks WHERE NOT granted"))) is not None
+
+        await until(stands, "the import stands before the wall")
+        stop.set()
+        await asyncio.wait_for(task, 10)
+    assert (await now_is(engine, job)).state is State.QUEUED
+    assert await done(engine, settings)
+    assert (await now_is(engine, job)).outcome == {"rows": 2, "repeated": False}
+
+
+async def test_what_killed_processes_left_is_let_go(engine: AsyncEngine, settings: Settings) -> None:
+    waiting = await asked(engine, settings, TWO)
+    old, data_dir = (NOW - timedelta(days=2)).timestamp(), settings.data_dir
+    for name in ("jobs/99/roster.csv", "uploads/upload-old", "uploads/upload-new"):
+        (data_dir / name).parent.mkdir(parents=True, exist_ok=True)
+        (data_dir / name).write_text(TWO, "utf-8")
+    for path in (folder_of(data_dir, waiting.job_id), data_dir / "jobs/99", data_dir / "uploads/upload-old"):
+        os.utime(path, (old, old))
+    assert await drop_leftovers(engine, data_dir, now=NOW) == 2
+    left = sorted(str(path.relative_to(data_dir)) for path in data_dir.rglob("*") if path.is_file())
+    assert left == [f"jobs/{waiting.job_id}/roster.csv", "uploads/upload-new"]
 
 
 async def test_they_are_listed_latest_first(engine: AsyncEngine, settings: Settings) -> None:
