@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, BinaryIO
 
 from engine.jobs.doing import do_next
 from tests.serving import Answer, Caller, Served
@@ -12,7 +12,7 @@ from tests.serving import Answer, Caller, Served
 _keys = itertools.count(1)
 
 
-async def upload(caller: Caller, path: str, content: str | bytes, **headers: str) -> Answer:
+async def upload(caller: Caller, path: str, content: str | bytes | BinaryIO, **headers: str) -> Answer:
     """A file is sent, under a new Idempotency-Key each time unless one is given."""
     names = {name.replace("_", "-"): value for name, value in headers.items()}
     given = {"Content-Type": "application/octet-stream", "Idempotency-Key": f"upload-{next(_keys)}"} | names
