@@ -31,7 +31,7 @@ class SurplusView(Model):
 
 
 class RunView(Model):
-    """A run, as it stands."""
+    """A run, as it stands. `share`: the most that one seat is charged, or given; null before its preview."""
 
     run_id: int
     plan: str
@@ -43,6 +43,7 @@ class RunView(Model):
     planned_by: str
     approved_by: str | None
     members: int | None
+    share: WrittenMoney | None
     preview_digest: str | None
     root: str | None
     void_root: str | None
@@ -221,6 +222,7 @@ def run_view(run: Run) -> RunView:
         planned_by=run.planned_by,
         approved_by=run.approved_by,
         members=run.members,
+        share=(run.preview or {}).get("share"),
         preview_digest=_hex(run.preview_digest),
         root=_hex(run.root),
         void_root=_hex(run.void_root),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from functools import cache
+from contextlib import suppress
 from importlib import import_module
 
 import typer
@@ -13,7 +13,7 @@ import typer
 from engine import __version__
 from engine.cli.apportion import apportion
 from engine.cli.quote import quote
-from engine.errors import FentanError
+from engine.errors import FentanError, InvalidInput
 from engine.memory import keep_freed
 from engine.settings import load_settings, shown
 
@@ -69,14 +69,25 @@ _MODULES = {
 second, and a worker does not carry what reads Parquet."""
 
 
-@cache
 def _add(command: str) -> None:
-    """Add a command or group, once however often `main` runs in a process."""
+    """Add a command or group, in place of what an earlier `main` of this process added under its name."""
     module = import_module(f"engine.cli.{_MODULES[command]}")
     if isinstance(group := getattr(module, "app", None), typer.Typer):
-        app.add_typer(group, name=command)
+        app.registered_groups = [each for each in app.registered_groups if each.name != command]
+        app.add_typer(_through_api(group, command), name=command)
     else:
+        app.registered_commands = [each for each in app.registered_commands if each.name != command]
         app.command(command)(getattr(module, command))
+
+
+def _through_api(group: typer.Typer, name: str) -> typer.Typer:
+    """The group, asking the API where settings name one. Wrong settings are said by the command that needs them."""
+    with suppress(InvalidInput):
+        if load_settings().api_url:
+            from engine.cli.remote import through_api
+
+            return through_api(group, name)
+    return group
 
 
 _SERVERS = (

@@ -6,7 +6,7 @@ What has no method is a `get`, `post`, `pages` or `download` away. Amounts are d
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine
 from datetime import date
 from pathlib import Path
 from time import monotonic
@@ -101,7 +101,7 @@ class Client(Transport):
         """How far a run is."""
         return self.get(f"/v1/runs/{run_id}/progress")
 
-    def follow_run(self, run_id: int) -> AsyncIterator[Event]:
+    def follow_run(self, run_id: int) -> AsyncGenerator[Event, None]:
         """`state` and `progress` of a run, each with a Progress, until it rests; a stream that breaks is taken up."""
         return self.events(f"/v1/runs/{run_id}/events", until="rests")
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import secrets
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from http import HTTPStatus
 from pathlib import Path
@@ -123,7 +123,7 @@ class Transport:
         except _LOST as error:
             raise self._given_up(Again(error)) from error
 
-    async def events(self, path: str, *, until: str) -> AsyncIterator[Event]:
+    async def events(self, path: str, *, until: str) -> AsyncGenerator[Event, None]:
         """Server-sent events until an `end` whose `reason` is `until`; a stream that breaks off is taken up again.
 
         Raises ApiProblem, Unreachable when nothing comes for as long as there is patience.

@@ -163,6 +163,7 @@ class Run(TypedDict):
     planned_by: str
     approved_by: str | None
     members: int | None
+    share: str | None
     preview_digest: str | None
     root: str | None
     void_root: str | None
