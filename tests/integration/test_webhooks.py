@@ -14,14 +14,17 @@ from typing import Any
 import pytest
 from aiohttp import web
 from pydantic import SecretStr
+from sqlalchemy import update
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from engine.custodian.break_rows import Opening, open_breaks
 from engine.custodian.breaks import Code
 from engine.custodian.registered import list_custodians
 from engine.errors import InvalidInput
+from engine.store.embedded import Embedded
 from engine.store.outbox import Event, announce
 from engine.store.pauses import Queue, pause, resume
+from engine.store.tables import deliveries
 from engine.webhooks.deliveries import Delivery, DeliveryState, NotRetried, list_deliveries, retry
 from engine.webhooks.delivering import (
     ANSWER_SECONDS,
@@ -34,9 +37,10 @@ from engine.webhooks.delivering import (
 )
 from engine.webhooks.registered import end, register
 from engine.webhooks.signing import secret_of
+from tests.faults.crew import Crew
 from tests.integration.money_out import held
 from tests.integration.receiver import cut, receiving
-from tests.integration.worlds import alike, build, rules_of_preset
+from tests.integration.worlds import alike, build, rules_of_preset, until
 
 pytestmark = pytest.mark.integration
 
@@ -70,8 +74,8 @@ async def standing(engine: AsyncEngine, webhook_id: int) -> list[Delivery]:
         return (await list_deliveries(connection, webhook_id))[::-1]
 
 
-def states(deliveries: Sequence[Delivery]) -> list[tuple[str, int]]:
-    return [(each.state, each.tries) for each in deliveries]
+def states(found: Sequence[Delivery]) -> list[tuple[str, int]]:
+    return [(each.state, each.tries) for each in found]
 
 
 async def test_only_what_committed_is_told_and_only_to_who_wants_it(engine: AsyncEngine) -> None:
@@ -242,6 +246,36 @@ async def test_who_dies_between_post_and_commit_has_it_sent_again_under_the_same
         assert await tried(engine, webhook_id, NOW + timedelta(minutes=1))
         assert states(await standing(engine, webhook_id)) == [("delivered", 2)]
     assert receiver.ids == ["msg_1", "msg_1"]
+
+
+async def test_a_worker_tells_and_one_that_is_killed_in_the_middle_has_it_told_again(
+    engine: AsyncEngine, database_url: str, embedded: Embedded, tmp_path: Path
+) -> None:
+    async def kills(_: web.Request) -> web.StreamResponse:
+        crew.kill()
+        return web.Response(status=204)
+
+    crew = Crew(database_url, embedded.redis_url, tmp_path / "workers.log")
+    try:
+        async with receiving(kills) as receiver:
+            webhook_id = await registered(engine, receiver.url)
+            await happened(engine, 1)
+            crew.hire()
+            await receiver.hears(1)
+            assert states(await standing(engine, webhook_id)) == [("waiting", 1)]
+            async with engine.begin() as connection:  # the minute goes by for which it is the first worker's
+                await connection.execute(update(deliveries).values(due_at=datetime.now(UTC)))
+            crew.hire()
+            await receiver.hears(2)
+
+            async def delivered() -> bool:
+                return states(await standing(engine, webhook_id)) == [("delivered", 2)]
+
+            await until(delivered, "the delivery noted")
+    finally:
+        crew.dismiss()
+    assert receiver.ids == ["msg_1", "msg_1"]
+    assert receiver.heard[0].body == receiver.heard[1].body
 
 
 async def test_two_workers_never_have_the_same_in_hand(engine: AsyncEngine) -> None:
