@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -10,22 +10,22 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from engine import claims
 from tests.integration.bank_statement import Line
 from tests.integration.reconciling import Asked, asked
-from tests.integration.worlds import AUGUST, Claimant, alike
+from tests.integration.worlds import AUGUST, LATE_DEBIT, LATE_JULY, Claimant, alike
 
 SHARE = 25_00
 """What each of the four seats owes of the claim."""
 
 
 async def furnish(engine: AsyncEngine, folder: Path) -> Asked:
-    """A plan of four seats with a sealed run, debits asked for, a statement with a break, and claims of every kind."""
+    """A plan of four seats with a run that is paid for, a statement with a break, a run that is planned, and claims."""
     found = await asked(engine, folder, alike(4))
     paid, unknown = Line(SHARE, found.reference(0)), Line(3_00, "who is this")
     taken = await found.takes(paid, unknown)
     assert taken.statement_id is not None
     world = found.world
-    await world.claim(aid_minor=80_00, notice_on=date(2019, 7, 21))  # passed, and waits for a run
+    await world.claim(aid_minor=80_00, notice_on=LATE_JULY)
+    await world.planned(LATE_DEBIT)
     async with engine.begin() as connection:
-        claimant = Claimant(world.shard(1), seat=3)
         on = AUGUST - timedelta(days=2)
         for seat in (2, 3):
             claimant = Claimant(world.shard(1), seat=seat)

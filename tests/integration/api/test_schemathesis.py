@@ -67,7 +67,7 @@ max-examples = {steps}
 THERE: dict[str, list[str | int]] = {
     "plan": ["xianghubao"],
     "custodian": ["generic-csv"],
-    "run_id": [1],
+    "run_id": [1, 2],
     "claim_id": [1, 2, 3, 4],
     "break_id": [1],
     "statement_id": [1],
