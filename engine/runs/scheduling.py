@@ -10,10 +10,11 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import structlog
-from sqlalchemy import ColumnElement, delete, or_, select, text, update
+from sqlalchemy import ColumnElement, Row, delete, or_, select, text, update
 from sqlalchemy.dialects.postgresql import distinct_on, insert
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
@@ -163,23 +164,27 @@ async def _plan_next(engine: AsyncEngine, plan_id: int, now: datetime) -> Run | 
         row = (await connection.execute(free)).one_or_none()
         if row is None:
             return None
-        plan, rules = (await _newest(connection, [plan_id]))[plan_id]
-        facts = (await slot_facts(connection, {plan_id: rules}))[plan_id]
-        debit_on = next_due(rules, facts, plans_at=row.plans_at, now=now)
-        if debit_on is None:
-            await _note(connection, plan_id, None, None)
-            return None
         try:
             async with connection.begin_nested():
-                run = await plan_run(connection, plan, debit_on, actor=row.set_by)
+                run = await _plan(connection, row, now)
         except FentanError as error:
             await _note(connection, plan_id, now, str(error)[:_REFUSAL_MAX])
-            log.warning("schedule refused", plan_id=plan_id, debit_on=str(debit_on), error=str(error))
+            log.warning("schedule refused", plan_id=plan_id, error=str(error))
             return None
         await _note(connection, plan_id, None, None)
-        detail = {"debit_on": str(debit_on), "for": row.set_by}
-        await record(connection, "fentan", "plan by schedule", run.name, detail)
         return run
+
+
+async def _plan(connection: AsyncConnection, row: Row[Any], now: datetime) -> Run | None:
+    """The run of a locked row of the schedules that is due now, if any; by the same checks as everybody's."""
+    plan, rules = (await _newest(connection, [row.plan_id]))[row.plan_id]
+    facts = (await slot_facts(connection, {row.plan_id: rules}))[row.plan_id]
+    debit_on = next_due(rules, facts, plans_at=row.plans_at, now=now)
+    if debit_on is None:
+        return None
+    run = await plan_run(connection, plan, debit_on, actor=row.set_by)
+    await record(connection, "fentan", "plan by schedule", run.name, {"debit_on": str(debit_on), "for": row.set_by})
+    return run
 
 
 def next_due(rules: PlanRules, facts: SlotFacts, *, plans_at: time, now: datetime) -> date | None:
