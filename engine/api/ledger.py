@@ -27,7 +27,7 @@ from engine.ledger.posted import (
 )
 from engine.ledger.statement import Entry
 from engine.ledger.tie_out import tie_out_of
-from engine.ledger.trial_balance import TrialLine, difference, trial_balance
+from engine.ledger.trial_balance import TrialLine, difference
 from engine.reconcile.locking import locked_through, propose_lock
 from engine.roster.plan import plan_of, rules_of
 from engine.runs.run import load_run
@@ -288,7 +288,7 @@ async def chart_of_accounts(call: Call, params: OfPlan) -> Chart:
 async def show_trial_balance(call: Call, params: AsOf) -> TrialBalance:
     """Every account of a plan, debit or credit, as of a day."""
     plan = await plan_of(call.connection, params.plan)
-    lines = await trial_balance(call.connection, plan.plan_id, params.as_of)
+    lines = await call.service.daily_sums.trial_balance(call.connection, plan.plan_id, params.as_of)
     return TrialBalance(
         plan=plan.code,
         as_of=params.as_of,

@@ -19,6 +19,7 @@ from engine.api.fields import Page
 from engine.api.limits import RateLimits
 from engine.api.progress import Followed
 from engine.custodian.desk import Desk
+from engine.ledger.daily_sums import DailySums
 from engine.settings import Settings
 from engine.store.doorbell import Doorbell
 
@@ -30,7 +31,7 @@ V = TypeVar("V")
 class Service:
     """One API process. `bell` may ring in vain: what is due is found by the workers' sweep. `closing`: streams end.
 
-    `followed`: by its number, each run that somebody follows.
+    `followed`: by its number, each run that somebody follows. `daily_sums`: of the ledger, as far as it was read.
     """
 
     engine: AsyncEngine
@@ -40,6 +41,7 @@ class Service:
     limits: RateLimits
     closing: asyncio.Event
     followed: dict[int, Followed] = field(default_factory=dict)
+    daily_sums: DailySums = field(default_factory=DailySums)
 
 
 SERVICE: web.AppKey[Service] = web.AppKey("service", Service)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import date
 from typing import NamedTuple
 
@@ -42,10 +42,12 @@ async def trial_balance(connection: AsyncConnection, plan_id: int, as_of: date |
     )
     if as_of is not None:
         sums = sums.where(journal_lines.c.effective_on <= as_of)
-    return [
-        TrialLine(account_id, max(int(balance), 0), max(-int(balance), 0))
-        for account_id, balance in await connection.execute(sums)
-    ]
+    return trial_lines([(account_id, int(balance)) for account_id, balance in await connection.execute(sums)])
+
+
+def trial_lines(balances: Iterable[tuple[int, int]]) -> list[TrialLine]:
+    """A line for each account and its balance, debit positive."""
+    return [TrialLine(account_id, max(balance, 0), max(-balance, 0)) for account_id, balance in balances]
 
 
 def difference(lines: Sequence[TrialLine]) -> int:
