@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aiohttp import ClientError
 
-from engine.access.roles import Role
 from engine.custodian.desk import Desk
 from tests.integration.api.asked import upload, worked
 from tests.integration.bank_statement import Line, statement
@@ -88,7 +88,7 @@ async def test_coverage(served: Served) -> None:
 async def test_a_run_is_instructed_and_its_files_sent(served: Served) -> None:
     desk = Desk(folder(served), KEY, {})
     profile = profile_of(limits={"max_items_per_file": 2})
-    world, run, _ = await sealed(served.service.engine, alike(4), profile=profile)
+    _, run, _ = await sealed(served.service.engine, alike(4), profile=profile)
     assert (await served.viewer.post(f"/v1/runs/{run.run_id}/instruct", ON)).status == 403
     answer = await served.scheduler.post(f"/v1/runs/{run.run_id}/instruct", ON)
     job = await worked(served, answer)
@@ -113,7 +113,6 @@ async def test_a_run_is_instructed_and_its_files_sent(served: Served) -> None:
     assert second.said["items"] == [(await served.viewer.get("/v1/batches/1")).said]
     assert (await served.viewer.get(f"{BANK}/batches?run_id=99")).said["items"] == []
     assert (await served.viewer.get(f"{BANK}/batches?kind=levy")).said["items"] == []
-    assert world.plan.code == "xianghubao"
 
 
 async def test_a_file_that_missed_its_day_is_withdrawn(served: Served) -> None:
@@ -201,4 +200,11 @@ async def test_an_account_is_exported_over_days(served: Served) -> None:
 async def test_a_run_that_is_not_there(served: Served) -> None:
     assert (await served.finance.post("/v1/runs/7/exports", {})).status == 404
     assert (await served.scheduler.post("/v1/runs/7/instruct", {})).status == 404
-    assert Role.FINANCE in served.callers
+
+
+async def test_half_a_file_does_not_look_like_a_whole_one(served: Served) -> None:
+    """The service ends in the middle of a download: the connection breaks off."""
+    await world_of(served)
+    served.service.closing.set()
+    with pytest.raises(ClientError):
+        await served.finance.get("/v1/batches/1/file")
