@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -14,7 +14,8 @@ from aiohttp import ClientSession
 from engine.access.roles import Role
 from engine.access.tokens import issue
 from engine.api.application import application, listening, service_on
-from engine.api.routes import SCOPES
+from engine.api.endpoint import Endpoints
+from engine.api.routes import RESOURCES, SCOPES
 from engine.api.service import Service
 from engine.custodian.desk import Desk
 from engine.settings import Settings, load_settings
@@ -80,11 +81,13 @@ class Served:
 
 
 @asynccontextmanager
-async def serving(database_url: str, redis_url: str, settings: Settings) -> AsyncIterator[Served]:
+async def serving(
+    database_url: str, redis_url: str, settings: Settings, resources: Sequence[Endpoints] = RESOURCES
+) -> AsyncIterator[Served]:
     """An API for the length of a block."""
     async with (
         service_on(database_url, redis_url, settings, Desk.of(settings, {})) as service,
-        listening(application(service), "127.0.0.1", 0) as port,
+        listening(application(service, resources), "127.0.0.1", 0) as port,
         ClientSession() as session,
     ):
         served = Served(service, session, f"http://127.0.0.1:{port}", {})

@@ -200,16 +200,18 @@ def _response(answer: Remembered, more: dict[str, str] | None = None) -> web.Res
 
 async def _stream(request: web.Request, streamed: Streamed, headers: dict[str, str]) -> web.StreamResponse:
     """Write as it is made; who stops taking is let go, and what makes it is closed."""
+    headers = {**headers, "Content-Type": streamed.media_type}
     if streamed.name is not None:
         headers["Content-Disposition"] = f'attachment; filename="{streamed.name}"'
-    response = web.StreamResponse(headers={**headers, "Content-Type": streamed.media_type})
+    if request.method == "HEAD":
+        return web.Response(headers=headers)
+    response = web.StreamResponse(headers=headers)
     if streamed.name is not None:
         response.enable_compression()
     await response.prepare(request)
     try:
-        if request.method != "HEAD":
-            async for chunk in streamed.chunks:
-                await asyncio.wait_for(response.write(chunk), WRITE_SECONDS)
+        async for chunk in streamed.chunks:
+            await asyncio.wait_for(response.write(chunk), WRITE_SECONDS)
         await asyncio.wait_for(response.write_eof(), WRITE_SECONDS)
     except Exception as error:  # the answer has begun: all that can be said is that it breaks off
         if not isinstance(error, TimeoutError | ConnectionError):

@@ -15,14 +15,14 @@ from aiohttp import web
 from redis.asyncio import Redis
 
 from engine.api.answering import REQUEST_ID, answering
-from engine.api.endpoint import PREFIX, Endpoint
+from engine.api.endpoint import PREFIX, Endpoint, Endpoints
 from engine.api.health import add_health
 from engine.api.limits import RateLimits
 from engine.api.metrics import METRICS
 from engine.api.openapi import specification
 from engine.api.problems import problem_of
 from engine.api.reference import add_reference
-from engine.api.routes import ENDPOINTS, RESOURCES
+from engine.api.routes import RESOURCES
 from engine.api.service import SERVICE, Service
 from engine.custodian.desk import Desk
 from engine.settings import Settings
@@ -83,14 +83,15 @@ async def service_on(
             await redis.aclose()
 
 
-def application(service: Service) -> web.Application:
+def application(service: Service, resources: Sequence[Endpoints] = RESOURCES) -> web.Application:
     """The application on a service."""
     app = web.Application(middlewares=[_noted, _explained], client_max_size=JSON_BYTES_MAX)
     app[SERVICE] = service
     # Whole words come first: `/claims/due` is no claim, whichever way it is asked for.
-    for path in sorted({endpoint.path for endpoint in ENDPOINTS}, key=lambda path: path.replace("{", "~")):
-        _add(app, [endpoint for endpoint in ENDPOINTS if endpoint.path == path])
-    described = specification(RESOURCES)
+    endpoints = [endpoint for each in resources for endpoint in each.all]
+    for path in sorted({endpoint.path for endpoint in endpoints}, key=lambda path: path.replace("{", "~")):
+        _add(app, [endpoint for endpoint in endpoints if endpoint.path == path])
+    described = specification(resources)
 
     async def openapi(_: web.Request) -> web.Response:
         return web.json_response(described)
