@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import itertools
 import json
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -24,6 +25,7 @@ from engine.api.fields import Id, Model, Page, Paged
 from engine.api.service import Call, Streamed
 from engine.errors import InvalidInput, NotFound
 from engine.store.embedded import Embedded
+from tests.integration.worlds import until
 from tests.serving import Served, serving, settings_in
 
 pytestmark = pytest.mark.integration
@@ -210,7 +212,7 @@ async def test_a_page_names_the_next(served: Served) -> None:
         assert answer.headers.get("Link") == (f'<{path}>; rel="next"' if path else None)
         assert not path or "limit=25" in path
     assert [len(page) for page in seen] == [25, 25, 10]
-    assert sum(seen, []) == list(range(1, 61))
+    assert [*itertools.chain(*seen)] == list(range(1, 61))
 
 
 async def test_long_answers_are_compressed_for_who_can_read_them(served: Served) -> None:
@@ -362,8 +364,11 @@ async def test_a_body_that_breaks_off_does_nothing(served: Served) -> None:
             )
             await writer.drain()
             writer.close()
-        while len([each for each in logs if each["event"] == "request answered"]) < 2:
-            await asyncio.sleep(0.01)
+
+        async def are_answered() -> bool:
+            return len([each for each in logs if each["event"] == "request answered"]) == 2
+
+        await until(are_answered, "both answers")
     assert {each["status"] for each in logs if each["event"] == "request answered"} == {400}
     assert not [each for each in logs if each["log_level"] in ("warning", "error")]
     assert await count(served) == 7
