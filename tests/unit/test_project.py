@@ -190,7 +190,7 @@ def test_every_dependency_is_pinned_with_a_hash() -> None:
 def test_the_image_asks_for_secrets_and_holds_none() -> None:
     compose = (ROOT / "docker" / "compose.yaml").read_text("utf-8")
     services = re.findall(r"^  (\w+):$", compose.split("\nservices:")[1].split("\nvolumes:")[0], re.MULTILINE)
-    assert services == ["postgres", "valkey", "migrate", "worker", "backup"]
+    assert services == ["postgres", "valkey", "migrate", "worker", "api", "prometheus", "grafana", "backup"]
     secrets = set(re.findall(r"\$\{(\w+_(?:PASSWORD|KEY)):\?", compose))
     example = (ROOT / "docker" / ".env.example").read_text("utf-8")
     assert secrets == {line.removesuffix("=") for line in example.splitlines() if line.endswith("=")}
