@@ -242,8 +242,8 @@ def _member(member: Member) -> MemberView:
         balance=member.balance_minor,
         owed=member.owed_minor,
         refund=member.refund_minor,
-        payer_seat=member.payer_seat,
-        pays_for=list(member.pays_for_seats),
+        payer_seat=member.payer.seat if member.payer else None,
+        pays_for=[each.seat for each in member.pays_for],
     )
 
 

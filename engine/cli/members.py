@@ -51,7 +51,8 @@ def show(ref: MemberRef, plan: PlanOrOnly = None, on: On = None, as_json: AsJson
 
     member = _committed(plan, on, read)
     if as_json:
-        print_json(in_major(asdict(member)))
+        others = {"payer": member.payer and member.payer.ref, "pays_for": [each.ref for each in member.pays_for]}
+        print_json(in_major(asdict(member)) | others)
         return
     for line in _lines(member):
         print(line)
@@ -196,7 +197,7 @@ def _lines(member: Member) -> list[str]:
     if member.refund_minor:
         lines.append(f"is owed back {grouped(member.refund_minor)}")
     if member.payer:
-        lines.append(f"{member.payer} pays the shares")
+        lines.append(f"{member.payer.ref} pays the shares")
     if member.pays_for:
-        lines.append(f"pays the shares of {', '.join(member.pays_for)}")
+        lines.append(f"pays the shares of {', '.join(each.ref for each in member.pays_for)}")
     return lines

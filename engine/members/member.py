@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import date
+from typing import NamedTuple
 
 import numpy as np
 from sqlalchemy import text
@@ -19,13 +20,19 @@ from engine.roster.members import find_seats, ref_of
 from engine.roster.plan import Plan
 
 
+class Person(NamedTuple):
+    """Another member: the seat, and the reference."""
+
+    seat: int
+    ref: str
+
+
 @dataclass(frozen=True)
 class Member:
     """A member's latest spell that had begun by the day; amounts in minor units.
 
     `tier`: by which claims go. `ends_on`: the first day not covered; None: no end in sight. `frozen_until`: None for
-    a freeze without end. `balance_minor`: None where nothing is prepaid. `refund_minor`: owed to them. `payer`,
-    `pays_for`: references of other members, and their seats.
+    a freeze without end. `balance_minor`: None where nothing is prepaid. `refund_minor`: owed to them.
     """
 
     plan: str
@@ -42,10 +49,8 @@ class Member:
     balance_minor: int | None
     owed_minor: int
     refund_minor: int
-    payer: str | None
-    payer_seat: int | None
-    pays_for: tuple[str, ...]
-    pays_for_seats: tuple[int, ...]
+    payer: Person | None
+    pays_for: tuple[Person, ...]
 
 
 def no_member(plan: Plan, member: str | int) -> NotFound:
@@ -87,15 +92,17 @@ async def member_of(
         balance_minor=None if rules.prepaid is None else -statement.balance(Account.MEMBER_DEPOSITS),
         owed_minor=statement.owed,
         refund_minor=-statement.balance(Account.REFUNDS_PAYABLE),
-        payer=None if payer is None else await ref_of(connection, plan.plan_id, payer),
-        payer_seat=payer,
-        pays_for=tuple([await ref_of(connection, plan.plan_id, seat) for seat in family]),
-        pays_for_seats=family,
+        payer=None if payer is None else await _person(connection, plan.plan_id, payer),
+        pays_for=tuple([await _person(connection, plan.plan_id, seat) for seat in family]),
     )
 
 
 def _day(number: int) -> date | None:
     return None if number == NEVER else date_of(number)
+
+
+async def _person(connection: AsyncConnection, plan_id: int, seat: int) -> Person:
+    return Person(seat, await ref_of(connection, plan_id, seat))
 
 
 async def _payer_of(connection: AsyncConnection, plan_id: int, cover: Membership, on: date) -> int | None:
