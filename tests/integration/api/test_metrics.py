@@ -5,17 +5,20 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
 from prometheus_client import Metric
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse
 
+from engine.custodian.breaks import Code
 from engine.store.tables import workers
 from tests.integration.api.test_health import shut
-from tests.integration.held import hold, profile_of
-from tests.integration.worlds import World, alike, build, rules_of_preset
+from tests.integration.broken import sent
+from tests.integration.worlds import alike, build, rules_of_preset
 from tests.serving import Served
 
 pytestmark = pytest.mark.integration
@@ -58,6 +61,13 @@ async def test_every_metric_is_documented_with_its_type_and_labels(served: Serve
         for sample in metric.samples:
             name = metric.name + ("_total" if metric.type == "counter" else "")
             assert set(re.findall(r"`(\w+)`", documented[name][1])) == set(sample.labels) - {"le"}, name
+
+
+def test_every_alert_is_explained() -> None:
+    rules = re.findall(r"alert: (\w+)", (ROOT / "docker/prometheus/alerts.yaml").read_text())
+    assert sorted(re.findall(r"^\| `(Fentan\w+)` \|", (ROOT / "docs/metrics.md").read_text(), re.MULTILINE)) == sorted(
+        rules
+    )
 
 
 @pytest.mark.parametrize("file", ["docker/prometheus/alerts.yaml", "docker/grafana/dashboard.json"])
@@ -116,6 +126,41 @@ async def test_a_ledger_that_does_not_balance_is_seen(served: Served) -> None:
         ):
             await connection.exec_driver_sql(statement)
     assert await values(served, "fentan_trial_balance_difference_minor") == {(world.plan.code,): 5}
+
+
+async def test_breaks_suspense_and_statements(served: Served, tmp_path: Path) -> None:
+    teller = await sent(served.service.engine, tmp_path / "custodian", alike(9))
+    code, today = teller.custodian.code, datetime.now(ZoneInfo(teller.custodian.profile.time_zone)).date()
+    async with served.service.engine.begin() as connection:
+        for seats, amount, days in (([1, 2], 5_00, 0), ([3], 2_000_000_00, 0), ([4], 5_00, 400)):
+            opened_on = today - timedelta(days=days)
+            await teller.breaks(connection, Code.AMOUNT_MISMATCH, seats, amount, opened_on=opened_on)
+    breaks = await values(served, "fentan_breaks")
+    assert breaks == {(code, "low"): 2, (code, "medium"): 0, (code, "high"): 0, (code, "critical"): 2}
+    assert await values(served, "fentan_suspense_minor") == {(code,): 3 * 5_00 + 2_000_000_00}
+    async with served.service.engine.begin() as connection:
+        await connection.exec_driver_sql("UPDATE breaks SET state = 'resolved', closed_on = opened_on WHERE seat = 3")
+    assert (await values(served, "fentan_breaks"))[code, "critical"] == 1
+    assert await values(served, "fentan_suspense_minor") == {(code,): 3 * 5_00}
+
+    assert await values(served, "fentan_statement_days_behind") == {}
+    taken = (
+        "INSERT INTO statements (custodian_id, sha256, number, file, message, identity, books, from_on, to_on, lines,"
+        " credits_minor, debits_minor, state, imported_by, taken_at)"
+        " VALUES (:custodian, :sha256, :number, 'a.csv', 'csv', 'a', true, :day, :day, 1, 0, 0, :state, 'olga', :taken)"
+    )
+    for number, (days, state) in enumerate(((9, "taken"), (3, "taken"), (1, "parked")), start=1):
+        await teller.world.sql(
+            taken, custodian=teller.custodian.custodian_id, sha256=b"a", number=number,
+            day=today - timedelta(days=days), state=state, taken=datetime.now(UTC) if state == "taken" else None,
+        )  # fmt: skip
+    await teller.world.sql(
+        "INSERT INTO statement_lines (statement_id, ordinal, place, amount_minor, kind, charges_minor, count, outcome,"
+        " stage) VALUES (1, 1, 'line 1', 5, 'debit', 0, 1, 'pending', 7)"
+    )
+    assert await values(served, "fentan_statement_days_behind") == {(code,): 3}
+    assert await values(served, "fentan_statements_parked") == {(code,): 1}
+    assert await values(served, "fentan_lines_pending") == {(code,): 1}
 
 
 async def test_workers(served: Served) -> None:
