@@ -51,16 +51,17 @@ _HEADERS = {
 }
 
 
-class _Wire(logging.Handler):
-    """What aiohttp says of requests that are no HTTP, without the lines of theirs that it would quote."""
+class _Wire(logging.Filter):
+    """What aiohttp says of requests that are no HTTP, and to no handler the lines of theirs that it quotes."""
 
-    def emit(self, record: logging.LogRecord) -> None:
+    def filter(self, record: logging.LogRecord) -> bool:
         error = record.exc_info[0] if record.exc_info else None
         log.warning("request not understood", error=error.__name__ if error is not None else None)
+        return False
 
 
 _wire = logging.getLogger("engine.api.wire")
-_wire.propagate, _wire.handlers = False, [_Wire()]
+_wire.addFilter(_Wire())
 
 Answering = Callable[[web.Request], Awaitable[web.StreamResponse]]
 log = structlog.get_logger()

@@ -371,6 +371,25 @@ async def test_no_member_no_account_and_no_secret_is_logged_stored_or_told(
         assert found == [], where
 
 
+@pytest.mark.parametrize("wrong", [b"\0", b"\r\nno header", b"\r\nContent-Length: many"])
+async def test_what_is_no_http_is_not_logged_with_the_token_in_it(
+    served: Served, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture, wrong: bytes
+) -> None:
+    caplog.set_level("DEBUG")
+    configure_log("json", "debug")
+    host, port = served.url.removeprefix("http://").split(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    token = served.admin.token.encode()
+    writer.write(b"GET /v1/runs HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer " + token + wrong + b"\r\n\r\n")
+    answer = await reader.read()
+    writer.close()
+    await writer.wait_closed()
+    assert answer.startswith(b"HTTP/1.0 400 "), answer
+    out, err = capfd.readouterr()
+    for said in (out, err, caplog.text):
+        assert served.admin.token not in said
+
+
 async def test_the_log_of_a_request_names_its_route_and_its_token_by_number(
     served: Served, capfd: pytest.CaptureFixture[str]
 ) -> None:
