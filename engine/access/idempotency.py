@@ -15,9 +15,6 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from engine.errors import FentanError
 from engine.store.tables import idempotency_keys
 
-KEY = r"^[A-Za-z0-9_.:-]{8,128}$"
-"""What an Idempotency-Key looks like."""
-
 
 class KeyInFlight(FentanError):
     """A request with this Idempotency-Key is being worked on; ask again in a moment to see what it came to."""

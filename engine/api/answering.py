@@ -19,9 +19,10 @@ from pydantic import BaseModel
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from engine.access.idempotency import KEY, Remembered, recall, remember
+from engine.access.idempotency import Remembered, recall, remember
 from engine.access.tokens import NotAuthenticated, Token, authenticate
 from engine.api.endpoint import PREFIX, Endpoint
+from engine.api.fields import KEY, TAG
 from engine.api.problems import Forbidden, KeyMissing, Stale, WrongFields
 from engine.api.reading import params_of, received
 from engine.api.service import SERVICE, Call, Service, Streamed, Upload
@@ -32,9 +33,6 @@ WRITE_SECONDS = 15.0
 
 COMPRESSED_FROM_BYTES = 1024
 REQUEST_ID = web.RequestKey("request_id", str)
-
-TAG = '^"[0-9a-f]{32}"$'
-"""What an ETag looks like."""
 
 log = structlog.get_logger()
 _is_key, _is_tag = re.compile(KEY).search, re.compile(TAG).search

@@ -17,6 +17,13 @@ LIMIT_MAX = 500
 """Items of a page."""
 
 
+KEY = r"^[A-Za-z0-9_.:-]{8,128}$"
+"""What an Idempotency-Key looks like."""
+
+TAG = '^"[0-9a-f]{32}"$'
+"""What an ETag looks like."""
+
+
 class Model(BaseModel):
     """What is sent or answered: no field but those declared."""
 

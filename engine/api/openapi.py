@@ -11,9 +11,8 @@ from pydantic import BaseModel, Field
 from pydantic.json_schema import JsonSchemaMode, models_json_schema
 
 from engine import __version__
-from engine.access.idempotency import KEY
-from engine.api.answering import TAG
 from engine.api.endpoint import Endpoint, Endpoints
+from engine.api.fields import KEY, TAG
 from engine.api.problems import MEDIA_TYPE
 from engine.api.reading import FILE, JSON
 from engine.api.service import Streamed, Upload

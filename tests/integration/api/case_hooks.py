@@ -11,8 +11,7 @@ import schemathesis
 from hypothesis import strategies
 from schemathesis import Case, HookContext
 
-from engine.access.idempotency import KEY
-from engine.api.answering import TAG
+from engine.api.fields import KEY, TAG
 
 _numbers = itertools.count(1)
 _fits = re.compile(KEY).search
