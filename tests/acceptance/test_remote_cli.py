@@ -43,7 +43,7 @@ def become(fentan: Fentan, embedded: Embedded, tmp_path: Path, monkeypatch: pyte
         assert done.code == 0, done.err
     tokens = {
         name: fentan("token", "issue", name, "--role", role, "--as", "root").out.strip()
-        for name, role in (("anna", "scheduler"), ("bo", "approver"), ("fin", "finance"))
+        for name, role in (("anna", "scheduler"), ("bo", "approver"), ("fin", "finance"), ("olu", "ops"))
     }
     settings = {"FENTAN_REDIS_URL": embedded.redis_url, "FENTAN_SWEEP_SECONDS": "0.5"}
     command = [sys.executable, "-m", "engine.cli.main"]
@@ -118,6 +118,23 @@ def test_books_decisions_breaks_and_slots(fentan: Fentan, become: Become) -> Non
     assert told(fentan("reconcile", "breaks", "--severity", "high", "--age", "0-1", "--json")) == []
     assert told(fentan("decision", "list", "--json")) == []
     assert "there is no decision 7" in refused(fentan("decision", "show", "7"))
+
+
+def test_queues_and_workers(fentan: Fentan, become: Become) -> None:
+    become("olu")
+    assert said(fentan("queue", "pause", "post", "--reason", "the bank asked")).startswith("post is paused: by olu at")
+    assert said(fentan("queue", "list")).count("the bank asked") == 1
+    assert "name one queue, or --all" in refused(fentan("queue", "resume"))
+    assert said(fentan("queue", "resume", "--all", "--as", "olu")).count("is worked on") == 6
+    assert [each["queue"] for each in told(fentan("queue", "list", "--json")) if each["pause"]["is_paused"]] == []
+    assert said(fentan("queue", "failures", "post")) == "nothing failed in post"
+    assert said(fentan("queue", "retry", "post", "--reason", "again", "--run", "1")) == "0 of post are due again"
+    (worker,) = told(fentan("queue", "workers", "--json"))
+    assert worker["worker"] in said(fentan("queue", "workers"))
+    drained = fentan("queue", "drain", worker["worker"], "--reason", "goes home")
+    assert said(drained) == f"{worker['worker']} ends after what it has in hand"
+    become("anna")
+    assert "it takes the role" in refused(fentan("queue", "pause", "--all", "--reason", "no"))
 
 
 def test_what_works_on_the_database_says_so(fentan: Fentan, become: Become) -> None:
