@@ -16,7 +16,6 @@ T = TypeVar("T")
 LIMIT_MAX = 500
 """Items of a page."""
 
-
 KEY = r"^[A-Za-z0-9_.:-]{8,128}$"
 """What an Idempotency-Key looks like."""
 
@@ -41,9 +40,9 @@ def whole(value: object, info: ValidationInfo) -> object:
     return value
 
 
-def _flag(value: object) -> object:
+def _flag(value: object, info: ValidationInfo) -> object:
     """Yes or no of a query."""
-    if isinstance(value, str):
+    if isinstance(value, str) and info.mode != "json":
         if value not in ("true", "false"):
             raise ValueError("is neither true nor false")
         return value == "true"
@@ -103,7 +102,7 @@ Money = Annotated[
 """Minor units in Python, decimal text in major units in an answer."""
 
 Day = Annotated[date, BeforeValidator(_written(r"\d{4}-\d{2}-\d{2}", "a day like 2019-07-14", date.fromisoformat))]
-_MOMENT = r"\d{4}-\d{2}-\d{2}T[\d:.]+(Z|[+-]\d{2}:\d{2})"
+_MOMENT = r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d+)?(Z|[+-]\d{2}:\d{2})"
 Moment = Annotated[
     AwareDatetime, BeforeValidator(_written(_MOMENT, "a moment like 2019-07-14T09:00:00Z", datetime.fromisoformat))
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from http import HTTPStatus
@@ -116,7 +117,28 @@ def _schemas(endpoints: Iterable[Endpoint]) -> tuple[dict[str, Any], Named]:
         if endpoint.answer is not Streamed:
             inputs.append((endpoint.answer, "serialization"))
     named, document = models_json_schema(list(dict.fromkeys(inputs)), ref_template=_REF)
-    return document.get("$defs", {}), named
+    return _plainly(document.get("$defs", {}), named)
+
+
+def _plainly(schemas: Mapping[str, Any], named: Named) -> tuple[dict[str, Any], Named]:
+    """The same, where several have one name: each is told by what it belongs to, not by the path of its module."""
+    plain = {name: _plain(name) if "__" in name else name.replace("-", "") for name in schemas}
+    for name, schema in schemas.items():
+        if "Page_" in name:  # of two that are named alike: both pages are of one module
+            plain[name] = f"Page_{plain[schema['properties']['items']['items']['$ref'].rpartition('/')[2]]}_"
+    assert len(set(plain.values())) == len(plain), "two schemas have one name"
+    text = json.dumps([dict(schemas), list(named.values())])
+    for name, is_now in plain.items():
+        text = text.replace(f'"{_REF.format(model=name)}"', f'"{_REF.format(model=is_now)}"')
+    said, references = json.loads(text)
+    return {plain[name]: schema for name, schema in said.items()}, dict(zip(named, references, strict=True))
+
+
+def _plain(name: str) -> str:
+    """`engine__api__break_views__LineView` is BreakLineView, `engine__claims__states__State` ClaimsState."""
+    _, *modules, own = name.split("__")
+    owner = next(module for module in modules if module != "api")
+    return owner.removesuffix("_views").title().replace("_", "") + own
 
 
 def _name(named: Named, params: type[BaseModel]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
@@ -60,6 +61,12 @@ async def test_it_is_served(served: Served) -> None:
 def test_every_operation_has_a_name_of_its_own() -> None:
     assert [name for name, times in Counter(endpoint.name for endpoint in ENDPOINTS).items() if times > 1] == []
     assert len(OPERATIONS) == len(ENDPOINTS)
+
+
+def test_schemas_are_named_for_what_they_are() -> None:
+    assert [
+        name for name in DOCUMENT["components"]["schemas"] if not re.fullmatch(r"(Page_)?[A-Z][A-Za-z]+_?", name)
+    ] == []
 
 
 def test_nothing_is_defined_that_nobody_uses() -> None:
