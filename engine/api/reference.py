@@ -22,6 +22,11 @@ STYLE = f"{PAGE}.css"
 
 Schema = Mapping[str, Any]
 
+Schemas = Mapping[str, Schema]
+
+_OTHER_FACES = ("engine.cli", "engine.client")
+"""What they refuse is never answered here, though a process may know of it."""
+
 _BOUNDS = {
     "minimum": "at least {}",
     "maximum": "at most {}",
@@ -117,12 +122,13 @@ def page_of(specification: Mapping[str, Any]) -> str:
         .render(
             info=specification["info"],
             resources={tag["name"]: _of_resource(tag, operations) for tag in specification["tags"]},
-            schemas={name: schema for name, schema in schemas.items() if not _is_page(name)},
+            schemas={name: schema for name, schema in schemas.items() if not is_page(schema)},
             refusals=specification["components"]["responses"],
             kinds=kinds(),
             everyone=sorted(Role),
             style=STYLE,
-            type_of=type_of,
+            called=called,
+            type_of=lambda schema: type_of(schema, schemas),
             bounds_of=lambda schema: ", ".join(bounds_of(schema)),
         )
     )
@@ -143,28 +149,30 @@ def kinds() -> list[Kind]:
 
 
 def _refusals(error: type[FentanError]) -> Iterator[type[FentanError]]:
-    if error.__module__.partition(".")[0] == "engine":
+    if error.__module__.startswith("engine.") and not error.__module__.startswith(_OTHER_FACES):
         yield error
     for more in error.__subclasses__():
         yield from _refusals(more)
 
 
-def type_of(schema: Schema) -> list[tuple[str, bool]]:
-    """What a value is, in words: pieces, and whether each names a schema of its own."""
+def type_of(schema: Schema, schemas: Schemas) -> list[tuple[str, str | None]]:
+    """What a value is, in words: pieces, and of each that names a schema of its own which it is."""
     if "$ref" in schema:
         name = schema["$ref"].rpartition("/")[2]
-        return [("page of ", False), (_paged(name), True)] if _is_page(name) else [(name, True)]
+        if is_page(schemas[name]):
+            return [("page of ", None), *type_of(schemas[name]["properties"]["items"]["items"], schemas)]
+        return [(called(name), name)]
     if choices := schema.get("anyOf") or schema.get("oneOf"):
-        pieces = [[*type_of(choice)] for choice in choices]
-        return [*pieces[0], *(part for piece in pieces[1:] for part in [(" or ", False), *piece])]
+        pieces = [type_of(choice, schemas) for choice in choices]
+        return [*pieces[0], *(part for piece in pieces[1:] for part in [(" or ", None), *piece])]
     if schema.get("type") == "array":
-        return [("list of ", False), *type_of(schema.get("items", {}))]
+        return [("list of ", None), *type_of(schema.get("items", {}), schemas)]
     if schema.get("type") == "object" and isinstance(of := schema.get("additionalProperties"), dict):
-        return [("by name: ", False), *type_of(of)]
+        return [("by name: ", None), *type_of(of, schemas)]
     if "enum" in schema or "const" in schema:
-        return [(" · ".join(map(str, schema.get("enum", [schema.get("const")]))), False)]
+        return [(" · ".join(map(str, schema.get("enum", [schema.get("const")]))), None)]
     kind = schema.get("type", "anything")
-    return [({"date": "day", "date-time": "moment", "binary": "file"}.get(schema.get("format", ""), str(kind)), False)]
+    return [({"date": "day", "date-time": "moment", "binary": "file"}.get(schema.get("format", ""), str(kind)), None)]
 
 
 def bounds_of(schema: Schema) -> Iterator[str]:
@@ -178,9 +186,11 @@ def bounds_of(schema: Schema) -> Iterator[str]:
             yield words.format(f"{value:,}" if is_number else value)
 
 
-def _is_page(name: str) -> bool:
-    return name.startswith("Page_")
+def is_page(schema: Schema) -> bool:
+    """Whether it is a part of a list."""
+    return set(schema.get("properties", ())) == {"items", "next"}
 
 
-def _paged(name: str) -> str:
-    return name.removeprefix("Page_").removesuffix("_")
+def called(name: str) -> str:
+    """A schema's name as people read it: without the module that tells it from one of the same name."""
+    return name.rpartition("__")[2]
