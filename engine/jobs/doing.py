@@ -6,12 +6,12 @@ in the transaction of the lock or under keys of its own.
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import asyncpg
 import structlog
-from sqlalchemy import ColumnElement, Select, exists, func, null, select, update
+from sqlalchemy import ColumnElement, Select, and_, exists, func, null, select, update
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
@@ -26,6 +26,9 @@ from engine.store.tables import jobs
 
 _PASSING = ("08", "40", "53", "55", "57")
 """Classes of SQLSTATE that say nothing about what was asked: connections, locks, a server that stops or is full."""
+
+_IN_HAND_BY = timedelta(seconds=10)
+"""Whoever counted a try has the row locked by then, or was lost in between."""
 
 log = structlog.get_logger()
 
@@ -54,7 +57,8 @@ async def do_next(engine: AsyncEngine, settings: Settings, desk: Desk, *, now: d
 async def _begun(connection: AsyncConnection, max_attempts: int) -> Job | None:
     """The job that is tried next, with the try counted; those that were tried too often are given up."""
     given_up = "its worker was lost each time; look into the workers' log, then retry it"
-    lost = update(jobs).where(jobs.c.job_id.in_(_free(jobs.c.tries >= max_attempts)))
+    begun_before = jobs.c.started_at < func.clock_timestamp() - _IN_HAND_BY
+    lost = update(jobs).where(jobs.c.job_id.in_(_free(and_(jobs.c.tries >= max_attempts, begun_before))))
     await connection.execute(lost.values(_ended(State.FAILED, error=given_up)))
     next_ = _free(jobs.c.tries < max_attempts).limit(1).scalar_subquery()
     begun = update(jobs).where(jobs.c.job_id == next_)

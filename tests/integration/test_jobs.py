@@ -204,6 +204,15 @@ async def test_what_was_tried_comes_after_what_was_not(engine: AsyncEngine, sett
     assert await count(engine) == 0
 
 
+async def test_the_last_try_is_not_given_up_while_it_begins(engine: AsyncEngine, settings: Settings) -> None:
+    """Between the counting of a try and the lock on the job others may look: they leave it to who has begun."""
+    job = await asked(engine, settings, TWO)
+    async with engine.begin() as connection:
+        await connection.execute(update(jobs).values(started_at=func.clock_timestamp(), tries=settings.max_attempts))
+    assert not await done(engine, settings)
+    assert (await now_is(engine, job)).state is State.QUEUED
+
+
 async def test_a_lost_connection_leaves_the_job_to_others(
     engine: AsyncEngine, settings: Settings, database_url: str
 ) -> None:
