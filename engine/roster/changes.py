@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import func, select, true
+from sqlalchemy import BigInteger, func, literal, select, true
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from engine.errors import InvalidInput
@@ -159,7 +159,7 @@ async def shard_rosters(
             waits.c.changes,
         )
         .select_from(shards.outerjoin(newest, true()).join(waits, true()))
-        .where(shards.c.plan_id == plan_id, shards.c.number > after)
+        .where(shards.c.plan_id == plan_id, shards.c.number > literal(after, BigInteger))
     )
     found = await connection.execute(chosen.order_by(shards.c.number).limit(limit))
     return [ShardRoster(*row) for row in found]
