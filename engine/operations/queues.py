@@ -1,6 +1,6 @@
 """The queues as operations sees them: what waits, since when, what is in hand, what failed, how fast they are done.
 
-Counted from the tables of each queue, over runs under way and files of the last weeks only: it is asked often.
+Counted from the tables of each queue, over what is under way and what ended lately only: it is asked often.
 """
 
 from __future__ import annotations
@@ -111,33 +111,38 @@ def _files(now: datetime) -> Select[Any]:
 
 def _jobs(now: datetime) -> Select[Any]:
     of = jobs.c
-    queued = of.state == JobState.QUEUED
+    queued, failed, done = (of.state == state for state in (JobState.QUEUED, JobState.FAILED, JobState.DONE))
     return _counted(
         literal(str(Queue.JOBS)),
         waits=and_(queued, of.started_at.is_(None)),
         since=of.asked_at,
         in_hand=and_(queued, of.started_at.is_not(None)),
-        failed=of.state == JobState.FAILED,
-        done=of.state == JobState.DONE,
+        failed=failed,
+        done=done,
         done_at=of.ended_at,
         now=now,
-    )
+    ).where(or_(queued, failed, and_(done, of.ended_at > now - WINDOWS[-1])))
 
 
 def _deliveries(now: datetime) -> Select[Any]:
     of = deliveries.c
-    waiting = of.state == DeliveryState.WAITING
+    states = (DeliveryState.WAITING, DeliveryState.FAILED, DeliveryState.DELIVERED)
+    waiting, failed, done = (of.state == state for state in states)
     in_hand = and_(waiting, of.tries == 1, of.error.is_(None))  # a later try cannot be told from one that waits
-    return _counted(
-        literal(str(Queue.WEBHOOKS)),
-        waits=and_(waiting, or_(of.tries != 1, of.error.is_not(None))),
-        since=outbox.c.recorded_at,
-        in_hand=in_hand,
-        failed=of.state == DeliveryState.FAILED,
-        done=of.state == DeliveryState.DELIVERED,
-        done_at=of.ended_at,
-        now=now,
-    ).select_from(deliveries.join(outbox))
+    return (
+        _counted(
+            literal(str(Queue.WEBHOOKS)),
+            waits=and_(waiting, or_(of.tries != 1, of.error.is_not(None))),
+            since=outbox.c.recorded_at,
+            in_hand=in_hand,
+            failed=failed,
+            done=done,
+            done_at=of.ended_at,
+            now=now,
+        )
+        .select_from(deliveries.join(outbox))
+        .where(or_(waiting, failed, and_(done, of.ended_at > now - WINDOWS[-1])))
+    )
 
 
 def _counted(

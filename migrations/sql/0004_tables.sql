@@ -75,7 +75,9 @@ CREATE TABLE deliveries (
 );
 COMMENT ON COLUMN deliveries.due_at IS 'not tried before; NULL: as soon as somebody can';
 COMMENT ON COLUMN deliveries.error IS 'of the last try that failed';
-CREATE INDEX deliveries_waiting_index ON deliveries (due_at) WHERE state = 'waiting';
+CREATE INDEX deliveries_waiting_index ON deliveries (webhook_id, message_id) WHERE state = 'waiting';
+CREATE INDEX deliveries_webhook_index ON deliveries (webhook_id, message_id);
+CREATE INDEX deliveries_state_index ON deliveries (state, ended_at);
 
 CREATE TABLE queues (
     queue TEXT NOT NULL,
@@ -111,7 +113,7 @@ COMMENT ON COLUMN jobs.started_at IS 'of the last try';
 COMMENT ON COLUMN jobs.tries IS 'how often somebody began it';
 COMMENT ON COLUMN jobs.outcome IS 'what it came to';
 COMMENT ON COLUMN jobs.error IS 'why it was refused, or failed';
-CREATE INDEX jobs_queued_index ON jobs (job_id) WHERE state = 'queued';
+CREATE INDEX jobs_state_index ON jobs (state, ended_at);
 
 CREATE TABLE schedules (
     plan_id BIGINT NOT NULL,

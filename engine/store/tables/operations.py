@@ -109,7 +109,7 @@ jobs = Table(
     PrimaryKeyConstraint("job_id", name="jobs_pkey"),
     CheckConstraint("state IN ('queued', 'done', 'failed')", name="jobs_state_check"),
     CheckConstraint("(ended_at IS NULL) = (state = 'queued')", name="jobs_ended_check"),
-    Index("jobs_queued_index", "job_id", postgresql_where=text("state = 'queued'")),
+    Index("jobs_state_index", "state", "ended_at"),
 )
 
 schedules = Table(

@@ -57,5 +57,7 @@ deliveries = Table(
     PrimaryKeyConstraint("message_id", "webhook_id", name="deliveries_pkey"),
     CheckConstraint("state IN ('waiting', 'delivered', 'failed')", name="deliveries_state_check"),
     CheckConstraint("(ended_at IS NULL) = (state = 'waiting')", name="deliveries_ended_check"),
-    Index("deliveries_waiting_index", "due_at", postgresql_where=text("state = 'waiting'")),
+    Index("deliveries_waiting_index", "webhook_id", "message_id", postgresql_where=text("state = 'waiting'")),
+    Index("deliveries_webhook_index", "webhook_id", "message_id"),
+    Index("deliveries_state_index", "state", "ended_at"),
 )
