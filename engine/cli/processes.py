@@ -46,7 +46,7 @@ def worker_processes(count: int, found: Addresses, *, quiet: bool = False) -> It
 @contextmanager
 def api_process(found: Addresses, settings: Mapping[str, str]) -> Iterator[str]:
     """An API on a free port for the length of a block; its address. Raises ChildEnded when it does not start."""
-    with _children([["api", "--port", "0"]], child_environment(found) | settings, subprocess.PIPE) as [api]:
+    with _children([["api", "--port", "0"]], {**child_environment(found), **settings}, subprocess.PIPE) as [api]:
         assert api.stdout is not None
         if not (address := api.stdout.readline().decode().strip()):
             raise ChildEnded("the API did not start")
