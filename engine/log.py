@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import logging
+import re
 import sys
 from typing import Literal, TextIO, cast
 
 import structlog
+
+_DETAIL = re.compile(r"\nDETAIL:.*?(?=\nHINT:|\n\[SQL|\n\(Background|\n\n|\Z)", re.DOTALL)
 
 
 class StandardError:
@@ -30,6 +33,7 @@ def configure_log(log_format: Literal["auto", "console", "json"], level: str) ->
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
+            _discreet,
             structlog.dev.ConsoleRenderer() if console else structlog.processors.JSONRenderer(ensure_ascii=False),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
@@ -37,3 +41,14 @@ def configure_log(log_format: Literal["auto", "console", "json"], level: str) ->
         # A logger that was cached would keep the level of the first command that this process ran.
         cache_logger_on_first_use=False,
     )
+
+
+def without_detail(text: str) -> str:
+    """What PostgreSQL says of an error, without the row or the key that it quotes: they may name a member."""
+    return _DETAIL.sub("", text)
+
+
+def _discreet(_logger: object, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    if "exception" in event:
+        event["exception"] = without_detail(event["exception"])
+    return event

@@ -17,6 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from engine.apportion import Histogram, Offset, Rounding, Solution, offsets
 from engine.errors import FentanError
+from engine.log import without_detail
 from engine.runs.control import hold
 from engine.runs.measuring import measure_shard
 from engine.runs.planning import freeze
@@ -196,7 +197,7 @@ async def _do(engine: AsyncEngine, inputs: Inputs, claim: ShardClaim, rules: Wor
         # What Fentan itself refuses will be refused again; anything else may be the weather.
         for_good = isinstance(error, FentanError) or claim.failures + 1 >= rules.max_attempts
         async with engine.begin() as connection:
-            await give_back(connection, claim, f"{type(error).__name__}: {error}", for_good=for_good)
+            await give_back(connection, claim, without_detail(f"{type(error).__name__}: {error}"), for_good=for_good)
         log.exception("shard failed", run_id=claim.run_id, shard_id=claim.shard_id, attempt=claim.attempt)
 
 
