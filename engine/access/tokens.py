@@ -11,7 +11,7 @@ from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Row, insert, select, update
+from sqlalchemy import Row, bindparam, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from engine.access.names import actor_name
@@ -55,6 +55,9 @@ class Token:
 
 
 _COLUMNS = [api_tokens.c[field.name] for field in fields(Token)]
+
+_BY_NUMBER = select(api_tokens.c.digest, *_COLUMNS).where(api_tokens.c.token_id == bindparam("number"))
+"""Every request begins with it, so it is built once."""
 
 
 def _token(row: Row[Any]) -> Token:
@@ -137,8 +140,7 @@ async def authenticate(engine: AsyncEngine, text: str, *, now: datetime) -> Toke
     if written is None:
         raise NotAuthenticated
     async with engine.connect() as connection:
-        query = select(api_tokens.c.digest, *_COLUMNS).where(api_tokens.c.token_id == int(written[1]))
-        row = (await connection.execute(query)).one_or_none()
+        row = (await connection.execute(_BY_NUMBER, {"number": int(written[1])})).one_or_none()
     known = row.digest if row is not None else bytes(32)
     is_it = hmac.compare_digest(_digest(written[2]), known)
     if row is None or not is_it:
