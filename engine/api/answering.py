@@ -21,17 +21,18 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from engine.access.idempotency import Remembered, recall, remember
 from engine.access.tokens import NotAuthenticated, Token, authenticate
+from engine.api.compression import compress
 from engine.api.endpoint import PREFIX, Endpoint
 from engine.api.fields import KEY, TAG
 from engine.api.problems import Forbidden, KeyMissing, Stale, WrongFields
 from engine.api.reading import params_of, received
 from engine.api.service import SERVICE, Call, Service, Streamed, Upload
 from engine.store.audit import record
+from engine.store.doorbell import Doorbell
 
 WRITE_SECONDS = 15.0
 """Who does not take what is sent to them for so long has gone away."""
 
-COMPRESSED_FROM_BYTES = 1024
 REQUEST_ID = web.RequestKey("request_id", str)
 
 log = structlog.get_logger()
@@ -118,11 +119,18 @@ async def _write(
         answer = await _done(endpoint, request, call, params, body)
         if key is not None:
             await remember(connection, call.actor, key, asked, answer)
-    for run_id, occasion in call.rings:
-        await service.bell.ring(run_id, occasion)
-    for job_id in call.jobs:
-        await service.bell.ring_for_job(job_id, call.request_id)
+    await _ring(service.bell, call)
     return _response(answer)
+
+
+async def _ring(bell: Doorbell, call: Call) -> None:
+    """Announce what was committed; where nobody hears one ring, none waits for the others: the sweep finds them all."""
+    for run_id, occasion in call.rings:
+        if not await bell.ring(run_id, occasion):
+            return
+    for job_id in call.jobs:
+        if not await bell.ring_for_job(job_id, call.request_id):
+            return
 
 
 async def _done(
@@ -185,15 +193,12 @@ def etag(body: bytes) -> str:
 
 
 def _response(answer: Remembered, more: dict[str, str] | None = None) -> web.Response:
-    response = web.Response(
+    return web.Response(
         status=answer.status,
         body=answer.body,
         content_type="application/json",
         headers={**answer.headers, **(more or {})},
     )
-    if len(answer.body) >= COMPRESSED_FROM_BYTES:
-        response.enable_compression()
-    return response
 
 
 async def _stream(request: web.Request, streamed: Streamed, headers: dict[str, str]) -> web.StreamResponse:
@@ -205,7 +210,7 @@ async def _stream(request: web.Request, streamed: Streamed, headers: dict[str, s
         return web.Response(headers=headers)
     response = web.StreamResponse(headers=headers)
     if streamed.name is not None:
-        response.enable_compression()
+        compress(request, response)
     await response.prepare(request)
     try:
         async for chunk in streamed.chunks:

@@ -128,6 +128,15 @@ async def reset_counts(call: Call) -> Count:
     return Count(count_id=0, count=0)
 
 
+@counts.post("/counts/announce", SCHEDULERS)
+async def announce_counts(call: Call) -> Count:
+    """Ring for five runs and a job."""
+    for run_id in range(1, 6):
+        call.ring(run_id, "counted")
+    call.ring_for_job(1)
+    return Count(count_id=0, count=0)
+
+
 @pytest.fixture
 async def served(database_url: str, embedded: Embedded, tmp_path: Path) -> AsyncIterator[Served]:
     """An API of just these, with the numbers 1 to 60 at 7."""
@@ -136,6 +145,21 @@ async def served(database_url: str, embedded: Embedded, tmp_path: Path) -> Async
             await connection.execute(text("CREATE TABLE counts (number bigint PRIMARY KEY, count bigint)"))
             await connection.execute(text("INSERT INTO counts SELECT n, 7 FROM generate_series(1, 60) n"))
         yield found
+
+
+async def test_a_doorbell_that_nobody_answers_is_rung_once(database_url: str, tmp_path: Path) -> None:
+    connections = []
+
+    async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connections.append(writer)
+        await reader.read()
+        writer.close()
+
+    async with await asyncio.start_server(say_nothing, "127.0.0.1", 0) as server:
+        redis_url = f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}/0"
+        async with serving(database_url, redis_url, settings_in(tmp_path), [counts]) as served:
+            assert (await served.scheduler.post("/v1/counts/announce")).status == 200
+    assert len(connections) == 2, "one to count the request, one to ring"
 
 
 async def count(served: Served, number: int = 1) -> int:
