@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import re
 import secrets
@@ -15,6 +16,7 @@ from aiohttp import web
 from redis.asyncio import Redis
 
 from engine.api.answering import REQUEST_ID, answering
+from engine.api.compression import compress
 from engine.api.endpoint import PREFIX, Endpoint, Endpoints
 from engine.api.health import add_health
 from engine.api.limits import RateLimits
@@ -93,9 +95,10 @@ def application(service: Service, resources: Sequence[Endpoints] = RESOURCES) ->
     for path in sorted({endpoint.path for endpoint in endpoints}, key=lambda path: path.replace("{", "~")):
         _add(app, [endpoint for endpoint in endpoints if endpoint.path == path])
     described = specification(resources)
+    written = json.dumps(described, ensure_ascii=False)
 
     async def openapi(_: web.Request) -> web.Response:
-        return web.json_response(described)
+        return web.json_response(text=written)
 
     app.router.add_get(f"{PREFIX}/openapi.json", openapi)
     add_reference(app, described)
@@ -164,11 +167,14 @@ async def _noted(request: web.Request, handler: Answering) -> web.StreamResponse
 
 @web.middleware
 async def _explained(request: web.Request, handler: Answering) -> web.StreamResponse:
-    """What goes wrong is a problem."""
+    """What goes wrong is a problem; what is long is compressed."""
     try:
-        return await handler(request)
+        response = await handler(request)
     except Exception as error:  # noqa: BLE001 - what nobody foresaw is answered too, and logged
-        return problem_of(error).response(request[REQUEST_ID], request.path)
+        response = problem_of(error).response(request[REQUEST_ID], request.path)
+    if not response.prepared:
+        compress(request, response)
+    return response
 
 
 async def _strict(request: web.Request, response: web.StreamResponse) -> None:

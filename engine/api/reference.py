@@ -86,9 +86,7 @@ def add_reference(app: web.Application, specification: Mapping[str, Any]) -> Non
     page, style = page_of(specification), (files("engine.api") / "pages" / "reference.css").read_text("utf-8")
 
     async def show(_: web.Request) -> web.Response:
-        response = web.Response(text=page, content_type="text/html")
-        response.enable_compression()
-        return response
+        return web.Response(text=page, content_type="text/html")
 
     async def show_style(_: web.Request) -> web.Response:
         return web.Response(text=style, content_type="text/css")
