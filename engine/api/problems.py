@@ -120,10 +120,12 @@ def problem_of(error: Exception) -> Problem:
     """What to answer for an error; what is our own fault is logged with its traceback, and not told."""
     if isinstance(error, FentanError):
         return _refusal(error)
+    if isinstance(error, web.HTTPNotFound):
+        return _refusal(NotFound("nothing is at this address; /v1/reference shows what there is"))
     if isinstance(error, web.HTTPException):
         kept = {name: value for name, value in error.headers.items() if name == "Allow"}
         status = HTTPStatus(error.status)
-        return Problem(status, _of_status(status), status.phrase, status.description, kept)
+        return Problem(status, _of_status(status), status.phrase, _TO_DO.get(status, status.description), kept)
     if isinstance(error, OverflowError) and str(error) == "date value out of range":
         said = "what is asked leads to a day after the year 9999; correct the dates given"
         return Problem(HTTPStatus.CONFLICT, "out-of-range", "A day out of range", said)
@@ -138,6 +140,7 @@ def problem_of(error: Exception) -> Problem:
     return Problem(HTTPStatus.INTERNAL_SERVER_ERROR, "internal", "A fault of ours", said)
 
 
+_TO_DO = {HTTPStatus.METHOD_NOT_ALLOWED: "this address is not asked so; ask as the header Allow says"}
 _LATER = {
     "08": "the database does not answer",
     "40": "another request was in the way",
