@@ -29,7 +29,9 @@ from engine.reconcile.taking import kept_file
 
 endpoints = Endpoints("statements", "What custodians say happened: proved before anything is posted from it.")
 
-FileName = Annotated[str, Field(max_length=80, pattern=r"^[A-Za-z]([0-9]{0,8}[A-Za-z_.-])*[0-9]{0,8}$")]
+FileName = Annotated[
+    str, Field(max_length=80, pattern=r"^([A-Za-z]|[0-9]{1,8}[A-Za-z_.-])([0-9]{0,8}[A-Za-z_.-])*[0-9]{0,8}$")
+]
 """A name of a file without the number of an account: no more than eight digits in a row."""
 
 

@@ -82,9 +82,15 @@ async def test_one_that_cannot_be_read_fails_without_its_numbers(served: Served)
     assert await world.world.rows("SELECT count(*) FROM statements") == [(0,)]
 
 
+async def test_names_of_files_may_begin_with_a_day(served: Served) -> None:
+    await world_of(served)
+    for name in ("2019-07-15-0001.csv", "20190715.csv"):  # the first as `fentan simulate custodian` writes it
+        assert (await upload(served.finance, f"{STATEMENTS}?name={name}", name)).status == 202, name
+
+
 async def test_names_of_files_hold_no_accounts(served: Served) -> None:
     await world_of(served)
-    for name in ("6222000011112222.csv", "a-622200001.csv", "..", "a/b", "", "a%00"):
+    for name in ("6222000011112222.csv", "622200001.csv", "a-622200001.csv", "62220000", "..", "a/b", "", "a%00"):
         assert (await upload(served.finance, f"{STATEMENTS}?name={name}", "x")).status == 422, name
     assert (await upload(served.finance, f"{STATEMENTS}?on=2999-01-01", "x")).status == 409
     assert (await upload(served.finance, "/v1/custodians/nobody/statements", "x")).status == 404
