@@ -45,7 +45,7 @@ async def healthz(_: web.Request) -> web.Response:
 
 
 async def readyz(request: web.Request) -> web.Response:
-    """The database answers with this version's schema: 200, 503 otherwise. Without the doorbell all goes on, slower."""
+    """The database answers with this version's schema: 200, 503 otherwise. Without the doorbell runs alone wait."""
     service = request.app[SERVICE]
     if why := "this process is about to end" if service.closing.is_set() else await _unready(request.app[_WATCHING]):
         return _not_ready(why, request)
