@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
 from sqlalchemy import text
@@ -81,9 +80,9 @@ def name(endpoint: Endpoint) -> str:
     return f"{endpoint.method} {endpoint.path}"
 
 
-async def test_every_role_at_every_endpoint(served: Served, tmp_path: Path) -> None:
+async def test_every_role_at_every_endpoint(served: Served) -> None:
     """Denied is 403 whatever is asked, and nothing is another for it; allowed is anything but 401 and 403."""
-    await furnish(served.service.engine, tmp_path)
+    await furnish(served)
     before, wrong = await rows(served), []
     for endpoint in ENDPOINTS:
         for role in set(Role) - endpoint.roles:

@@ -7,6 +7,7 @@ import itertools
 import os
 import sys
 from asyncio.subprocess import PIPE, STDOUT
+from collections.abc import AsyncIterator
 from pathlib import Path
 from traceback import format_exception
 
@@ -14,8 +15,9 @@ import pytest
 import structlog
 
 from engine.access.roles import Role
-from tests.integration.api.furnished import furnish
-from tests.serving import Served
+from engine.store.embedded import Embedded
+from tests.integration.api.furnished import THERE, furnish
+from tests.serving import Served, serving, settings_in
 
 pytestmark = pytest.mark.integration
 
@@ -69,18 +71,6 @@ max-examples = {steps}
 # What there is in the world behind the API; by themselves cases would hardly ever name it.
 """
 
-THERE: dict[str, list[str | int]] = {
-    "plan": ["xianghubao"],
-    "custodian": ["generic-csv"],
-    "run_id": [1, 2],
-    "claim_id": [1, 2, 3, 4],
-    "break_id": [1],
-    "statement_id": [1],
-    "batch_id": [1],
-    "seat": [0, 3],
-    "shard_id": [1_000_001],
-}
-
 
 def configuration(token: str) -> str:
     """What schemathesis is told."""
@@ -93,8 +83,16 @@ def configuration(token: str) -> str:
     return text
 
 
+@pytest.fixture
+async def served(database_url: str, embedded: Embedded, tmp_path: Path) -> AsyncIterator[Served]:
+    """An API that lets everybody ask as often as they like."""
+    settings = settings_in(tmp_path / "data", requests_per_minute=1_000_000)
+    async with serving(database_url, embedded.redis_url, settings) as found:
+        yield found
+
+
 async def test_the_api_does_what_its_specification_says(served: Served, tmp_path: Path) -> None:
-    await furnish(served.service.engine, tmp_path)
+    await furnish(served)
     caller = await served.caller("cases", Role.ADMIN)
     told = tmp_path / "schemathesis.toml"
     told.write_text(configuration(caller.token), "utf-8")
