@@ -13,6 +13,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+import structlog
 from arq.connections import ArqRedis
 from arq.constants import abort_jobs_ss, in_progress_key_prefix
 from arq.jobs import Job
@@ -25,12 +26,13 @@ from engine.operations.workers import drain
 from engine.reconcile.sending import due_custodians
 from engine.runs.run import Run
 from engine.runs.states import RunState
+from engine.store.database import open_engine
 from engine.store.doorbell import QUEUE, WORK, Doorbell, deserialize, doorbell, redis_settings, serialize
 from engine.store.embedded import Embedded
 from tests.integration.held import desk_in, instructed, profile_of, sealed
 from tests.integration.worlds import ONE, World, alike, build, rules_of_preset, until
 from workers.jobs import Bench, send_to_custodian, work_on_run
-from workers.supervisor import _answer, _beat, _let_finish, _sweep, peak_mib
+from workers.supervisor import _answer, _beat, _let_finish, _sign_off, _sweep, peak_mib
 
 pytestmark = [
     pytest.mark.integration,
@@ -427,3 +429,11 @@ async def test_a_custodian_that_cannot_be_reached_ends_no_worker(
     await send_to_custodian({"bench": replace(bench(world, bell), desk=desk)}, custodian.custodian_id)
     assert await redis.zcard(QUEUE) == 0
     assert await world.value("SELECT tries FROM debit_batches") == 0
+
+
+async def test_a_worker_ends_where_its_database_is_away() -> None:
+    away = open_engine("postgresql+asyncpg://worker@127.0.0.1:1/none", pool_size=1)
+    with structlog.testing.capture_logs() as said:
+        await _sign_off(away, "worker:1:aa")
+    await away.dispose()
+    assert said == [{"event": "sign-off failed", "log_level": "warning", "error": "ConnectionRefusedError"}]
