@@ -129,8 +129,10 @@ def problem_of(error: Exception) -> Problem:
     if isinstance(error, OverflowError) and str(error) == "date value out of range":
         said = "what is asked leads to a day after the year 9999; correct the dates given"
         return Problem(HTTPStatus.CONFLICT, "out-of-range", "A day out of range", said)
-    if isinstance(error, IntegrityError):
-        return _guard(error)
+    if isinstance(error, IntegrityError) and (name := _guard(error)) is not None:
+        more = {"invariant": "I13"} if "four_eyes" in name else {}
+        said = f"the database refused it ({name}); nothing was done, read again what is there"
+        return Problem(HTTPStatus.CONFLICT, "refused-by-database", "The database refused it", said, more=more)
     if (why := _why_later(error)) is not None:
         log.warning("try again", why=why, error=type(error).__name__)
         status, said = HTTPStatus.SERVICE_UNAVAILABLE, f"{why}; nothing was done, ask again in a moment"
@@ -196,12 +198,10 @@ def _refusal(error: FentanError) -> Problem:
     return Problem(status, kind_of(type(error)), title, str(error), headers, more)
 
 
-def _guard(error: IntegrityError) -> Problem:
-    """What the database itself refuses: its guards are named for what they guard."""
-    name = getattr(getattr(error.orig, "__cause__", None), "constraint_name", None) or "a guard of the database"
-    more = {"invariant": "I13"} if "four_eyes" in name else {}
-    said = f"the database refused it ({name}); nothing was done, read again what is there"
-    return Problem(HTTPStatus.CONFLICT, "refused-by-database", "The database refused it", said, more=more)
+def _guard(error: IntegrityError) -> str | None:
+    """What of the database refused it: its guards are named for what they guard. None: a column had nothing in it."""
+    name: str | None = getattr(getattr(error.orig, "__cause__", None), "constraint_name", None)
+    return name
 
 
 def status_of(error: type[FentanError]) -> HTTPStatus:
