@@ -25,7 +25,8 @@ def secret_of(signing_key: SecretStr, webhook_id: int) -> str:
 
 def body_of(event: str, happened_at: datetime, detail: Mapping[str, object]) -> bytes:
     """The JSON that is sent: the same to everybody, and at every try."""
-    said = {"type": event, "timestamp": happened_at.astimezone(UTC).isoformat(), "data": detail}
+    moment = happened_at.astimezone(UTC).isoformat().replace("+00:00", "Z")  # as the API writes it
+    said = {"type": event, "timestamp": moment, "data": detail}
     return json.dumps(said, ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode()
 
 

@@ -140,6 +140,7 @@ async def test_the_receiver_of_the_page_knows_what_is_ours(engine: AsyncEngine) 
     said = known["verified"](sent, body, secret, now)
     assert (said["type"], said["data"]) == ("run.sealed", {"run_id": 7, "plan": "quark"})
     assert datetime.fromisoformat(said["timestamp"]).tzinfo is not None
+    assert said["timestamp"].endswith("Z")
     assert headers["Content-Type"] == "application/json"
     for wrong in (
         (sent, body + b" ", secret, now),
