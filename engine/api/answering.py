@@ -17,6 +17,7 @@ import structlog
 from aiohttp import web
 from pydantic import BaseModel
 from sqlalchemy import func, select
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from engine.access.idempotency import Remembered, recall, remember
@@ -32,6 +33,9 @@ from engine.store.doorbell import Doorbell
 
 WRITE_SECONDS = 15.0
 """Who does not take what is sent to them for so long has gone away."""
+
+SERIALIZATION_FAILURE = "40001"
+"""What PostgreSQL says where somebody changed what a transaction has seen."""
 
 REQUEST_ID = web.RequestKey("request_id", str)
 
@@ -106,21 +110,37 @@ async def _write(
     body: BaseModel | Upload | None,
     digest: bytes,
 ) -> web.StreamResponse:
-    key = _key(endpoint, request)
+    key, seen = _key(endpoint, request), _seen(request)
     said = (request.method, request.path, params.model_dump_json())
     asked = hashlib.sha256(b"\0".join((*(each.encode() for each in said), digest))).digest()
     service = request.app[SERVICE]
-    async with service.engine.begin() as connection:
+    async with _writing(service, seen) as connection:
         call = call_on(connection)
         if key is not None:
             known = await recall(connection, call.actor, key, asked)
             if known is not None:
                 return _response(known, {"Idempotent-Replayed": "true"})
-        answer = await _done(endpoint, request, call, params, body)
+        answer = await _done(endpoint, request, call, params, body, seen)
         if key is not None:
             await remember(connection, call.actor, key, asked, answer)
     await _ring(service.bell, call)
     return _response(answer)
+
+
+@asynccontextmanager
+async def _writing(service: Service, seen: str | None) -> AsyncIterator[AsyncConnection]:
+    """A transaction that commits; for who names what they saw, one under which nobody changes it. Raises Stale."""
+    if seen is None:
+        async with service.engine.begin() as connection:
+            yield connection
+        return
+    try:
+        async with service.engine.execution_options(isolation_level="REPEATABLE READ").begin() as connection:
+            yield connection
+    except DBAPIError as error:
+        if getattr(error.orig, "sqlstate", None) == SERIALIZATION_FAILURE:
+            raise Stale from None
+        raise
 
 
 async def _ring(bell: Doorbell, call: Call) -> None:
@@ -134,11 +154,16 @@ async def _ring(bell: Doorbell, call: Call) -> None:
 
 
 async def _done(
-    endpoint: Endpoint, request: web.Request, call: Call, params: BaseModel, body: BaseModel | Upload | None
+    endpoint: Endpoint,
+    request: web.Request,
+    call: Call,
+    params: BaseModel,
+    body: BaseModel | Upload | None,
+    seen: str | None,
 ) -> Remembered:
     """Do it, if the caller has seen what is there now; written down with what was there before and after."""
     subject = request.path.removeprefix(f"{PREFIX}/")
-    seen, before = _seen(request), b"null"
+    before = b"null"
     if endpoint.changes is not None:
         one_by_one = func.pg_advisory_xact_lock(func.hashtextextended(endpoint.names(request.match_info), 0))
         await call.connection.execute(select(one_by_one))

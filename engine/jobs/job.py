@@ -11,7 +11,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Row, insert, null, select, update
+from sqlalchemy import Row, insert, null, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from engine.custodian.flushed import flush
@@ -153,9 +153,14 @@ async def drop_file(data_dir: Path, job_id: int) -> None:
 LEFT_AFTER = timedelta(days=1)
 """What nobody owns after so long was left by a process that was killed."""
 
+KEPT = timedelta(days=30)
+"""For so long a file whose job failed may be tried again; it names people and accounts, and is not kept for ever."""
+
 
 async def drop_leftovers(engine: AsyncEngine, data_dir: Path, *, now: datetime) -> int:
-    """Let go of files that killed processes left: uploads nobody finished, files of jobs that are done, or never were.
+    """Let go of files that killed processes left, and of those whose job failed long ago.
+
+    The first are uploads nobody finished, and files of jobs that are done, or never were.
 
     How many were let go of.
     """
@@ -163,7 +168,8 @@ async def drop_leftovers(engine: AsyncEngine, data_dir: Path, *, now: datetime) 
     uploads, folders = await asyncio.to_thread(_older, data_dir, since)
     if folders:
         async with engine.connect() as connection:
-            waits = select(jobs.c.job_id).where(jobs.c.state != State.DONE.value)
+            is_kept = or_(jobs.c.state == State.QUEUED.value, jobs.c.ended_at > now - KEPT)
+            waits = select(jobs.c.job_id).where(jobs.c.state != State.DONE.value, is_kept)
             owned = set(await connection.scalars(waits.where(jobs.c.job_id.in_(folders))))
         folders = [job_id for job_id in folders if job_id not in owned]
     for job_id in folders:

@@ -77,6 +77,10 @@ class InHand:
         zone, on = ZoneInfo(time_zone), self.job.detail.get("on")
         return self.now.astimezone(zone) if on is None else datetime.combine(date.fromisoformat(on), time(), zone)
 
+    def is_over(self, moment: datetime) -> bool:
+        """Whether it is of a day that is over there: only then is it known what may leave in each of its hours."""
+        return moment.date() < self.now.astimezone(moment.tzinfo).date()
+
 
 async def _roster(hand: InHand) -> Outcome:
     imported = await import_roster(
@@ -152,7 +156,7 @@ async def _day(hand: InHand) -> Outcome:
     custodian = await hand.custodian()
     now = hand.moment(custodian.profile.time_zone)
     done = await play_day(hand.engine, custodian, hand.desk, on=now.date(), now=now, actor=hand.job.asked_by)
-    sent = await send_waiting(hand.engine, custodian, hand.desk, now=now, whole_day="on" in hand.job.detail)
+    sent = await send_waiting(hand.engine, custodian, hand.desk, now=now, whole_day=hand.is_over(now))
     return {**_played(done), "sent": _sent(sent)}
 
 
@@ -205,8 +209,7 @@ async def _instruct(hand: InHand) -> Outcome:
 async def _send(hand: InHand) -> Outcome:
     custodian = await hand.custodian()
     now = hand.moment(custodian.profile.time_zone)
-    whole_day = "on" in hand.job.detail
-    return _sent(await send_waiting(hand.engine, custodian, hand.desk, now=now, whole_day=whole_day))
+    return _sent(await send_waiting(hand.engine, custodian, hand.desk, now=now, whole_day=hand.is_over(now)))
 
 
 def _sent(sent: Sent) -> Outcome:

@@ -301,6 +301,19 @@ async def test_a_worker_that_ends_leaves_its_job_to_others(
     assert (await now_is(engine, job)).outcome == {"rows": 2, "repeated": False}
 
 
+async def test_a_file_whose_job_failed_long_ago_is_let_go(engine: AsyncEngine, settings: Settings) -> None:
+    job = await asked(engine, settings, "no roster\n")
+    await done(engine, settings)
+    assert (await now_is(engine, job)).state is State.FAILED
+    old = (NOW - timedelta(days=2)).timestamp()
+    os.utime(folder_of(settings.data_dir, job.job_id), (old, old))
+    for days, let_go in ((29, 0), (31, 1)):
+        async with engine.begin() as connection:
+            ended = text("UPDATE jobs SET ended_at = CAST(:now AS timestamptz) - CAST(:ago AS interval)")
+            await connection.execute(ended, {"now": NOW, "ago": timedelta(days=days)})
+        assert await drop_leftovers(engine, settings.data_dir, now=NOW) == let_go
+
+
 async def test_what_killed_processes_left_is_let_go(engine: AsyncEngine, settings: Settings) -> None:
     waiting = await asked(engine, settings, TWO)
     old, data_dir = (NOW - timedelta(days=2)).timestamp(), settings.data_dir
