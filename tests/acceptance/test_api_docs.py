@@ -97,7 +97,7 @@ def _run(url: str, environment: dict[str, str], folder: Path) -> None:
         env=environment, cwd=folder, capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
     printed = done.stdout.split(f"\n{mark}\n")
-    found = []
+    found: list[str] = []
     for example, text in zip(examples(), printed, strict=False):
         if example.language == "json":
             answer = text.strip().removeprefix("data: ")
