@@ -297,7 +297,8 @@ async def test_jobs_and_messages(engine: AsyncEngine) -> None:
             (
                 "INSERT INTO deliveries (message_id, webhook_id, state, tries, ended_at, error) VALUES"
                 " (1, 1, 'waiting', 0, NULL, NULL), (2, 1, 'waiting', 1, NULL, NULL),"
-                " (3, 1, 'failed', 12, now(), 'no'), (3, 2, 'failed', 12, now(), 'no'), (4, 1, 'delivered', 1, now(), NULL)"
+                " (3, 1, 'failed', 12, now(), 'no'), (3, 2, 'failed', 12, now(), 'no'),"
+                " (4, 1, 'delivered', 1, now(), NULL)"
             ),
         ):
             await connection.execute(text(statement))
