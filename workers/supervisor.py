@@ -16,6 +16,7 @@ import time
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import structlog
 from arq.worker import Worker, func
@@ -88,7 +89,15 @@ async def run_worker(database_url: str, redis_url: str, settings: Settings, teth
 
 
 async def _answer(redis_url: str, bench: Bench, stop: asyncio.Event) -> None:
-    """Answer the doorbell; begin again when Redis was away."""
+    """Answer the doorbell; begin again when Redis was away: one word when it goes, one when it is back."""
+    lost = False
+
+    async def answered(_: dict[Any, Any]) -> None:
+        nonlocal lost
+        if lost:
+            log.info("doorbell back")
+        lost = False
+
     while not stop.is_set():
         worker = Worker(
             functions=[
@@ -101,6 +110,7 @@ async def _answer(redis_url: str, bench: Bench, stop: asyncio.Event) -> None:
             redis_settings=redis_settings(redis_url),
             ctx={"bench": bench},
             handle_signals=False,
+            on_startup=answered,  # type: ignore[arg-type]
             max_jobs=1,
             job_timeout=10 * bench.rules.slice_seconds + 2 * bench.rules.lease_seconds,
             keep_result=0,
@@ -119,7 +129,9 @@ async def _answer(redis_url: str, bench: Bench, stop: asyncio.Event) -> None:
         if not answering.done():
             await _let_finish(worker, answering)
         elif (error := answering.exception()) is not None:
-            log.warning("doorbell lost", error=type(error).__name__)
+            if not lost:
+                log.warning("doorbell lost", error=type(error).__name__)
+            lost = True
             # The job in hand needs no doorbell; closing the worker now would cut it off with its lease running.
             await asyncio.gather(*worker.tasks.values(), return_exceptions=True)
             with suppress(TimeoutError):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
+import structlog
 from arq.connections import ArqRedis, RedisSettings, create_pool
 from redis.asyncio import ConnectionPool
 from redis.exceptions import RedisError
@@ -24,6 +26,11 @@ JOB = "do_jobs"
 """Look at the jobs that were asked for and do the next."""
 
 _MOMENT_SECONDS = 1.0
+
+_PATIENT_TRIES = 11
+"""A moment apart: ten seconds for a server to appear."""
+
+log = structlog.get_logger()
 
 
 class DoorbellUnreachable(FentanError, ConnectionError):
@@ -79,16 +86,17 @@ class Doorbell:
         return True
 
 
-def redis_settings(redis_url: str, *, patient: bool = True) -> RedisSettings:
-    """What arq needs to know of a redis:// or unix:// address; `patient` waits ten seconds for a server to appear.
+def redis_settings(redis_url: str) -> RedisSettings:
+    """What arq needs to know of a redis:// or unix:// address; it tries once.
 
-    Raises DoorbellUnreachable when it cannot be read.
+    Of each try more it would write a line that is no JSON and names another address. Raises DoorbellUnreachable when
+    the address cannot be read.
     """
     try:
         settings = RedisSettings.from_dsn(redis_url)
     except (RuntimeError, ValueError):
         raise DoorbellUnreachable("the doorbell's address cannot be read; write redis://host:6379/0") from None
-    settings.conn_retries, settings.conn_retry_delay = (10, 1) if patient else (0, 0)
+    settings.conn_retries = 0
     return settings
 
 
@@ -106,19 +114,27 @@ async def quiet_doorbell(redis_url: str) -> AsyncIterator[Doorbell]:
 
 @asynccontextmanager
 async def doorbell(redis_url: str, *, patient: bool = True) -> AsyncIterator[Doorbell]:
-    """A doorbell for the length of a block; raises DoorbellUnreachable when nobody answers."""
-    try:
-        pool = await create_pool(
-            redis_settings(redis_url, patient=patient),
-            default_queue_name=QUEUE,
-            job_serializer=serialize,
-            job_deserializer=deserialize,
-        )
-    except (RedisError, OSError) as error:
-        if isinstance(error, DoorbellUnreachable):
-            raise
-        raise DoorbellUnreachable(f"{DoorbellUnreachable.__doc__} ({type(error).__name__}: {error})") from error
+    """A doorbell for the length of a block; raises DoorbellUnreachable when nobody answers.
+
+    `patient` waits ten seconds for a server to appear.
+    """
+    pool = await _answered(redis_settings(redis_url), _PATIENT_TRIES if patient else 1)
     try:
         yield Doorbell(pool)
     finally:
         await pool.aclose()
+
+
+async def _answered(settings: RedisSettings, tries: int) -> ArqRedis:
+    for left in reversed(range(tries)):
+        try:
+            return await create_pool(
+                settings, default_queue_name=QUEUE, job_serializer=serialize, job_deserializer=deserialize
+            )
+        except (RedisError, OSError) as error:
+            if not left:
+                raise DoorbellUnreachable(f"{DoorbellUnreachable.__doc__} ({type(error).__name__}: {error})") from error
+            if left == tries - 1:
+                log.warning("doorbell awaited", error=type(error).__name__)
+            await asyncio.sleep(_MOMENT_SECONDS)
+    raise AssertionError("a doorbell is tried once at least")

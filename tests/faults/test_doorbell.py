@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import os
 import signal
 from collections.abc import Callable, Iterator
@@ -18,6 +20,9 @@ from tests.faults.crew import Crew, at_the_wall, came_out_the_same, wall
 from tests.integration.worlds import World, until
 
 pytestmark = pytest.mark.faults
+
+RETRY_SECONDS = 1.0
+"""How often a worker asks for a Redis that is away."""
 
 Valkey = Callable[[], AbstractContextManager[str]]
 
@@ -101,9 +106,34 @@ async def test_I8_a_worker_that_begins_before_redis_waits_for_it(
     crew.hire(1)
 
     async def asked() -> bool:
-        return b"redis connection error" in crew.log.read_bytes()
+        return b'"event": "doorbell awaited"' in crew.log.read_bytes()
 
     await until(asked, "the worker asks for Redis")
     with valkey():
         await came_out_the_same(world, run, undisturbed.root)
         crew.dismiss()
+    lines = crew.log.read_text("utf-8").splitlines()
+    assert [json.loads(line)["event"] for line in lines].count("doorbell awaited") == 1
+
+
+async def test_an_outage_of_redis_is_two_events(crew: Crew, valkey: Valkey) -> None:
+    def events() -> list[str]:
+        return [json.loads(line)["event"] for line in crew.log.read_text("utf-8").splitlines()]
+
+    with valkey() as crew.redis_url:
+        crew.hire(1, FENTAN_LOG_LEVEL="info")
+
+        async def began() -> bool:
+            with _client(crew.redis_url) as client:
+                return any(each["name"] == "" and each["cmd"] == "zrangebyscore" for each in client.client_list())
+
+        await until(began, "the worker listens")
+    await asyncio.sleep(3 * RETRY_SECONDS)
+    with valkey():
+
+        async def back() -> bool:
+            return "doorbell back" in events()
+
+        await until(back, "the worker hears that Redis is back")
+        crew.dismiss()
+    assert [each for each in events() if each.startswith("doorbell")] == ["doorbell lost", "doorbell back"]

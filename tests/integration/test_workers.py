@@ -118,7 +118,7 @@ async def test_rings_of_one_occasion_count_once(bell: Doorbell, redis: ArqRedis)
 
 
 async def test_a_ring_that_nobody_hears_says_so(embedded: Embedded) -> None:
-    settings = redis_settings("redis://127.0.0.1:1", patient=False)
+    settings = redis_settings("redis://127.0.0.1:1")
     bell = Doorbell(ArqRedis(host=settings.host, port=settings.port))
     assert not await bell.ring(7, "approved")
 
