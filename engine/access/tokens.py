@@ -121,14 +121,10 @@ async def revoke(connection: AsyncConnection, token_id: int, *, now: datetime, a
     return await token_of(connection, token_id)
 
 
-async def reissue(
-    connection: AsyncConnection, name: str, role: Role, *, days: int, now: datetime, actor: str
-) -> tuple[Token, str]:
-    """`issue`, and the end of every token that the same actor issued to this name before. Raises InvalidInput."""
-    theirs = api_tokens.c.name == name, api_tokens.c.issued_by == actor, api_tokens.c.revoked_at.is_(None)
-    for token_id in (await connection.scalars(select(api_tokens.c.token_id).where(*theirs))).all():
-        await revoke(connection, token_id, now=now, actor=actor)
-    return await issue(connection, name, role, days=days, now=now, actor=actor)
+async def set_expiry(connection: AsyncConnection, token_id: int, expires_at: datetime) -> None:
+    """Let a token end at another moment; one that was revoked stays so."""
+    token = update(api_tokens).where(api_tokens.c.token_id == token_id)
+    await connection.execute(token.values(expires_at=expires_at))
 
 
 async def authenticate(engine: AsyncEngine, text: str, *, now: datetime) -> Token:

@@ -6,29 +6,37 @@ import asyncio
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from datetime import UTC, datetime
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
+from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
+import structlog
 import typer
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from engine.access.roles import Role
-from engine.access.tokens import reissue
+from engine.access.tokens import issue, revoke, set_expiry
 from engine.cli.options import Host, Port
 from engine.cli.shell import Addresses, addresses, child_environment, start
 from engine.errors import FentanError
-from engine.store.database import engine_on, prepare
+from engine.store.database import AWAY, engine_on, prepare
 from engine.store.database import migrate as migrate_schema
+from engine.store.embedded import Embedded
 from workers.supervisor import run_worker
 
 LOOK_SECONDS = 1.0
 STOP_SECONDS = 30.0
 """How long a worker may take to finish the shard in hand; then it is killed, which loses nothing."""
 
-ADMIN_DAYS = 30
+ADMIN_LIFE = timedelta(minutes=5)
+"""How long the token that `up` prints may outlive an `up` that was killed; one that lives extends it all the time."""
+
+EXTEND_SECONDS = 20.0
 
 Child = subprocess.Popen[bytes]
+
+log = structlog.get_logger()
 
 
 class ChildEnded(FentanError):
@@ -110,7 +118,7 @@ def up(
 
 
 async def _up(found: Addresses, workers: int, at: Sequence[str]) -> None:
-    """Raises ChildEnded when the API ends by itself."""
+    """Raises ChildEnded when the API ends by itself, EmbeddedServerError when a server did and does not start again."""
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -120,24 +128,55 @@ async def _up(found: Addresses, workers: int, at: Sequence[str]) -> None:
         _children([["api", *at]], child_environment(found), subprocess.PIPE) as [api],
     ):
         assert api.stdout is not None
-        # It says where it listens, or ends and has said why not.
-        if address := (await asyncio.to_thread(api.stdout.readline)).decode().strip():
-            await _welcome(found, address, workers)
-        await _watch(processes, api, stop)
+        async with AsyncExitStack() as while_up:
+            # It says where it listens, or ends and has said why not.
+            if address := (await asyncio.to_thread(api.stdout.readline)).decode().strip():
+                _welcome(address, await while_up.enter_async_context(_admin_token(found.database_url)), workers)
+            await _watch(processes, api, found.embedded, stop)
 
 
-async def _welcome(found: Addresses, address: str, workers: int) -> None:
-    """Where the API is and a new admin's token for it, as a shell takes them; the token of the last `up` ends."""
-    async with engine_on(found.database_url) as engine, engine.begin() as connection:
-        now = datetime.now(UTC)
-        _, text = await reissue(connection, "admin", Role.ADMIN, days=ADMIN_DAYS, now=now, actor="fentan up")
+@asynccontextmanager
+async def _admin_token(database_url: str) -> AsyncIterator[str]:
+    """A new admin's token for the length of a block. Of each `up` its own: another one neither has it nor ends it."""
+    async with engine_on(database_url) as engine:
+        async with engine.begin() as connection:
+            now = datetime.now(UTC)
+            token, text = await issue(connection, "admin", Role.ADMIN, days=1, now=now, actor="fentan up")
+            await set_expiry(connection, token.token_id, now + ADMIN_LIFE)
+        extending = asyncio.create_task(_extend(engine, token.token_id))
+        try:
+            yield text
+        finally:
+            extending.cancel()
+            with suppress(asyncio.CancelledError):
+                await extending
+            try:
+                async with engine.begin() as connection:
+                    await revoke(connection, token.token_id, now=datetime.now(UTC), actor="fentan up")
+            except AWAY as error:
+                log.warning("token not revoked; it expires in minutes", error=type(error).__name__)
+
+
+async def _extend(engine: AsyncEngine, token_id: int) -> None:
+    """Keep a token from expiring for as long as this process lives."""
+    while True:
+        await asyncio.sleep(EXTEND_SECONDS)
+        try:
+            async with engine.begin() as connection:
+                await set_expiry(connection, token_id, datetime.now(UTC) + ADMIN_LIFE)
+        except AWAY as error:
+            log.warning("token not extended", error=type(error).__name__)
+
+
+def _welcome(address: str, text: str, workers: int) -> None:
+    """Where the API is and a token for it, as a shell takes them."""
     crew = f"{workers} worker{'' if workers == 1 else 's'}"
     typer.echo(f"the API and {crew} are up; Ctrl-C stops them. Its reference: {address}/v1/reference")
     typer.echo(f"export FENTAN_API_URL={address}")
     typer.echo(f"export FENTAN_API_TOKEN={text}")
 
 
-async def _watch(processes: Sequence[Child], api: Child, stop: asyncio.Event) -> None:
+async def _watch(processes: Sequence[Child], api: Child, embedded: Embedded | None, stop: asyncio.Event) -> None:
     up_still = list(processes)
     while not stop.is_set():
         with suppress(TimeoutError):
@@ -151,6 +190,16 @@ async def _watch(processes: Sequence[Child], api: Child, stop: asyncio.Event) ->
             # Asked by nobody here, a worker ends well only where somebody drained it.
             how = "has ended" if process.returncode else "was drained"
             typer.echo(f"a worker {how}; {len(up_still)} go on until Ctrl-C", err=True)
+        if embedded is not None:
+            await _bring_back(embedded)
+
+
+async def _bring_back(embedded: Embedded) -> None:
+    """Start again the servers that have ended. Raises EmbeddedServerError."""
+    for name in embedded.lost():
+        typer.echo(f"{name} has ended by itself; it is started again", err=True)
+        await asyncio.to_thread(embedded.bring_back, name)
+        typer.echo(f"{name} runs again", err=True)
 
 
 def migrate() -> None:

@@ -17,7 +17,7 @@ from engine.log import configure_log
 from engine.settings import Settings, load_settings
 from engine.store.database import engine_on, prepare
 from engine.store.doorbell import doorbell
-from engine.store.embedded import servers, status
+from engine.store.embedded import Embedded, servers, status
 
 T = TypeVar("T")
 
@@ -27,6 +27,8 @@ class Addresses(NamedTuple):
 
     database_url: str
     redis_url: str
+    embedded: Embedded | None = None
+    """Of those, the servers in use by this process, if any."""
 
 
 @contextmanager
@@ -47,7 +49,7 @@ def addresses(settings: Settings, *, redis: bool = True, serving: bool = False) 
         yield Addresses(database_url, redis_url)
         return
     with servers(settings.data_dir, postgres=launch_postgres, valkey=launch_valkey) as embedded:
-        yield Addresses(database_url or embedded.database_url, redis_url or embedded.redis_url)
+        yield Addresses(database_url or embedded.database_url, redis_url or embedded.redis_url, embedded)
 
 
 @asynccontextmanager

@@ -11,13 +11,18 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 import pytest
+from sqlalchemy.ext.asyncio import AsyncEngine
 
+from engine.access.tokens import NotAuthenticated, authenticate
+from engine.cli import processes
 from engine.store.embedded import Embedded
+from tests.integration.worlds import until
 
 pytestmark = pytest.mark.acceptance
 
@@ -94,6 +99,38 @@ def test_up_serves_a_first_admin_and_ends_whole(tmp_path: Path, servers: dict[st
         assert "worker stopped" in log
         assert "request answered" in log
         assert token not in log
+
+
+def test_each_up_has_a_token_of_its_own(tmp_path: Path, servers: dict[str, str]) -> None:
+    (tmp_path / "second").mkdir()
+    with started(tmp_path, "up", "--workers", "1", "--port", "0", **servers) as up:
+        printed(up)
+        url, token = exported(up), exported(up)
+        with started(tmp_path / "second", "up", "--workers", "1", "--port", "0", **servers) as second:
+            printed(second)
+            second_url, second_token = exported(second), exported(second)
+            both = [status(f"{at}/v1/runs", each) for at in (url, second_url) for each in (token, second_token)]
+            assert both == [200] * 4
+            second.send_signal(signal.SIGINT)
+            assert second.wait(PATIENCE_SECONDS) == 0
+        assert [status(f"{url}/v1/runs", each) for each in (token, second_token)] == [200, 401]
+
+
+async def test_the_token_lives_as_long_as_its_up(
+    engine: AsyncEngine, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(processes, "EXTEND_SECONDS", 0.01)
+    async with processes._admin_token(database_url) as text:
+        now = datetime.now(UTC)
+        first = (await authenticate(engine, text, now=now)).expires_at
+        assert first <= now + processes.ADMIN_LIFE
+
+        async def extended() -> bool:
+            return (await authenticate(engine, text, now=now)).expires_at > first
+
+        await until(extended, "extended")
+    with pytest.raises(NotAuthenticated):
+        await authenticate(engine, text, now=now)
 
 
 def test_up_does_not_go_on_without_its_api(tmp_path: Path, servers: dict[str, str]) -> None:

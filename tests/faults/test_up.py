@@ -1,4 +1,4 @@
-"""`fentan up` however it ends: its API, its workers and its servers end with it."""
+"""`fentan up` however it ends: its API, its workers and its servers end with it. While it lives, its servers do."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ import time
 from pathlib import Path
 
 import pytest
+
+from tests.acceptance.test_up import exported, printed, started, status
 
 pytestmark = pytest.mark.faults
 
@@ -55,3 +57,64 @@ def test_nothing_outlives_it(tmp_path: Path, number: signal.Signals) -> None:
         up.kill()
     until_children(tmp_path, None)
     assert status == (-number if number is signal.SIGKILL else 0)
+
+
+def until_logged(folder: Path, line: str) -> None:
+    """Wait until `up` says so."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while line not in (log := (folder / "log").read_text("utf-8")):
+        if time.monotonic() > deadline:
+            pytest.fail(f"after {PATIENCE_SECONDS:.0f} seconds nobody said {line!r}: {log}")
+        time.sleep(0.05)
+
+
+def server_of(folder: Path, name: str) -> int:
+    """The process of an embedded server."""
+    if name == "postgres":
+        return int((folder / ".fentan/postgres/data/postmaster.pid").read_text("ascii").split()[0])
+    (pid,) = [pid for pid, line in processes_of(folder).items() if "/valkey-server" in line]
+    return pid
+
+
+def test_servers_that_end_are_brought_back_and_belong_to_it(tmp_path: Path) -> None:
+    with started(tmp_path, "up", "--workers", "1", "--port", "0") as up:
+        printed(up)
+        url, token = exported(up), exported(up)
+        assert status(f"{url}/readyz", token) == 200
+        for name in ("valkey", "postgres"):
+            dead = server_of(tmp_path, name)
+            os.kill(dead, signal.SIGKILL)
+            for line in (f"{name} has ended by itself; it is started again\n", f"{name} runs again\n"):
+                until_logged(tmp_path, line)
+            assert server_of(tmp_path, name) != dead
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while status(f"{url}/v1/runs", token) != 200 and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert status(f"{url}/v1/runs", token) == 200
+        until_children(tmp_path, 2)
+        until_logged(tmp_path, '"event": "doorbell back"')
+        up.send_signal(signal.SIGINT)
+        assert up.wait(PATIENCE_SECONDS) == 0
+    until_children(tmp_path, None)
+
+
+def test_it_ends_where_a_server_cannot_be_brought_back(tmp_path: Path) -> None:
+    with started(tmp_path, "up", "--workers", "1", "--port", "0") as up:
+        printed(up)
+        (tmp_path / ".fentan/postgres/data/PG_VERSION").write_text("1\n", "ascii")
+        os.kill(server_of(tmp_path, "postgres"), signal.SIGKILL)
+        assert up.wait(PATIENCE_SECONDS) == 1
+    assert "\nfentan: postgres does not start; its log " in (tmp_path / "log").read_text("utf-8")
+    until_children(tmp_path, None)
+
+
+def test_it_makes_no_empty_database_for_one_that_is_gone(tmp_path: Path) -> None:
+    with started(tmp_path, "up", "--workers", "1", "--port", "0") as up:
+        printed(up)
+        dead, home = server_of(tmp_path, "postgres"), tmp_path / ".fentan/postgres"
+        home.rename(tmp_path / "elsewhere")
+        os.kill(dead, signal.SIGKILL)
+        assert up.wait(PATIENCE_SECONDS) == 1
+    log = (tmp_path / "log").read_text("utf-8")
+    assert f"\nfentan: postgres is not started again: its folder {home} is gone\n" in log
+    until_children(tmp_path, None)

@@ -66,7 +66,7 @@ class User:
             assert line, "it ended"
             self.said += line
         database_url, redis_url = line.split()
-        return Embedded(database_url, redis_url, ())
+        return Embedded(database_url, redis_url, {}, Path())
 
     def leave(self) -> int:
         self.process.stdin.close()
@@ -315,6 +315,23 @@ async def test_a_server_that_died_is_started_again(data_dir: Path) -> None:
         with servers(data_dir, valkey=False) as embedded:
             assert postmaster(data_dir) != dead
             assert await ask(embedded.database_url, "SELECT 1") == 1
+
+
+async def test_a_user_brings_back_what_it_lost_and_is_counted_again(data_dir: Path) -> None:
+    with servers(data_dir) as embedded:
+        assert embedded.lost() == []
+        kept = postmaster(data_dir)
+        for pid in keepers(data_dir):
+            os.kill(pid, signal.SIGKILL)
+        eventually(lambda: embedded.lost() == ["postgres", "valkey"])
+        embedded.bring_back("valkey")
+        assert embedded.lost() == ["postgres"]
+        embedded.bring_back("postgres")
+        assert (embedded.lost(), postmaster(data_dir)) == ([], kept)
+        with servers(data_dir) as other:
+            assert other.database_url == embedded.database_url
+        assert await ask(embedded.database_url, "SELECT 1") == 1
+    assert running(data_dir) == {}
 
 
 async def test_a_start_waits_for_the_last_backend_of_a_killed_server(data_dir: Path) -> None:

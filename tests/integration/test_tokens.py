@@ -20,8 +20,8 @@ from engine.access.tokens import (
     authenticate,
     issue,
     list_tokens,
-    reissue,
     revoke,
+    set_expiry,
     token_of,
 )
 from engine.errors import InvalidInput, NotFound
@@ -153,14 +153,16 @@ async def test_revoking_again_changes_nothing(engine: AsyncEngine) -> None:
     assert acts == ["issue token", "revoke token"]
 
 
-async def test_reissuing_ends_what_the_same_issued_before(engine: AsyncEngine) -> None:
-    (_, old), (_, others) = await issued(engine, actor="up"), await issued(engine)
+async def test_another_expiry_brings_none_back_that_was_revoked(engine: AsyncEngine) -> None:
+    (token, text), (gone, revoked) = await issued(engine, days=1), await issued(engine, days=1)
     async with engine.begin() as connection:
-        _, new = await reissue(connection, "anna", Role.ADMIN, days=1, now=NOW, actor="up")
-    with pytest.raises(NotAuthenticated):
-        await authenticate(engine, old, now=NOW)
-    assert (await authenticate(engine, new, now=NOW)).role is Role.ADMIN
-    assert (await authenticate(engine, others, now=NOW)).role is Role.FINANCE
+        await revoke(connection, gone.token_id, now=NOW, actor="olga")
+        for each in (token, gone):
+            await set_expiry(connection, each.token_id, NOW + 2 * DAY)
+    assert (await authenticate(engine, text, now=NOW + 2 * DAY - MINUTE)).expires_at == NOW + 2 * DAY
+    for over, at in ((text, NOW + 2 * DAY), (revoked, NOW)):
+        with pytest.raises(NotAuthenticated):
+            await authenticate(engine, over, now=at)
 
 
 async def test_pages_hold_each_token_once(engine: AsyncEngine) -> None:

@@ -30,13 +30,27 @@ class Embedded:
     """For SQLAlchemy, like `postgresql+asyncpg://fentan@/fentan?host=…&port=5432`."""
     redis_url: str
     """For redis-py and arq, like `unix:///…/valkey.sock`."""
-    connections: tuple[socket.socket, ...] = field(repr=False)
-    """To the keepers; being open is being counted."""
+    connections: dict[str, socket.socket] = field(repr=False)
+    """To the keepers, by the server's name; being open is being counted."""
+    data_dir: Path
 
     def close(self) -> None:
         """Leave. Returns once the servers that nobody else uses have stopped."""
-        for connection in self.connections:
+        for connection in self.connections.values():
             _leave(connection)
+
+    def lost(self) -> list[str]:
+        """Names of the servers that nobody keeps any more: they have ended by themselves, or their keepers have."""
+        return [name for name, connection in self.connections.items() if _is_closed(connection)]
+
+    def bring_back(self, name: str) -> None:
+        """Use a lost server again, at the address it had; blocks as `start` does. Raises EmbeddedServerError."""
+        folder = self.data_dir / name
+        if not folder.exists():
+            raise EmbeddedServerError(f"{name} is not started again: its folder {folder} is gone")
+        found = start(self.data_dir, postgres=name == "postgres", valkey=name == "valkey")
+        self.connections[name].close()
+        self.connections.update(found.connections)
 
     def __enter__(self) -> Self:
         return self
@@ -51,18 +65,17 @@ def start(data_dir: Path, *, postgres: bool = True, valkey: bool = True) -> Embe
     A process that is killed has left, too. Children of a process are not counted: each calls this itself. Blocks for
     about half a second, two at the very first start. Raises EmbeddedServerError.
     """
-    connections, urls = [], {}
+    connections, urls = {}, {}
     with ExitStack() as failed:
         for name, wanted in (("postgres", postgres), ("valkey", valkey)):
             if wanted:
                 try:
-                    connection, urls[name] = _join(made(data_dir).resolve(), name)
+                    connections[name], urls[name] = _join(made(data_dir).resolve(), name)
                 except OSError as error:
                     raise EmbeddedServerError(f"the data folder {data_dir} is no use to this user: {error}") from error
-                failed.callback(_leave, connection)
-                connections.append(connection)
+                failed.callback(_leave, connections[name])
         failed.pop_all()
-    return Embedded(urls.get("postgres", ""), urls.get("valkey", ""), tuple(connections))
+    return Embedded(urls.get("postgres", ""), urls.get("valkey", ""), connections, data_dir.resolve())
 
 
 @contextmanager
@@ -190,6 +203,17 @@ def _leave(connection: socket.socket) -> None:
         while connection.recv(4096):
             pass
     connection.close()
+
+
+def _is_closed(connection: socket.socket) -> bool:
+    """Whether the keeper at the other end is gone; once let in, nobody hears another word from it."""
+    connection.setblocking(False)
+    try:
+        return not connection.recv(1, socket.MSG_PEEK)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
 
 
 def _is_free(lock_path: Path) -> bool:
