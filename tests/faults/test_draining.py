@@ -28,7 +28,7 @@ pytestmark = pytest.mark.faults
 async def test_a_drained_worker_ends_well_and_the_other_goes_on(
     world: World, run: Run, crew: Crew, undisturbed: Undisturbed
 ) -> None:
-    crew.hire(2, FENTAN_LOG_LEVEL="info")
+    crew.hire(2, FENTAN_LOG_LEVEL="info", FENTAN_LEASE_SECONDS="30")  # hearing of it takes a heartbeat
     async with wall(world, 7, 8):
         await at_the_wall(world, run, 2)
         async with world.engine.begin() as connection:

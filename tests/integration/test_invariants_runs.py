@@ -539,8 +539,12 @@ async def test_I13_the_database_refuses_it_too(engine: AsyncEngine) -> None:
         await world.sql("UPDATE share_runs SET approved_by = planned_by WHERE run_id = :run", run=run.run_id)
     with pytest.raises(IntegrityError, match="share_runs_approved_preview_check"):
         await world.sql(
-            "UPDATE share_runs SET approved_digest = sha256(preview_digest) WHERE run_id = :run", run=run.run_id
+            "UPDATE share_runs SET approved_digest = sha256(preview_digest), approved_by = :by WHERE run_id = :run",
+            run=run.run_id,
+            by=APPROVER,
         )
+    with pytest.raises(IntegrityError, match="share_runs_approved_by_check"):
+        await world.sql("UPDATE share_runs SET approved_digest = preview_digest WHERE run_id = :run", run=run.run_id)
 
 
 async def test_I13_both_are_in_the_audit_log(engine: AsyncEngine) -> None:
