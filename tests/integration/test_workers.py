@@ -244,7 +244,7 @@ async def test_who_is_drained_hears_it_with_the_next_heartbeat_and_beats_until_a
     ]
 
     async def lives() -> bool:
-        return await world.value("SELECT count(*) FROM workers") == 2
+        return bool(await world.value("SELECT count(*) FROM workers") == 2)
 
     await until(lives, "two heartbeats")
     async with world.engine.begin() as connection:
