@@ -229,18 +229,14 @@ async def test_of_two_who_saw_the_same_one_changes_it(served: Served) -> None:
 
 async def test_what_a_worker_changes_meanwhile_is_not_written_over(served: Served) -> None:
     seen = (await served.viewer.get("/v1/counts/1")).headers["ETag"]
-    slow = {"by": 1, "seconds": 0.5}
-    raising = asyncio.create_task(served.scheduler.post("/v1/counts/1/raise", slow, if_match=seen))
-    async with served.service.engine.begin() as connection:
-        begun = text("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid <> pg_backend_pid()")
-        while not await connection.scalar(begun):  # noqa: ASYNC110 - nobody tells that a lock is held
-            await asyncio.sleep(0.01)
-    async with served.service.engine.connect() as connection:
-        reading = text("SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'SELECT count FROM counts%'")
-        while not await connection.scalar(reading):  # noqa: ASYNC110 - as above
-            await asyncio.sleep(0.01)
-    async with served.service.engine.begin() as connection:
-        await connection.execute(text("UPDATE counts SET count = 100 WHERE number = 1"))
+    async with served.service.engine.begin() as worker:
+        await worker.execute(text("UPDATE counts SET count = 100 WHERE number = 1"))
+        raising = asyncio.create_task(served.scheduler.post("/v1/counts/1/raise", {"by": 1}, if_match=seen))
+
+        async def it_waits() -> bool:
+            return bool(await worker.scalar(text("SELECT count(*) FROM pg_locks WHERE NOT granted")))
+
+        await until(it_waits, "the request waits for the worker")
     assert ((await raising).status, await count(served)) == (412, 100)
 
 
