@@ -11,6 +11,7 @@ from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from engine.apportion import unpack
+from engine.ledger.tie_out import TieOut
 from engine.money import to_major
 from engine.runs.run import Run
 from engine.store.tables import run_cases, run_shards
@@ -45,14 +46,19 @@ class Totals:
     share: int
 
     @property
+    def tie_out(self) -> TieOut:
+        """Its line of I5."""
+        return TieOut(self.charged, self.sponsor, self.carry_in, self.aid, self.fee, self.carry_out)
+
+    @property
     def money_in(self) -> int:
-        """Charges, sponsor and carry-in: the left side of I5."""
-        return self.charged + self.sponsor + self.carry_in
+        """The left side of I5."""
+        return self.tie_out.money_in
 
     @property
     def money_out(self) -> int:
-        """Aid, fee and carry-out: the right side of I5."""
-        return self.aid + self.fee + self.carry_out
+        """The right side of I5."""
+        return self.tie_out.money_out
 
     def as_json(self) -> dict[str, Any]:
         """Strings in major units, counts as numbers."""
