@@ -83,6 +83,7 @@ async def wall(world: World, *numbers: int) -> AsyncIterator[None]:
     """Shards that cannot be posted for the length of a block: whoever comes to one stands in its transaction."""
     shards = ", ".join(str(world.shard(number)) for number in numbers)
     async with world.engine.begin() as connection:
+        await connection.execute(text("SET LOCAL application_name = 'wall'"))
         await connection.execute(text(f"SELECT 1 FROM shards WHERE shard_id IN ({shards}) FOR UPDATE"))
         yield
 
@@ -91,8 +92,11 @@ async def at_the_wall(world: World, run: Run, workers: int) -> None:
     """Wait until so many workers stand before the wall, each inside the transaction that stores its shard."""
 
     async def stand() -> bool:
+        # By whom they are blocked, not that they are: two workers also wait for each other, for a moment.
         standing = (
-            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+            "SELECT count(*) FROM pg_stat_activity waiting, pg_stat_activity wall"
+            " WHERE waiting.datname = current_database() AND wall.datname = current_database()"
+            " AND wall.application_name = 'wall' AND wall.pid = ANY (pg_blocking_pids(waiting.pid))"
         )
         return (await world.value(standing) or 0) >= workers
 
