@@ -1,4 +1,5 @@
 # Everything here needs Python 3.11 or newer and make, nothing else: no root, no Node, no Docker, no running server.
+# The tests of the console's pages also need Chromium, and are skipped without it.
 
 PYTHON ?= python3
 VENV   := .venv
@@ -9,7 +10,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 export PIP_NO_INPUT = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo replay up bench test lint constraints clean
+.PHONY: help demo replay assets up bench test lint constraints clean
 
 help: ## list these targets
 	@echo 'make TARGET [MEMBERS=…] [PLAN=…] [WORKERS=…] [PORT=…] [REPORT=…] [PYTHON=…]'
@@ -25,7 +26,11 @@ replay: REPORT ?= .fentan/replay.json
 replay: $(READY) ## the run that 相互宝 published on 21 January 2019: 23,000,000 members, two cases
 	@$(BIN)/fentan demo --replay $(if $(WORKERS),--workers $(WORKERS)) --report $(REPORT)
 
-up: $(READY) ## servers, the API, workers and sweeper in the foreground, until Ctrl-C; prints an admin's token
+# What it makes is in no package's way: `demo` and `replay` never ask for it. Nothing is done where no source changed.
+assets: $(READY) ## the console's script and style, with Node and npm packages of their own
+	@$(BIN)/python engine/console/web/hatch_build.py
+
+up: assets ## servers, the API with the console, workers and sweeper in the foreground, until Ctrl-C; prints an admin's token
 	@exec $(BIN)/fentan up $(if $(WORKERS),--workers $(WORKERS)) $(if $(PORT),--port $(PORT))
 
 bench: MEMBERS ?= 20000000
@@ -58,6 +63,7 @@ clean: ## stop what runs, remove data, caches and build products (not the enviro
 	  $(BIN)/python -c 'from pathlib import Path; from engine.store.embedded import stop; stop(Path(".fentan"))'
 	@case $$(readlink .fentan/postgres) in */fentan-*) rm -rf -- "$$(readlink .fentan/postgres)" ;; esac
 	@rm -rf .fentan build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	@rm -rf engine/console/static engine/console/web/node_modules
 	@find . -name __pycache__ -type d -not -path './$(VENV)/*' -prune -exec rm -rf {} +
 
 $(READY): constraints.txt pyproject.toml

@@ -1,0 +1,13 @@
+// What every page has. Pages read without it; it only adds.
+
+import htmx from "htmx.org";
+
+import "../styles/main.css";
+
+// The policy of the pages allows no inline style and no text that is run as code.
+htmx.config.includeIndicatorStyles = false;
+htmx.config.allowEval = false;
+htmx.config.allowScriptTags = false;
+htmx.config.selfRequestsOnly = true;
+// Pages behind a sign-in do not outlive it in the browser's storage.
+htmx.config.historyCacheSize = 0;
