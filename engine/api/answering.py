@@ -1,13 +1,8 @@
-"""From a request to its answer, the same for every endpoint: who asks, with what, in one transaction, audited.
-
-A write is done, audited and remembered under its Idempotency-Key in one transaction; the doorbell rings after it.
-"""
+"""From a request to its answer, the same for every endpoint: who asks, with what, what came of it."""
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import json
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -16,26 +11,20 @@ from datetime import UTC, datetime
 import structlog
 from aiohttp import web
 from pydantic import BaseModel
-from sqlalchemy import func, select
-from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from engine.access.idempotency import Remembered, recall, remember
+from engine.access.idempotency import Remembered
 from engine.access.tokens import NotAuthenticated, Token, authenticate
 from engine.api.compression import compress
-from engine.api.endpoint import PREFIX, Endpoint
+from engine.api.endpoint import Endpoint
 from engine.api.fields import KEY, TAG
-from engine.api.problems import Forbidden, KeyMissing, Stale, WrongFields
+from engine.api.problems import Forbidden, KeyMissing, WrongFields
 from engine.api.reading import params_of, received
 from engine.api.service import SERVICE, Call, Service, Streamed, Upload
-from engine.store.audit import record
-from engine.store.doorbell import Doorbell
+from engine.api.writing import Write, as_json, etag, write
 
 WRITE_SECONDS = 15.0
 """Who does not take what is sent to them for so long has gone away."""
-
-SERIALIZATION_FAILURE = "40001"
-"""What PostgreSQL says where somebody changed what a transaction has seen."""
 
 REQUEST_ID = web.RequestKey("request_id", str)
 
@@ -49,9 +38,10 @@ def answering(endpoint: Endpoint) -> Callable[[web.Request], Awaitable[web.Strea
     async def answer(request: web.Request) -> web.StreamResponse:
         service = request.app[SERVICE]
         now = datetime.now(UTC)
-        token = await _admitted(service, endpoint, request, now)
+        token = await _caller(request, now)
+        await admit(service, endpoint, token, now)
         structlog.contextvars.bind_contextvars(token_id=token.token_id)
-        params = params_of(endpoint, request)
+        params = params_of(endpoint.params, request)
         async with received(endpoint, request, service) as (body, digest):
 
             def call_on(connection: AsyncConnection) -> Call:
@@ -66,30 +56,34 @@ def answering(endpoint: Endpoint) -> Callable[[web.Request], Awaitable[web.Strea
     return answer
 
 
-async def _admitted(service: Service, endpoint: Endpoint, request: web.Request, now: datetime) -> Token:
-    """Who asks, if they may. Raises NotAuthenticated, Forbidden, TooManyRequests."""
+async def _caller(request: web.Request, now: datetime) -> Token:
+    """Who asks: who holds the token that came with it or, for what is read, the session. Raises NotAuthenticated."""
+    engine = request.app[SERVICE].engine
     scheme, _, written = request.headers.get("Authorization", "").partition(" ")
     if scheme.lower() != "bearer":
         raise NotAuthenticated
-    token = await authenticate(service.engine, written.strip(), now=now)
+    return await authenticate(engine, written.strip(), now=now)
+
+
+async def admit(service: Service, endpoint: Endpoint, token: Token, now: datetime) -> None:
+    """Let a token's request in, and count it. Raises TooManyRequests, Forbidden."""
     await service.limits.count(token.token_id, now)
     if token.role not in endpoint.roles:
         may = ", ".join(sorted(endpoint.roles))
         raise Forbidden(f"{token.role} may not {endpoint.name.replace('_', ' ')}; it takes the role {may}")
     if not token.allows(endpoint.scope):
         raise Forbidden(f"the token's scopes lack {endpoint.scope}; ask for a token that has it")
-    return token
 
 
 async def _read(
     endpoint: Endpoint, request: web.Request, call_on: Callable[[AsyncConnection], Call], params: BaseModel
 ) -> web.StreamResponse:
-    async with _reading(request.app[SERVICE]) as connection:
+    async with reading(request.app[SERVICE]) as connection:
         call = call_on(connection)
         made = await endpoint.handler(call, **endpoint.given(params, None))
     if isinstance(made, Streamed):
-        return await _stream(request, made, call.headers)
-    body = _json(made)
+        return await stream(request, made, call.headers)
+    body = as_json(made)
     tag = etag(body)
     if request.headers.get("If-None-Match", "").removeprefix("W/") == tag:
         return web.Response(status=304, headers={"ETag": tag})
@@ -97,7 +91,8 @@ async def _read(
 
 
 @asynccontextmanager
-async def _reading(service: Service) -> AsyncIterator[AsyncConnection]:
+async def reading(service: Service) -> AsyncIterator[AsyncConnection]:
+    """A connection on which nothing can be changed, for the length of a block."""
     async with service.engine.connect() as connection:
         yield await connection.execution_options(postgresql_readonly=True)
 
@@ -111,79 +106,9 @@ async def _write(
     digest: bytes,
 ) -> web.StreamResponse:
     key, seen = _key(endpoint, request), _seen(request)
-    said = (request.method, request.path, params.model_dump_json())
-    asked = hashlib.sha256(b"\0".join((*(each.encode() for each in said), digest))).digest()
-    service = request.app[SERVICE]
-    async with _writing(service, seen) as connection:
-        call = call_on(connection)
-        if key is not None:
-            known = await recall(connection, call.actor, key, asked)
-            if known is not None:
-                return _response(known, {"Idempotent-Replayed": "true"})
-        answer = await _done(endpoint, request, call, params, body, seen)
-        if key is not None:
-            await remember(connection, call.actor, key, asked, answer)
-    await _ring(service.bell, call)
-    return _response(answer)
-
-
-@asynccontextmanager
-async def _writing(service: Service, seen: str | None) -> AsyncIterator[AsyncConnection]:
-    """A transaction that commits; for who names what they saw, one under which nobody changes it. Raises Stale."""
-    if seen is None:
-        async with service.engine.begin() as connection:
-            yield connection
-        return
-    try:
-        async with service.engine.execution_options(isolation_level="REPEATABLE READ").begin() as connection:
-            yield connection
-    except DBAPIError as error:
-        if getattr(error.orig, "sqlstate", None) == SERIALIZATION_FAILURE:
-            raise Stale from None
-        raise
-
-
-async def _ring(bell: Doorbell, call: Call) -> None:
-    """Announce what was committed; where nobody hears one ring, none waits for the others: the sweep finds them all."""
-    for run_id, occasion in call.rings:
-        if not await bell.ring(run_id, occasion):
-            return
-    for job_id in call.jobs:
-        if not await bell.ring_for_job(job_id, call.request_id):
-            return
-
-
-async def _done(
-    endpoint: Endpoint,
-    request: web.Request,
-    call: Call,
-    params: BaseModel,
-    body: BaseModel | Upload | None,
-    seen: str | None,
-) -> Remembered:
-    """Do it, if the caller has seen what is there now; written down with what was there before and after."""
-    subject = request.path.removeprefix(f"{PREFIX}/")
-    before = b"null"
-    if endpoint.changes is not None:
-        one_by_one = func.pg_advisory_xact_lock(func.hashtextextended(endpoint.names(request.match_info), 0))
-        await call.connection.execute(select(one_by_one))
-        before = _json(await endpoint.changes(call, params))
-        if seen not in (None, etag(before)):
-            raise Stale
-    made = await endpoint.handler(call, **endpoint.given(params, body))
-    answer = after = _json(made)
-    headers = dict(call.headers)
-    if endpoint.changes is not None:
-        after = _json(await endpoint.changes(call, params))
-        headers["ETag"] = etag(after)
-    detail = {
-        "before": json.loads(before),
-        "after": None if endpoint.is_secret else json.loads(after),
-        "request": call.request_id,
-        "token": call.token.token_id,
-    }
-    await record(call.connection, call.actor, endpoint.name.replace("_", " "), subject, detail)
-    return Remembered(endpoint.status, headers, answer)
+    asked = Write(endpoint, request.path, request.match_info, params, body, digest, key, seen)
+    answer, is_replayed = await write(request.app[SERVICE], call_on, asked)
+    return _response(answer, {"Idempotent-Replayed": "true"} if is_replayed else None)
 
 
 def _key(endpoint: Endpoint, request: web.Request) -> str | None:
@@ -208,15 +133,6 @@ def _seen(request: web.Request) -> str | None:
     return tag
 
 
-def _json(made: BaseModel) -> bytes:
-    return made.model_dump_json().encode()
-
-
-def etag(body: bytes) -> str:
-    """The ETag of an answer: of its content alone, so that whoever saw the same holds the same."""
-    return f'"{hashlib.sha256(body).hexdigest()[:32]}"'
-
-
 def _response(answer: Remembered, more: dict[str, str] | None = None) -> web.Response:
     return web.Response(
         status=answer.status,
@@ -226,7 +142,7 @@ def _response(answer: Remembered, more: dict[str, str] | None = None) -> web.Res
     )
 
 
-async def _stream(request: web.Request, streamed: Streamed, headers: dict[str, str]) -> web.StreamResponse:
+async def stream(request: web.Request, streamed: Streamed, headers: dict[str, str]) -> web.StreamResponse:
     """Write as it is made; who stops taking is let go, and what makes it is closed."""
     headers = {**headers, "Content-Type": streamed.media_type}
     if streamed.name is not None:

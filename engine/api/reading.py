@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import json
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ _PIECE_BYTES = 1 << 20
 _NO_BODY = hashlib.sha256(b"").digest()
 
 
-def params_of(endpoint: Endpoint, request: web.Request) -> BaseModel:
+def params_of(params: type[BaseModel], request: web.Request) -> BaseModel:
     """The parameters of path and query. Raises WrongFields."""
     given: dict[str, Any] = {}
     for name in request.query:
@@ -38,7 +38,7 @@ def params_of(endpoint: Endpoint, request: web.Request) -> BaseModel:
         raise WrongFields([(f"query/{name}", "stands in the path already") for name in doubled])
     given |= request.match_info
     try:
-        return endpoint.params.model_validate(given)
+        return params.model_validate(given)
     except ValidationError as error:
         raise of_fields(error, "parameters") from None
 
@@ -122,6 +122,13 @@ async def _file(request: web.Request, service: Service) -> AsyncIterator[Upload]
     """The body as a file of data_dir, which all processes share; gone when the block ends unless it was moved away."""
     if request.content_type != FILE:
         raise NotJson(f"this endpoint takes a file as {FILE}, not {request.content_type}")
+    async with saved(request.content.read, service) as upload:
+        yield upload
+
+
+@asynccontextmanager
+async def saved(read: Callable[[int], Awaitable[bytes]], service: Service) -> AsyncIterator[Upload]:
+    """What is read, a piece at a time, as a file of data_dir. Raises Malformed, TooLarge, TooSlow."""
     folder = service.settings.data_dir / "uploads"
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     bytes_max = service.settings.upload_mib_max << 20
@@ -129,7 +136,7 @@ async def _file(request: web.Request, service: Service) -> AsyncIterator[Upload]
     with tempfile.NamedTemporaryFile(dir=folder, prefix="upload-", delete=False) as file:
         path = Path(file.name)
         try:
-            while piece := await _piece(request):
+            while piece := await _piece(read):
                 size += len(piece)
                 if size > bytes_max:
                     raise TooLarge(f"the file is larger than {service.settings.upload_mib_max:,} MiB")
@@ -143,7 +150,7 @@ async def _file(request: web.Request, service: Service) -> AsyncIterator[Upload]
             path.unlink(missing_ok=True)  # noqa: ASYNC240 - one name in a folder
 
 
-async def _piece(request: web.Request) -> bytes:
+async def _piece(read: Callable[[int], Awaitable[bytes]]) -> bytes:
     with _coming():
         async with asyncio.timeout(SILENCE_SECONDS):
-            return await request.content.read(_PIECE_BYTES)
+            return await read(_PIECE_BYTES)
