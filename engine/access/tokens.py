@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 import re
-import secrets
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
@@ -16,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from engine.access.names import actor_name
 from engine.access.roles import Role
+from engine.access.secret import digest_of, new_secret
 from engine.errors import FentanError, InvalidInput, NotFound
 from engine.store.audit import record
 from engine.store.tables import api_tokens
@@ -54,14 +53,16 @@ class Token:
         return does == "read" and f"{resource}:write" in self.scopes
 
 
-_COLUMNS = [api_tokens.c[field.name] for field in fields(Token)]
+TOKEN_COLUMNS = [api_tokens.c[field.name] for field in fields(Token)]
 
-_BY_NUMBER = select(api_tokens.c.digest, *_COLUMNS).where(api_tokens.c.token_id == bindparam("number"))
+_BY_NUMBER = select(api_tokens.c.digest, *TOKEN_COLUMNS).where(api_tokens.c.token_id == bindparam("number"))
 """Every request begins with it, so it is built once."""
 
 
-def _token(row: Row[Any]) -> Token:
-    return Token(**row._asdict() | {"role": Role(row.role)})
+def token_in(row: Row[Any]) -> Token:
+    """The token of a row of TOKEN_COLUMNS, whatever else is in it."""
+    values = {field.name: getattr(row, field.name) for field in fields(Token)}
+    return Token(**values | {"role": Role(row.role)})
 
 
 async def issue(
@@ -80,32 +81,32 @@ async def issue(
         raise InvalidInput(f"a token lives 1 to {DAYS_MAX:,} days, not {days:,}")
     if unknown := sorted(set(scopes or ()) - set(known_scopes)):
         raise InvalidInput(f"there is no scope {', '.join(unknown)}; there are {', '.join(sorted(known_scopes))}")
-    name, secret = actor_name(name), secrets.token_urlsafe(32)
+    name, secret = actor_name(name), new_secret()
     values = {
         "name": name,
         "role": role.value,
         "scopes": None if scopes is None else sorted(set(scopes)),
-        "digest": _digest(secret),
+        "digest": digest_of(secret),
         "issued_by": actor,
         "expires_at": now + timedelta(days=days),
     }
-    row = (await connection.execute(insert(api_tokens).values(values).returning(*_COLUMNS))).one()
+    row = (await connection.execute(insert(api_tokens).values(values).returning(*TOKEN_COLUMNS))).one()
     await record(connection, actor, "issue token", f"token:{row.token_id}", {"for": name, "role": role.value})
-    return _token(row), f"fentan_{row.token_id}_{secret}"
+    return token_in(row), f"fentan_{row.token_id}_{secret}"
 
 
 async def token_of(connection: AsyncConnection, token_id: int) -> Token:
     """The token of a number. Raises NotFound."""
-    row = (await connection.execute(select(*_COLUMNS).where(api_tokens.c.token_id == token_id))).one_or_none()
+    row = (await connection.execute(select(*TOKEN_COLUMNS).where(api_tokens.c.token_id == token_id))).one_or_none()
     if row is None:
         raise NotFound(f"there is no token {token_id}; `fentan token list` shows those there are")
-    return _token(row)
+    return token_in(row)
 
 
 async def list_tokens(connection: AsyncConnection, *, after: int = 0, limit: int = 50) -> list[Token]:
     """Tokens in the order they were issued, those after a number."""
-    query = select(*_COLUMNS).where(api_tokens.c.token_id > after).order_by(api_tokens.c.token_id).limit(limit)
-    return [_token(row) for row in await connection.execute(query)]
+    query = select(*TOKEN_COLUMNS).where(api_tokens.c.token_id > after).order_by(api_tokens.c.token_id).limit(limit)
+    return [token_in(row) for row in await connection.execute(query)]
 
 
 async def revoke(connection: AsyncConnection, token_id: int, *, now: datetime, actor: str) -> Token:
@@ -138,28 +139,23 @@ async def authenticate(engine: AsyncEngine, text: str, *, now: datetime) -> Toke
     async with engine.connect() as connection:
         row = (await connection.execute(_BY_NUMBER, {"number": int(written[1])})).one_or_none()
     known = row.digest if row is not None else bytes(32)
-    is_it = hmac.compare_digest(_digest(written[2]), known)
+    is_it = hmac.compare_digest(digest_of(written[2]), known)
     if row is None or not is_it:
         raise NotAuthenticated
-    values = row._asdict()
-    del values["digest"]
-    token = Token(**values | {"role": Role(row.role)})
+    token = token_in(row)
     if token.revoked_at is not None or token.expires_at <= now:
         raise NotAuthenticated
-    if token.last_used_at is None or token.last_used_at + _USED_EVERY <= now:
-        async with engine.begin() as connection:
-            await _note_use(connection, token, now)
+    await note_use(engine, token, now=now)
     return token
 
 
-async def _note_use(connection: AsyncConnection, token: Token, now: datetime) -> None:
-    """Once, of all the requests that come with the token in this minute; none of them waits for another."""
+async def note_use(engine: AsyncEngine, token: Token, *, now: datetime) -> None:
+    """Note that a token was used, once of all the times in a minute; nobody waits for another who does."""
+    if token.last_used_at is not None and token.last_used_at + _USED_EVERY > now:
+        return
     turn = select(api_tokens.c.token_id).where(
         api_tokens.c.token_id == token.token_id, api_tokens.c.last_used_at.is_not_distinct_from(token.last_used_at)
     )
     used = update(api_tokens).where(api_tokens.c.token_id.in_(turn.with_for_update(skip_locked=True)))
-    await connection.execute(used.values(last_used_at=now))
-
-
-def _digest(secret: str) -> bytes:
-    return hashlib.sha256(secret.encode()).digest()
+    async with engine.begin() as connection:
+        await connection.execute(used.values(last_used_at=now))

@@ -1,10 +1,10 @@
-"""`fentan member`: show, top-up, owed, return, sweep, levy."""
+"""`fentan member`: show, top-up, owed, return, sweep, levy, link."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Annotated, TypeVar
 from zoneinfo import ZoneInfo
@@ -19,6 +19,7 @@ from engine.members.deposits import TakenTopUps, take_top_ups
 from engine.members.levies import levy
 from engine.members.member import Member, member_of
 from engine.members.returning import Owed, come_back, owed
+from engine.members.share_links import make_link
 from engine.members.sweep import Swept, sweep
 from engine.money import grouped, in_major, to_major, to_minor
 from engine.plans import PlanRules
@@ -148,6 +149,16 @@ def charge_levy(
         return f"{found.code}: {name} charged to {made.seats:,} members, {grouped(made.amount_minor)} together{short}"
 
     print(_committed(plan, on, levied))
+
+
+@app.command("link")
+def link(ref: MemberRef, actor: As, plan: PlanOrOnly = None) -> None:
+    """Print a link that shows a member their own shares: good for one use, for 15 minutes, behind the API's address."""
+
+    async def made(connection: AsyncConnection, found: Plan, _rules: PlanRules, _day: date) -> str:
+        return await make_link(connection, found, ref, now=datetime.now(UTC), actor=actor)
+
+    print(_committed(plan, None, made))
 
 
 def _committed(

@@ -1,7 +1,8 @@
-"""`fentan token`: issue, list and revoke the tokens of the API."""
+"""`fentan token`: issue, list and revoke the tokens of the API, and give them passwords for the console."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Collection
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -14,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from engine.access.names import actor_name
 from engine.access.roles import Role
-from engine.access.tokens import DAYS_MAX, Token, list_tokens
+from engine.access.tokens import DAYS_MAX, Token, list_tokens, token_of
 from engine.access.tokens import issue as issue_token
 from engine.access.tokens import revoke as revoke_token
 from engine.cli.answer import print_json
@@ -25,6 +26,7 @@ from engine.settings import Settings
 
 app = typer.Typer(no_args_is_help=True, help="Tokens of the API: who may call it, and as whom.")
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+TokenId = Annotated[int, typer.Argument(metavar="TOKEN", min=1, max=BIGINT_MAX, help="Its number.")]
 
 
 @app.command()
@@ -86,9 +88,7 @@ def list_(as_json: AsJson = False) -> None:
 
 
 @app.command()
-def revoke(
-    token_id: Annotated[int, typer.Argument(metavar="TOKEN", min=1, max=BIGINT_MAX, help="Its number.")], actor: As
-) -> None:
+def revoke(token_id: TokenId, actor: As) -> None:
     """End a token at once."""
 
     async def revoked(engine: AsyncEngine, _: Settings) -> Token:
@@ -97,3 +97,36 @@ def revoke(
 
     token = in_database(revoked)
     typer.echo(f"token {token.token_id} of {token.name} was revoked by {token.revoked_by}")
+
+
+@app.command("password")
+def password_of(
+    token_id: TokenId,
+    actor: As,
+    remove: Annotated[bool, typer.Option("--remove", help="Take the password away.")] = False,
+) -> None:
+    """Give a token a password, to sign in to the console by name; asked for, or a line of standard input.
+
+    Whoever is signed in with the token is signed out.
+    """
+    from engine.access.passwords import remove_password, set_password
+
+    given = "" if remove else _asked()
+
+    async def changed(engine: AsyncEngine, _: Settings) -> Token:
+        async with engine.begin() as connection:
+            if remove:
+                await remove_password(connection, token_id, actor=actor)
+            else:
+                await set_password(connection, token_id, given, now=datetime.now(UTC), actor=actor)
+            return await token_of(connection, token_id)
+
+    token = in_database(changed)
+    typer.echo(f"token {token.token_id} of {token.name} {'has no password' if remove else 'has a new password'}")
+
+
+def _asked() -> str:
+    """A password: typed twice where somebody sits, one line of standard input otherwise."""
+    if sys.stdin.isatty():
+        return str(typer.prompt("password", hide_input=True, confirmation_prompt="the same again", err=True))
+    return sys.stdin.readline().removesuffix("\n").removesuffix("\r")

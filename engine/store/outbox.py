@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from enum import StrEnum
 
-from sqlalchemy import Text, any_, insert, literal, select, true
+from sqlalchemy import BigInteger, Text, any_, insert, literal, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from engine.store.tables import deliveries, outbox, webhooks
@@ -29,14 +29,19 @@ class Event(StrEnum):
     BREAK_OPENED = "break.opened"
     """Something a custodian says, or does not say, is not explained."""
 
+    SHARE_REQUESTED = "share.requested"
+    """Somebody asks to see a member's shares: who knows how to reach the member hands them the link."""
 
-async def announce(connection: AsyncConnection, event: Event, subject: str, detail: Mapping[str, object]) -> None:
-    """Tell every live webhook that wants the event, once the caller's transaction has committed.
+
+async def announce(connection: AsyncConnection, event: Event, subject: str, detail: Mapping[str, object]) -> int:
+    """Tell every live webhook that wants the event, once the caller's transaction has committed; the message's number.
 
     `subject`: what it is about, as `run:7`; `detail`: ids and counts, never people.
     """
     values = {"event": event, "subject": subject, "detail": dict(detail)}
-    message = insert(outbox).values(values).returning(outbox.c.message_id).cte("message")
-    wanted = select(message.c.message_id, webhooks.c.webhook_id).select_from(message.join(webhooks, true()))
+    message = insert(outbox).values(values).returning(outbox.c.message_id)
+    message_id = int((await connection.execute(message)).scalar_one())
+    wanted = select(literal(message_id, BigInteger), webhooks.c.webhook_id)
     wanted = wanted.where(webhooks.c.ended_at.is_(None), literal(event, Text) == any_(webhooks.c.events))
     await connection.execute(insert(deliveries).from_select(["message_id", "webhook_id"], wanted))
+    return message_id

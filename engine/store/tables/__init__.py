@@ -6,7 +6,7 @@ Days inside arrays are day numbers (days since 1970-01-01); money is bigint mino
 
 from __future__ import annotations
 
-from engine.store.tables.access import api_tokens, idempotency_keys
+from engine.store.tables.access import api_tokens, idempotency_keys, sessions, share_links, sign_in_attempts
 from engine.store.tables.base import PLAN_STRIDE, SHARD_SEATS, metadata
 from engine.store.tables.claims import claim_events, claims, notices, objections
 from engine.store.tables.custodian import (
@@ -65,8 +65,11 @@ __all__ = [
     "run_cases",
     "run_shards",
     "schedules",
+    "sessions",
     "shards",
+    "share_links",
     "share_runs",
+    "sign_in_attempts",
     "skipped_slots",
     "statement_lines",
     "statements",

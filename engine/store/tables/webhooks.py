@@ -25,7 +25,12 @@ webhooks = Table(
     metadata,
     Column("webhook_id", BigInteger, Identity(always=True)),
     Column("url", Text, nullable=False),
-    Column("events", ARRAY(Text), nullable=False, comment="run.sealed, run.settled, run.closed, break.opened"),
+    Column(
+        "events",
+        ARRAY(Text),
+        nullable=False,
+        comment="run.sealed, run.settled, run.closed, break.opened, share.requested",
+    ),
     Column("made_by", Text, nullable=False),
     moment("made_at"),
     Column("ended_at", DateTime(timezone=True), comment="told of nothing any more"),
