@@ -42,7 +42,7 @@ class Assets:
         self._contents = {name: (folder / name).read_bytes() for name in named}
 
     def url(self, entry: str) -> str | None:
-        """Where the script is that was built from src/`entry`; None where none was."""
+        """Where the script or picture is that was built from src/`entry`; None where none was."""
         chunk = self._chunks.get(f"src/{entry}")
         return f"{PREFIX}/{chunk['file']}" if chunk else None
 
@@ -72,3 +72,6 @@ class Assets:
 
 def _files(chunk: Mapping[str, Any]) -> list[str]:
     return [chunk["file"], *chunk.get("css", []), *chunk.get("assets", [])]
+
+
+ASSETS: web.AppKey[Assets] = web.AppKey("assets", Assets)
