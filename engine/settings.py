@@ -8,6 +8,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
 from urllib.parse import urlsplit
+from zoneinfo import available_timezones
 
 from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic_settings import (
@@ -72,6 +73,12 @@ def _api_address(address: str) -> str:
     return address.rstrip("/")
 
 
+def _time_zone(name: str) -> str:
+    if name not in available_timezones():
+        raise ValueError("name a time zone like Asia/Shanghai")
+    return name
+
+
 class Settings(BaseSettings):
     """Every setting, its type and its bounds. config/settings.toml says what each is for."""
 
@@ -91,6 +98,7 @@ class Settings(BaseSettings):
     api_host: str = Field(min_length=1, max_length=255)
     api_port: int = Field(ge=0, le=65535)
     requests_per_minute: int = Field(ge=1, le=1_000_000)
+    console_time_zone: Annotated[str, AfterValidator(_time_zone)]
     upload_mib_max: int = Field(ge=1, le=1 << 20)
     api_url: Annotated[str, AfterValidator(_api_address)]
     api_token: SecretStr

@@ -17,6 +17,7 @@ from engine.api.application import application, listening, service_on
 from engine.api.endpoint import Endpoints
 from engine.api.routes import RESOURCES, SCOPES
 from engine.api.service import Service
+from engine.console.application import with_console
 from engine.custodian.desk import Desk
 from engine.settings import Settings, load_settings
 
@@ -87,7 +88,7 @@ async def serving(
     """An API for the length of a block."""
     async with (
         service_on(database_url, redis_url, settings, Desk.of(settings, {})) as service,
-        listening(application(service, resources), "127.0.0.1", 0) as port,
+        listening(with_console(application(service, resources)), "127.0.0.1", 0) as port,
         ClientSession() as session,
     ):
         served = Served(service, session, f"http://127.0.0.1:{port}", {})

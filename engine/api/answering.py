@@ -14,6 +14,7 @@ from pydantic import BaseModel
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from engine.access.idempotency import Remembered
+from engine.access.sessions import session_token
 from engine.access.tokens import NotAuthenticated, Token, authenticate
 from engine.api.compression import compress
 from engine.api.endpoint import Endpoint
@@ -25,6 +26,9 @@ from engine.api.writing import Write, as_json, etag, write
 
 WRITE_SECONDS = 15.0
 """Who does not take what is sent to them for so long has gone away."""
+
+SESSION = "fentan_session"
+"""The cookie of who signed in to the console. It reads; a write takes a token, or a form of the console."""
 
 REQUEST_ID = web.RequestKey("request_id", str)
 
@@ -58,7 +62,9 @@ def answering(endpoint: Endpoint) -> Callable[[web.Request], Awaitable[web.Strea
 
 async def _caller(request: web.Request, now: datetime) -> Token:
     """Who asks: who holds the token that came with it or, for what is read, the session. Raises NotAuthenticated."""
-    engine = request.app[SERVICE].engine
+    engine, session = request.app[SERVICE].engine, request.cookies.get(SESSION)
+    if session is not None and "Authorization" not in request.headers and request.method in ("GET", "HEAD"):
+        return await session_token(engine, session, now=now)
     scheme, _, written = request.headers.get("Authorization", "").partition(" ")
     if scheme.lower() != "bearer":
         raise NotAuthenticated

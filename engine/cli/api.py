@@ -13,6 +13,7 @@ import typer
 from engine.api.application import application, listening, service_on
 from engine.cli.options import Host, Port
 from engine.cli.shell import addresses, start
+from engine.console.application import with_console
 from engine.custodian.desk import Desk
 from engine.errors import InvalidInput
 from engine.settings import Settings
@@ -45,7 +46,7 @@ async def _serve(
     try:
         async with (
             service_on(database_url, redis_url, settings, Desk.of(settings, os.environ)) as service,
-            listening(application(service), *at) as port,
+            listening(with_console(application(service)), *at) as port,
         ):
             typer.echo(f"http://{f'[{at[0]}]' if ':' in at[0] else at[0]}:{port}")
             await stop.wait()

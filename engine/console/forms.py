@@ -1,0 +1,85 @@
+"""What a form of the console sends: that it is ours, its fields as a body of the API, its file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+from urllib.parse import urlsplit
+
+from aiohttp import BodyPartReader, web
+from multidict import MultiDict
+
+from engine.access.sessions import is_csrf
+from engine.api.problems import Forbidden, Malformed, WrongFields
+from engine.api.reading import saved
+from engine.api.service import Service, Upload
+from engine.console.visits import Visit
+
+FIELD_BYTES_MAX = 1 << 16
+
+Fields = MultiDict[str]
+
+
+def check_origin(request: web.Request) -> None:
+    """Refuse what another site has the browser send. Raises Forbidden."""
+    site, origin = request.headers.get("Sec-Fetch-Site"), request.headers.get("Origin")
+    is_foreign = site not in (None, "same-origin", "none")
+    if origin is not None and urlsplit(origin).netloc != request.host:
+        is_foreign = True
+    if is_foreign:
+        raise Forbidden("this form was sent from another site; open the page here and send it again")
+
+
+def check_csrf(visit: Visit, fields: Mapping[str, str]) -> None:
+    """Refuse a form that no page of this session held. Raises Forbidden."""
+    check_origin(visit.request)
+    if visit.secret is None or not is_csrf(visit.secret, fields.get("csrf", "")):
+        raise Forbidden("this form is not from a page of this session; load the page again and send it once more")
+
+
+@asynccontextmanager
+async def fields_and_file(request: web.Request, service: Service) -> AsyncIterator[tuple[Fields, Upload | None]]:
+    """What was sent, for the length of a block: a file lies on disk until it ends, and is the last that is sent.
+
+    Raises Malformed, TooLarge, TooSlow.
+    """
+    if not request.content_type.startswith("multipart/"):
+        yield MultiDict((name, str(value)) for name, value in (await request.post()).items()), None
+        return
+    fields: Fields = MultiDict()
+    async for part in await request.multipart():
+        if not isinstance(part, BodyPartReader) or part.name is None:
+            raise Malformed("the form cannot be read")
+        if part.filename is not None:
+            async with saved(part.read_chunk, service) as upload:
+                yield fields, upload
+            return
+        fields.add(part.name, (await part.read_chunk(FIELD_BYTES_MAX)).decode())
+    yield fields, None
+
+
+def body_of(fields: Fields, apart: frozenset[str]) -> dict[str, Any]:
+    """The JSON that the fields of a form stand for; `apart`: names that are none of the body's.
+
+    `breaks.custodian` is a field of an object, `breaks.ids[]` an item of a list, `json:breaks` the JSON of a field; a
+    field that is left blank is not there. Raises WrongFields.
+    """
+    body: dict[str, Any] = {}
+    for name, text in fields.items():
+        if name in apart or not text:
+            continue
+        try:
+            value: Any = json.loads(text) if name.startswith("json:") else text
+        except ValueError:
+            raise WrongFields([(name, "is no JSON")]) from None
+        *objects, last = name.removeprefix("json:").split(".")
+        place = body
+        for each in objects:
+            place = place.setdefault(each, {})
+        if last.endswith("[]"):
+            place.setdefault(last.removesuffix("[]"), []).append(value)
+        else:
+            place[last] = value
+    return body

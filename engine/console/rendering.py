@@ -1,0 +1,133 @@
+"""From a template and what it shows to HTML, in the visitor's language, for what the visitor may do."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping
+from functools import cache
+from typing import Any, NamedTuple
+from urllib.parse import quote
+from zoneinfo import ZoneInfo
+
+from aiohttp import web
+from jinja2 import Environment, PackageLoader, StrictUndefined, pass_context
+from jinja2.runtime import Context
+from pydantic import BaseModel
+
+from engine import __version__
+from engine.api.writing import as_json, etag
+from engine.console.assets import ASSETS
+from engine.console.flash import COOKIE as FLASH
+from engine.console.flash import said_before
+from engine.console.language import N_, Language, translations
+from engine.console.visits import OPERATIONS, Visit
+from engine.console.words import Words, money, number, percent
+
+THEMES = ("auto", "light", "dark")
+THEME_COOKIE = "fentan_theme"
+
+SECURITY = {
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
+    "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
+    "Referrer-Policy": "same-origin",
+}
+
+NAVIGATION = {
+    "/": N_("Overview"),
+    "/runs": N_("Runs"),
+    "/claims": N_("Claims"),
+    "/finance": N_("Finance"),
+    "/ops": N_("Operations"),
+}
+"""The navigation: where each area begins, and what it is called."""
+
+
+class Area(NamedTuple):
+    """One entry of the navigation."""
+
+    url: str
+    label: str
+    is_current: bool
+
+
+@cache
+def environment(language: Language) -> Environment:
+    """The templates, in a language. A name that is not there is an error, never a gap on the page."""
+    made = Environment(
+        loader=PackageLoader("engine.console"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        extensions=["jinja2.ext.i18n", "jinja2.ext.do", "jinja2.ext.loopcontrols"],
+    )
+    made.install_gettext_translations(translations(language), newstyle=True)  # type: ignore[attr-defined]  # jinja2.ext.i18n adds it
+    made.filters |= {"money": money, "number": number, "percent": percent}
+    for name in ("ago", "bytes", "day", "duration", "moment", "word"):
+        made.filters[name] = _worded(name)
+    made.globals |= {
+        "version": __version__,
+        "action_url": action_url,
+        "etag_of": etag_of,
+        "new_key": lambda: secrets.token_hex(16),
+    }
+    return made
+
+
+def _new_key() -> str:
+    return secrets.token_hex(16)
+
+
+def _worded(name: str) -> Any:
+    """A filter that asks the words of the page: which zone, what time it is."""
+
+    @pass_context
+    def of_the_page(context: Context, value: object, *more: object) -> object:
+        return context["words"].filters[name](value, *more)
+
+    return of_the_page
+
+
+def action_url(operation: str, in_path: Mapping[str, object]) -> str:
+    """Where the form of an operation goes. `in_path`: what its path names."""
+    return "/do" + OPERATIONS[operation].path.format(**{name: quote(str(value)) for name, value in in_path.items()})
+
+
+def etag_of(view: BaseModel) -> str:
+    """The ETag of what the page shows, as the API gives it: what a form's field `seen` holds."""
+    return etag(as_json(view))
+
+
+def zone_of(visit: Visit) -> ZoneInfo:
+    """The zone of the moments on a page."""
+    return ZoneInfo(visit.service.settings.console_time_zone)
+
+
+def render(
+    visit: Visit, template: str, context: Mapping[str, Any], *, area: str = "", paused: object = (), status: int = 200
+) -> web.Response:
+    """The page. `paused`: queues, for the banner that everyone sees who works here."""
+    made, assets = environment(visit.language), visit.request.app[ASSETS]
+    theme = visit.request.cookies.get(THEME_COOKIE, "auto")
+    words, said = Words(visit.language, zone_of(visit), visit.now), translations(visit.language).gettext
+    shared = {
+        "words": words,
+        "visitor": visit.visitor,
+        "may": visit.may,
+        "csrf": visit.csrf,
+        "language": visit.language,
+        "theme": theme if theme in THEMES else "auto",
+        "path": visit.path,
+        "now": visit.now,
+        "asset": assets.url,
+        "styles": assets.styles,
+        "paused": paused,
+        "notices": said_before(visit, words),
+        "areas": [Area(url, said(name), url == area) for url, name in NAVIGATION.items()],
+        "public_areas": [],
+    }
+    text = made.get_template(template).render(shared | dict(context))
+    response = web.Response(text=text, content_type="text/html", status=status, headers=SECURITY)
+    if shared["notices"]:
+        response.del_cookie(FLASH, path="/")
+    return response

@@ -1,0 +1,121 @@
+"""From a request for a page to its HTML: who asks, one connection on which nothing changes, refusals as pages."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import UTC, datetime
+from http import HTTPStatus
+from urllib.parse import quote
+
+import structlog
+from aiohttp import web
+from pydantic import BaseModel, ValidationError
+
+from engine.access.tokens import NotAuthenticated
+from engine.api.answering import reading
+from engine.api.problems import Forbidden, Problem, of_fields, problem_of
+from engine.api.service import SERVICE
+from engine.console.forms import check_origin
+from engine.console.page import Elsewhere, Page, Shown
+from engine.console.rendering import SECURITY, render
+from engine.console.visits import Visit, visit_of
+from engine.store.pauses import Pause, pauses
+
+Handling = Callable[[Visit], Awaitable[web.StreamResponse]]
+
+
+def explained(handle: Handling) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+    """What aiohttp calls: who asks is known, and what is refused is told to a person, not to a machine."""
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        visit = Visit(request, None, None, datetime.now(UTC))
+        try:
+            visit = await visit_of(request)
+            if visit.visitor is not None:
+                structlog.contextvars.bind_contextvars(token_id=visit.visitor.token_id)
+                await visit.service.limits.count(visit.visitor.token_id, visit.now)
+            return await handle(visit)
+        except NotAuthenticated:
+            return to_sign_in(visit)
+        except Exception as error:  # noqa: BLE001 - what nobody foresaw is shown too, and logged
+            return refused(visit, problem_of(error))
+
+    return answer
+
+
+def showing(page: Page, area: str) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+    """What aiohttp calls for a page."""
+
+    async def show(visit: Visit) -> web.StreamResponse:
+        if page.roles is not None:
+            if visit.visitor is None:
+                raise NotAuthenticated
+            if visit.visitor.role not in page.roles:
+                raise Forbidden(f"{visit.visitor.role} may not see this page")
+        if page.method == "POST":
+            check_origin(visit.request)
+        asked = await _asked(page, visit)
+        async with reading(visit.request.app[SERVICE]) as connection:
+            visit.begins(connection)
+            paused = [each for each in (await pauses(connection)).values() if each.paused_at] if visit.visitor else []
+            shown = await page.handler(visit, **asked)
+            return _answer(visit, shown, area, paused)
+
+    return explained(show)
+
+
+def _answer(visit: Visit, shown: Shown | Elsewhere, area: str, paused: Sequence[Pause]) -> web.Response:
+    if isinstance(shown, Elsewhere):
+        return to(shown.path)
+    return render(visit, shown.template, shown.context, area=area, paused=paused, status=shown.status)
+
+
+async def _asked(page: Page, visit: Visit) -> dict[str, BaseModel]:
+    """The parameters of path, query and form. Raises WrongFields."""
+    if not page.params.model_fields:
+        return {}
+    request = visit.request
+    sent = await request.post() if page.method == "POST" else request.query
+    given: dict[str, object] = {}
+    for name in sent:
+        # A filter that is left as it is says nothing; what a signed-in page adds to its forms is none of the page's.
+        values = [str(value) for value in sent.getall(name) if value]
+        if values and name != "csrf":
+            given[name] = values[0] if len(values) == 1 else values
+    try:
+        return {"params": page.params.model_validate(given | request.match_info)}
+    except ValidationError as error:
+        raise of_fields(error, "parameters") from None
+
+
+def refused(visit: Visit, problem: Problem) -> web.Response:
+    """A page that says why not; for htmx, which puts it beside the form, a few lines."""
+    context = {
+        "status": int(problem.status),
+        "problem": {"title": problem.title, "detail": problem.detail, **problem.more},
+    }
+    if visit.is_part:
+        # Any other status would be an error of the page's script to the browser, whose console nobody should fill.
+        return render(visit, "refusal.html", context, status=HTTPStatus.OK)
+    response = render(visit, "error.html", context, status=problem.status)
+    response.headers.extend(problem.headers)
+    return response
+
+
+def to(path: str) -> web.Response:
+    """Have the browser go to another page of the console."""
+    return web.Response(status=HTTPStatus.SEE_OTHER, headers={"Location": path, **SECURITY})
+
+
+def within(path: str) -> str:
+    """A path to go back to, if it is one of ours; the first page otherwise."""
+    is_ours = path.startswith("/") and not path.startswith(("//", "/\\")) and path.isprintable()
+    return path if is_ours else "/"
+
+
+def to_sign_in(visit: Visit) -> web.Response:
+    """Who must sign in first does so, and comes back."""
+    if visit.is_part:
+        return web.Response(headers={"HX-Redirect": "/sign-in", **SECURITY})
+    back = visit.path if visit.request.method == "GET" else "/"
+    return to(f"/sign-in?back={quote(back, safe='/')}")
