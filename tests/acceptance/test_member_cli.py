@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -130,3 +131,13 @@ def test_a_refusal_says_what_to_do(fentan: Fentan, tmp_path: Path) -> None:
     assert fentan("roster", "import", "roster.csv", "--plan", "jd-hubao").returncode == 0
     said_instead = {arguments: refused(fentan("member", *arguments)) for arguments, _ in REFUSED}
     assert [arguments for arguments, message in REFUSED if message not in said_instead[arguments]] == []
+
+
+def test_a_link_to_a_members_shares_is_printed_and_does_not_name_them(fentan: Fentan, tmp_path: Path) -> None:
+    (tmp_path / "roster.csv").write_text(ROSTER, "utf-8")
+    assert fentan("roster", "import", "roster.csv", "--plan", "waterdrop").returncode == 0
+    (path,) = said(fentan("member", "link", "M2", "--as", "anna"))
+    assert re.fullmatch(r"/share/[A-Za-z0-9_-]{43}", path)
+    (again,) = said(fentan("member", "link", "M2", "--plan", "waterdrop", "--as", "anna"))
+    assert again != path
+    assert "there is no member M9 of waterdrop" in refused(fentan("member", "link", "M9", "--as", "anna"))

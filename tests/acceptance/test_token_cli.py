@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import io
+import os
+import pty
+import subprocess
+import sys
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from engine.access.passwords import token_by_password
 from engine.access.tokens import NotAuthenticated, Token, authenticate
 from engine.store.database import engine_on
 from tests.acceptance.console import Fentan, refused, said, told
@@ -86,3 +92,65 @@ def test_what_is_not_there_cannot_be_revoked(fentan: Fentan) -> None:
     assert refused(fentan("token", "revoke", "7", *OLGA)) == (
         "there is no token 7; `fentan token list` shows those there are"
     )
+
+
+TYPED = "correct horse battery"
+
+
+def signed_in(database_url: str, name: str, password: str) -> Token:
+    """Whose token a name and a password stand for, as the console finds it."""
+
+    async def found() -> Token:
+        async with engine_on(database_url) as engine:
+            return await token_by_password(engine, name, password, now=datetime.now(UTC))
+
+    return asyncio.run(found())
+
+
+def test_a_password_from_standard_input(fentan: Fentan, database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def typed(line: str) -> None:
+        monkeypatch.setattr("sys.stdin", io.StringIO(line))
+
+    fentan("token", "issue", "carol", "--role", "finance", *OLGA)
+    typed(f"{TYPED}\nwhat follows is not read\n")
+    assert said(fentan("token", "password", "1", *OLGA)) == "token 1 of carol has a new password"
+    assert signed_in(database_url, "carol", TYPED).token_id == 1
+    for line, why in (("", "12 to 128 characters, not 0"), ("short\r\n", "not 5"), ("I am Carol, hello\n", "the name")):
+        typed(line)
+        assert why in refused(fentan("token", "password", "1", *OLGA))
+    typed(TYPED)
+    assert "there is no token 7" in refused(fentan("token", "password", "7", *OLGA))
+    assert signed_in(database_url, "carol", TYPED).token_id == 1
+    assert said(fentan("token", "password", "1", "--remove", *OLGA)) == "token 1 of carol has no password"
+    with pytest.raises(NotAuthenticated):
+        signed_in(database_url, "carol", TYPED)
+
+
+def shown_until(terminal: int, words: bytes) -> bytes:
+    """What a terminal shows until these words end it."""
+    shown = b""
+    while words not in shown:
+        shown += os.read(terminal, 1)
+    return shown
+
+
+def test_a_password_typed_on_a_terminal_is_asked_for_twice_and_not_shown(fentan: Fentan, database_url: str) -> None:
+    fentan("token", "issue", "carol", "--role", "finance", *OLGA)
+    command = [sys.executable, "-m", "engine.cli.main", "token", "password", "1", *OLGA]
+    ours, theirs = pty.openpty()
+    shown = b""
+    with subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True) as asking:
+        for prompt, answer in (
+            (b"password: ", "mistyped at first"),
+            (b"the same again: ", TYPED),
+            (b"password: ", TYPED),
+            (b"the same again: ", TYPED),
+        ):
+            shown += shown_until(ours, prompt)
+            os.write(ours, f"{answer}\n".encode())
+        shown += shown_until(ours, b"token 1 of carol has a new password")
+        os.close(theirs)
+        assert asking.wait(60) == 0
+    os.close(ours)
+    assert TYPED.encode() not in shown
+    assert signed_in(database_url, "carol", TYPED).token_id == 1

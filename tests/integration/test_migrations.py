@@ -91,6 +91,22 @@ async def test_up_from_the_release_before_keeps_what_it_wrote(empty: AsyncEngine
         assert [tuple(row) for row in roster] == [(None, None, 2)]
 
 
+async def test_up_from_the_api_keeps_its_tokens(empty: AsyncEngine) -> None:
+    await migrate(empty, "0004")
+    issued = """
+        INSERT INTO api_tokens (name, role, digest, issued_by, expires_at)
+        SELECT 'anna', role, sha256('one'), 'olga', '2029-01-01' FROM unnest(ARRAY['viewer', 'ops']) AS role
+    """
+    async with empty.begin() as connection:
+        await connection.execute(text(issued))
+    await migrate(empty)
+    async with empty.begin() as connection:
+        assert await connection.run_sync(differences) == []
+        tokens = await connection.execute(text("SELECT name, role, password_hash FROM api_tokens ORDER BY token_id"))
+        assert [tuple(row) for row in tokens] == [("anna", "viewer", None), ("anna", "ops", None)]
+        await connection.execute(text(issued))  # workers of the release before issue tokens meanwhile
+
+
 async def test_bulk_tables_carry_their_shard_first(engine: AsyncEngine) -> None:
     keys = """
         SELECT conrelid::regclass || '.' || conname FROM pg_constraint
