@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import sysconfig
 import venv
 import zipfile
 from pathlib import Path
+from urllib.request import urlopen
 
 import pytest
+
+from engine.store.embedded import Embedded
 
 pytestmark = pytest.mark.acceptance
 
@@ -60,7 +64,39 @@ def test_the_wheel_holds_code_and_data(wheel: Path) -> None:
         path.relative_to(ROOT).as_posix() for path in data
     }
     assert {f"engine/_bundled/{path.relative_to(ROOT).as_posix()}" for path in data} - held == set()
+    data = [path for folder in ("templates", "locale") for path in (ROOT / "engine" / "console" / folder).rglob("*.*")]
+    assert {".html", ".po"} <= {path.suffix for path in data}
+    assert {path.relative_to(ROOT).as_posix() for path in data} - held == set()
     assert {name.split("/")[0] for name in held if ".dist-info/" not in name} == {"engine", "workers"}
+
+
+def test_the_wheel_holds_script_and_style_and_not_what_they_are_built_from(wheel: Path) -> None:
+    packed = zipfile.ZipFile(wheel)
+    folder = "engine/console/static/"
+    manifest = json.loads(packed.read(f"{folder}.vite/manifest.json"))
+    lists = [[chunk["file"], *chunk.get("css", []), *chunk.get("assets", [])] for chunk in manifest.values()]
+    built = {name for names in lists for name in names}
+    assert {Path(name).suffix for name in built} >= {".js", ".css"}
+    held = {name.removeprefix(folder) for name in packed.namelist() if name.startswith(folder)}
+    assert held - {".vite/manifest.json", ".vite/license.md", ".vite/.sources"} == built
+    assert [name for name in packed.namelist() if "/web/" in name or "node_modules" in name] == []
+
+
+def test_an_installed_api_serves_them(installed: Path, database_url: str, embedded: Embedded, tmp_path: Path) -> None:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("FENTAN_", "PYTHON"))}
+    environment |= {"FENTAN_DATABASE_URL": database_url, "FENTAN_REDIS_URL": embedded.redis_url}
+    command = [str(installed / "fentan"), "api", "--port", "0"]
+    with subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, text=True) as api:
+        try:
+            assert api.stdout is not None
+            url = api.stdout.readline().rstrip("\n")
+            with urlopen(f"{url}/sign-in", timeout=30) as answer:  # noqa: S310 - ours
+                scripts = re.findall(r'<script type="module" src="([^"]+)">', answer.read().decode())
+            with urlopen(f"{url}{scripts[0]}", timeout=30) as answer:  # noqa: S310 - ours
+                assert answer.headers["Content-Type"] == "text/javascript; charset=utf-8"
+                assert b"htmx" in answer.read()
+        finally:
+            api.terminate()
 
 
 def test_the_code_comes_from_the_wheel(installed: Path, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from playwright.async_api import Browser, Page, async_playwright
 
 from engine.store.embedded import Embedded
 from tests.acceptance.browser.watched import Complaints
-from tests.serving import Served, serving, settings_in
+from tests.serving import Caller, Served, serving, settings_in
 
 HATCH_BUILD = Path(__file__).parents[3] / "engine" / "console" / "web" / "hatch_build.py"
 
@@ -110,3 +110,18 @@ async def open_page(browser: Browser, home: str, complaints: Complaints) -> Asyn
 async def page(open_page: OpenPage) -> Page:
     """A page, for a story with one person."""
     return await open_page()
+
+
+@pytest.fixture
+async def signed_in(open_page: OpenPage, served: Served) -> OpenPage:
+    """A page of who typed their token, with the options of open_page: `await signed_in(served.finance)`."""
+
+    async def typed(caller: Caller, **options: Any) -> Page:
+        page = await open_page(**options)
+        await page.goto("/sign-in")
+        await page.locator("input[name=token]").fill(caller.token)
+        await page.locator("form:has(input[name=token]) button[type=submit]").click()
+        await page.wait_for_url("**/")
+        return page
+
+    return typed
