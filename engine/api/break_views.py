@@ -7,7 +7,7 @@ from typing import Any
 
 from engine.api.fields import Day, Model, Money
 from engine.custodian.actions import Action
-from engine.custodian.break_rows import Break, Counted, Step
+from engine.custodian.break_rows import Break, Counted, Step, Weighed
 from engine.custodian.breaks import MEANING, Code, SeverityName, State
 from engine.custodian.reference import Kind
 from engine.reconcile import dossier
@@ -57,6 +57,15 @@ class CountView(Model):
     state: State
     number: int
     amount: Money
+    suspense: Money
+
+
+class SeverityView(Model):
+    """How many breaks of a custodian there are of a severity, and what of them stands on suspense."""
+
+    custodian: str
+    severity: SeverityName
+    number: int
     suspense: Money
 
 
@@ -140,6 +149,16 @@ def count_view(found: Counted) -> CountView:
         state=found.state,
         number=found.number,
         amount=found.amount_minor,
+        suspense=found.suspense_minor,
+    )
+
+
+def severity_view(found: Weighed) -> SeverityView:
+    """Breaks of a custodian and severity."""
+    return SeverityView(
+        custodian=found.custodian,
+        severity=SeverityName.of(found.severity),
+        number=found.number,
         suspense=found.suspense_minor,
     )
 

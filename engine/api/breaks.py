@@ -11,7 +11,17 @@ from typing import Annotated
 from pydantic import Field
 
 from engine.access.roles import EVERYONE, FINANCE
-from engine.api.break_views import BreakView, CountView, Dossier, Suggestions, break_view, count_view, dossier_view
+from engine.api.break_views import (
+    BreakView,
+    CountView,
+    Dossier,
+    SeverityView,
+    Suggestions,
+    break_view,
+    count_view,
+    dossier_view,
+    severity_view,
+)
 from engine.api.break_views import suggestions as suggestions_view
 from engine.api.endpoint import Endpoints
 from engine.api.fields import Code, Id, Model, Name, Numbered, Page, Paged, Seat, Text
@@ -19,7 +29,7 @@ from engine.api.proposed import Proposal, proposal
 from engine.api.service import Call
 from engine.custodian.actions import Action
 from engine.custodian.aging import AGES, Age
-from engine.custodian.break_rows import Selection, break_of, count_breaks, list_breaks
+from engine.custodian.break_rows import Selection, break_of, count_breaks, list_breaks, weigh_breaks
 from engine.custodian.breaks import Code as BreakCode
 from engine.custodian.breaks import SeverityName, State
 from engine.custodian.registered import Custodian, custodian_of, list_custodians
@@ -85,6 +95,12 @@ class Counts(Model):
     """The breaks by code and state, in the order of the codes."""
 
     counts: list[CountView]
+
+
+class Severities(Model):
+    """The breaks by custodian and severity, the worst first."""
+
+    items: list[SeverityView]
 
 
 class Assignment(Model):
@@ -181,6 +197,14 @@ async def count_of_breaks(call: Call, params: QueueFilter) -> Counts:
     chosen = await _chosen(call, params, params.state)
     found = await count_breaks(call.connection, chosen.selection, chosen.custodians, on=chosen.on)
     return Counts(counts=[count_view(each) for each in found])
+
+
+@endpoints.get("/breaks/severities", EVERYONE)
+async def severities_of_breaks(call: Call, params: QueueFilter) -> Severities:
+    """How many breaks there are of each custodian and severity, and what of them stands on suspense."""
+    chosen = await _chosen(call, params, params.state)
+    found = await weigh_breaks(call.connection, chosen.selection, chosen.custodians, on=chosen.on)
+    return Severities(items=[severity_view(each) for each in found])
 
 
 @endpoints.get("/breaks/{break_id}", EVERYONE)

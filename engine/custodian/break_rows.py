@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Row, and_, false, func, or_, select
+from sqlalchemy import ColumnElement, Row, and_, case, false, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from engine.custodian.aging import AGES, Age, age_of, business_days, since_of
@@ -245,6 +245,39 @@ async def count_breaks(
     )
     counted = [Counted(Code(code), State(state), *map(int, numbers)) for code, state, *numbers in found]
     return sorted(counted, key=lambda each: (list(Code).index(each.code), list(State).index(each.state)))
+
+
+class Weighed(NamedTuple):
+    """How many breaks of a custodian there are of a severity, and what of them stands on suspense, in minor units."""
+
+    custodian: str
+    severity: Severity
+    number: int
+    suspense_minor: int
+
+
+async def weigh_breaks(
+    connection: AsyncConnection, selection: Selection, custodians: Sequence[Custodian], *, on: date
+) -> list[Weighed]:
+    """The breaks by custodian and severity, the worst first; a severity that no break has is not there."""
+    of = breaks.c
+    size = func.abs(of.amount_minor)
+    bound = case(*[(size >= each, each) for each in reversed(AMOUNTS_MINOR)], else_=0)
+    until = func.greatest(of.opened_on, func.coalesce(of.closed_on, on)).label("until")
+    grouped = (
+        select(of.custodian_id, of.opened_on, until, bound, func.count(), func.sum(of.suspense_minor))
+        .where(selection.where(custodians, on))
+        .group_by(of.custodian_id, of.opened_on, until, bound)
+    )
+    by_id = {each.custodian_id: each for each in custodians}
+    numbers, suspense = Counter[tuple[str, Severity]](), Counter[tuple[str, Severity]]()
+    for custodian_id, opened_on, last_on, at_least, number, held in await connection.execute(grouped):
+        custodian = by_id[custodian_id]
+        age = age_of(business_days(opened_on, last_on, **calendar_of(custodian.profile)))
+        weight = custodian.code, severity(at_least, age)
+        numbers[weight] += number
+        suspense[weight] += int(held)
+    return [Weighed(*each, numbers[each], suspense[each]) for each in sorted(numbers, key=lambda at: (at[0], -at[1]))]
 
 
 class Step(NamedTuple):

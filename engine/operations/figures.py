@@ -8,14 +8,12 @@ from datetime import date, datetime, timedelta
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import case, func, literal, select
+from sqlalchemy import func, literal, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from engine.custodian.aging import age_of, business_days
-from engine.custodian.break_rows import UNRESOLVED
-from engine.custodian.breaks import AMOUNTS_MINOR, Severity, severity
+from engine.custodian.break_rows import Selection, weigh_breaks
+from engine.custodian.breaks import Severity
 from engine.custodian.registered import Custodian, list_custodians
-from engine.custodian.schedule import calendar_of
 from engine.operations.queues import WINDOWS, measured
 from engine.operations.workers import list_workers
 from engine.reconcile.proof_rows import is_parked
@@ -23,7 +21,6 @@ from engine.runs.shards import Phase, ShardState
 from engine.runs.states import AT_WORK, RunState
 from engine.store.tables import (
     PLAN_STRIDE,
-    breaks,
     plans,
     run_shards,
     shards,
@@ -150,25 +147,14 @@ async def _ledger(connection: AsyncConnection, _: datetime) -> Readings:
 
 
 async def _breaks(connection: AsyncConnection, now: datetime) -> Readings:
-    of = breaks.c
-    size = func.abs(of.amount_minor)
-    bound = case(*[(size >= each, each) for each in reversed(AMOUNTS_MINOR)], else_=0)
-    counted = select(
-        of.custodian_id, of.opened_on, bound.label("at_least"), func.count(), func.sum(of.suspense_minor)
-    ).where(of.state.in_(UNRESOLVED))
-    custodians = {each.custodian_id: each for each in await list_custodians(connection)}
-    numbers, suspense = Counter[tuple[str, Severity]](), Counter[str]()
-    grouped = counted.group_by(of.custodian_id, of.opened_on, bound)
-    for custodian_id, opened_on, at_least, count, held in await connection.execute(grouped):
-        custodian = custodians[custodian_id]
-        until = max(opened_on, _today(custodian, now))
-        days = business_days(opened_on, until, **calendar_of(custodian.profile))
-        numbers[custodian.code, severity(at_least, age_of(days))] += count
-        suspense[custodian.code] += int(held)
-    for custodian in custodians.values():
-        for each in Severity:
-            yield Reading("fentan_breaks", (custodian.code, each.name.lower()), numbers[custodian.code, each])
-        yield Reading("fentan_suspense_minor", (custodian.code,), suspense[custodian.code])
+    custodians = await list_custodians(connection)
+    for custodian in custodians:
+        on = _today(custodian, now)
+        weighed = await weigh_breaks(connection, Selection(custodian=custodian.code), custodians, on=on)
+        numbers = {each.severity: each.number for each in weighed}
+        for severity in Severity:
+            yield Reading("fentan_breaks", (custodian.code, severity.name.lower()), numbers.get(severity, 0))
+        yield Reading("fentan_suspense_minor", (custodian.code,), sum(each.suspense_minor for each in weighed))
 
 
 async def _statements(connection: AsyncConnection, now: datetime) -> Readings:

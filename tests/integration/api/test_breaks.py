@@ -97,6 +97,13 @@ async def test_the_queue_is_what_is_asked_for(teller: Teller, served: Served) ->
             ("DUPLICATE_AT_BANK", "assigned", "0.50"),
         )
     ]
+    severities = (await served.viewer.get("/v1/breaks/severities")).said["items"]
+    code = teller.custodian.code
+    assert severities == [{"custodian": code, "severity": "critical", "number": 3, "suspense": "20001.00"}]
+    # What is closed is as old as it was when it was closed.
+    (low,) = (await served.viewer.get("/v1/breaks/severities?state=resolved")).said["items"]
+    assert (low["severity"], low["number"]) == ("low", 1)
+    assert (await served.viewer.get("/v1/breaks/severities?custodian=nobody")).status == 404
     (counted,) = (await served.viewer.get("/v1/breaks/counts?state=resolved")).said["counts"]
     assert (counted["number"], counted["amount"]) == (1, "0.50")
 
