@@ -9,9 +9,9 @@ from pydantic import Field
 
 from engine.access.roles import EVERYONE, OPS
 from engine.api.endpoint import Endpoints
-from engine.api.fields import Id, Model, Moment, Page, Paged, Text
+from engine.api.fields import LIMIT_MAX, Id, Model, Moment, Page, Paged, Text
 from engine.api.service import Call
-from engine.operations.failures import Chosen, Group, failures, retry
+from engine.operations.failures import Chosen, Group, Item, failed_items, failures, retry
 from engine.operations.queues import WINDOWS, Measured, measured
 from engine.runs.conductor import due_runs
 from engine.store.pauses import Pause, Queue, pause, pauses, resume
@@ -81,6 +81,14 @@ class FailurePage(Paged):
     after: Annotated[str | None, Field(pattern=r"^[1-9][0-9]{0,17}:[0-9a-f]{32}$")] = None
 
 
+class FailedPart(Paged):
+    """Which of a queue's failures, one by one; of one group where that is given."""
+
+    queue: Queue
+    group: Annotated[str | None, Field(pattern=r"^[0-9a-f]{32}$")] = None
+    after: Annotated[str | None, Field(pattern=r"^[1-9][0-9]{0,17}(:[1-9][0-9]{0,17})?$")] = None
+
+
 class FailedItem(Model):
     """One of them by its numbers: a shard of a run, a file, a job, a message to a webhook."""
 
@@ -92,9 +100,21 @@ class FailedItem(Model):
     webhook_id: int | None = None
 
 
-class FailureGroup(Model):
-    """What failed for one reason. `first_at`, `last_at`: when it failed, of files when they were written."""
+class FailedOne(FailedItem):
+    """One of them with its reason. `failed_at`: of files when they were written; `group`: with all of this reason."""
 
+    error: str
+    failed_at: Moment | None
+    group: str
+
+
+class FailureGroup(Model):
+    """What failed for one reason. `first_at`, `last_at`: when it failed, of files when they were written.
+
+    `group`: what its failures one by one are asked for by.
+    """
+
+    group: str
     error: str
     count: int
     first_at: Moment | None
@@ -103,7 +123,10 @@ class FailureGroup(Model):
 
 
 class RetryFailures(Model):
-    """Which failures, and why they are tried again: those that are all of what is given, all where nothing is."""
+    """Which failures, and why they are tried again: those that are all of what is given, all where nothing is.
+
+    `items`: just these, each by the numbers that name it.
+    """
 
     reason: Text
     error: Annotated[str | None, Field(min_length=1, max_length=4000, pattern=r"^[^\x00]+$")] = None
@@ -113,6 +136,7 @@ class RetryFailures(Model):
     job_id: Id | None = None
     message_id: Id | None = None
     webhook_id: Id | None = None
+    items: Annotated[list[FailedItem] | None, Field(min_length=1, max_length=LIMIT_MAX)] = None
 
 
 class Retried(Model):
@@ -187,14 +211,24 @@ async def list_failures(call: Call, params: FailurePage) -> Page[FailureGroup]:
     return call.page(groups, params.limit, _failure, lambda group: group.key)
 
 
+@endpoints.get("/queues/{queue}/failed", EVERYONE)
+async def list_failed(call: Call, params: FailedPart) -> Page[FailedOne]:
+    """What failed in a queue, one by one, by its numbers."""
+    found = await failed_items(
+        call.connection, params.queue, digest=params.group, after=params.after, limit=params.limit + 1
+    )
+    return call.page(found, params.limit, _failed_one, lambda item: item.key)
+
+
 @endpoints.post("/queues/{queue}/retry", OPS)
 async def retry_queue(call: Call, params: OfQueue, body: RetryFailures) -> Retried:
-    """Try again what failed in a queue: one, those of an error, or all."""
-    chosen = Chosen(**body.model_dump(exclude={"reason"}))
+    """Try again what failed in a queue: one, some, those of an error, or all."""
+    items = [item.model_dump(exclude_none=True) for item in body.items or ()]
+    chosen = Chosen(**body.model_dump(exclude={"reason", "items"}), items=tuple(items))
     retried = await retry(call.connection, params.queue, chosen, reason=body.reason, actor=call.actor)
     _ring(call, retried.runs, "retried")
-    if body.job_id is not None and retried.count:
-        call.ring_for_job(body.job_id)
+    for job_id in [each for each in (body.job_id, *(item.get("job_id") for item in items)) if retried.count and each]:
+        call.ring_for_job(job_id)
     return Retried(queue=params.queue, retried=retried.count)
 
 
@@ -233,8 +267,13 @@ def _view(found: Measured) -> QueueView:
     )
 
 
+def _failed_one(item: Item) -> FailedOne:
+    return FailedOne(**item.numbers, error=item.error, failed_at=item.at, group=item.digest)
+
+
 def _failure(group: Group) -> FailureGroup:
     return FailureGroup(
+        group=group.digest,
         error=group.error,
         count=group.count,
         first_at=group.first_at,

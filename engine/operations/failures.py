@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, ColumnElement, Update, and_, func, literal, null, or_, select, update
+from sqlalchemy import BigInteger, ColumnElement, Select, Update, and_, func, literal, null, or_, select, tuple_, update
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB, aggregate_order_by
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -31,7 +31,7 @@ class Chosen:
     """Which of a queue's failures: those that are all of what is given; all of them where nothing is.
 
     `error`: just its text, as the group says it. Shards have a run and a shard, files a run and a batch, jobs a job,
-    messages a message and a webhook.
+    messages a message and a webhook. `items`: just these, each by all the numbers that it has; empty: whichever.
     """
 
     error: str | None = None
@@ -41,6 +41,12 @@ class Chosen:
     job_id: int | None = None
     message_id: int | None = None
     webhook_id: int | None = None
+    items: Sequence[Mapping[str, int]] = ()
+
+    @property
+    def given(self) -> dict[str, Any]:
+        """What is asked for, by name."""
+        return {name: value for name, value in asdict(self).items() if value not in (None, ())}
 
 
 @dataclass(frozen=True)
@@ -64,6 +70,21 @@ class Group:
 
 
 @dataclass(frozen=True)
+class Item:
+    """One failure. `numbers`: which it is; `at`: as of a group; `digest`: of its group."""
+
+    numbers: Mapping[str, int]
+    error: str
+    at: datetime | None
+    digest: str
+
+    @property
+    def key(self) -> str:
+        """What comes after it is asked for by this."""
+        return ":".join(map(str, self.numbers.values()))
+
+
+@dataclass(frozen=True)
 class Retried:
     """How many are due again, and the runs of those that are shards."""
 
@@ -80,13 +101,26 @@ class _Failed:
     at: ColumnElement[Any]
     which: ColumnElement[bool]
 
+    def listed(self) -> Select[Any]:
+        """Each of them: error, at, item, digest."""
+        pairs = [part for name, number in self.numbers.items() for part in (literal(name), number)]
+        item = func.jsonb_build_object(*pairs, type_=JSONB)
+        of_error = func.md5(self.error).label("digest")
+        columns = self.error.label("error"), self.at.label("at"), item.label("item"), of_error
+        return select(*columns).where(self.which)
+
     def chosen(self, queue: Queue, chosen: Chosen) -> list[ColumnElement[bool]]:
         """The WHERE of a choice. Raises InvalidInput for a number that nothing in the queue has."""
-        given = {name: value for name, value in asdict(chosen).items() if value is not None}
+        given = chosen.given
+        items = given.pop("items", ())
         known = {**self.numbers, "error": self.error}
         if strange := sorted(given.keys() - known.keys()):
             raise InvalidInput(f"nothing in the queue {queue} has {', '.join(strange)}; choose by {', '.join(known)}")
-        return [self.which, *(known[name] == value for name, value in given.items())]
+        if any(item.keys() != self.numbers.keys() for item in items):
+            raise InvalidInput(f"what failed in the queue {queue} is named by {' and '.join(self.numbers)}")
+        wanted = [tuple(item[name] for name in self.numbers) for item in items]
+        these = [tuple_(*self.numbers.values()).in_(wanted)] if items else []
+        return [self.which, *these, *(known[name] == value for name, value in given.items())]
 
 
 _PHASES: frozenset[str] = frozenset(Phase)
@@ -122,9 +156,7 @@ async def failures(
 ) -> list[Group]:
     """What failed in a queue, by its error, the largest group first; those after the group of key `after`."""
     failed = _failed_in(queue)
-    pairs = [part for name, number in failed.numbers.items() for part in (literal(name), number)]
-    item = func.jsonb_build_object(*pairs, type_=JSONB)
-    of = select(failed.error.label("error"), failed.at.label("at"), item.label("item")).where(failed.which).subquery().c
+    of = failed.listed().subquery().c
     count, digest = func.count(), func.md5(of.error)
     samples = func.array_agg(aggregate_order_by(of.item, of.at, of.item), type_=ARRAY(JSONB))[1:SAMPLES]
     query = (
@@ -140,6 +172,28 @@ async def failures(
     return [Group(*row) for row in await connection.execute(query)]
 
 
+async def failed_items(
+    connection: AsyncConnection, queue: Queue, *, digest: str | None = None, after: str | None = None, limit: int = 50
+) -> list[Item]:
+    """What failed in a queue one by one, by its numbers: of the group of a digest, or all; after the item of a key.
+
+    Raises InvalidInput for a key that is none of the queue's.
+    """
+    failed = _failed_in(queue)
+    query = failed.listed().order_by(*failed.numbers.values()).limit(limit)
+    if digest is not None:
+        query = query.where(func.md5(failed.error) == digest)
+    if after is not None:
+        reached = [literal(int(number), BigInteger) for number in after.split(":")]
+        if len(reached) != len(failed.numbers):
+            raise InvalidInput(f"what failed in the queue {queue} is named by {' and '.join(failed.numbers)}")
+        query = query.where(tuple_(*failed.numbers.values()) > tuple_(*reached))
+    return [
+        Item({name: row.item[name] for name in failed.numbers}, row.error, row.at, row.digest)
+        for row in await connection.execute(query)
+    ]
+
+
 async def retry(connection: AsyncConnection, queue: Queue, chosen: Chosen, *, reason: str, actor: str) -> Retried:
     """Let what failed be tried again, with a new set of tries: all of it, or what is chosen.
 
@@ -152,7 +206,7 @@ async def retry(connection: AsyncConnection, queue: Queue, chosen: Chosen, *, re
         retried = Retried(len(runs), sorted(set(runs)))
     else:
         retried = Retried((await connection.execute(_again(queue).where(*where))).rowcount, ())
-    detail = {"reason": reason, "count": retried.count, **{k: v for k, v in asdict(chosen).items() if v is not None}}
+    detail = {"reason": reason, "count": retried.count, **chosen.given}
     await record(connection, actor, "retry queue", f"queue:{queue}", detail)
     return retried
 

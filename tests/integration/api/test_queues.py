@@ -111,9 +111,20 @@ async def test_what_failed_is_grouped_and_tried_again(served: Served, world: Wor
     items = {each["error"]: each["samples"] for each in groups}
     nothing = {"batch_id": None, "job_id": None, "message_id": None, "webhook_id": None}
     assert items["other"] == [{"run_id": run.run_id, "shard_id": last, **nothing}]
+    one = (await served.viewer.get(f"{path}/failed?limit=1")).said
+    (two,) = (await served.viewer.get(one["next"])).said["items"]
+    assert [each["shard_id"] for each in (*one["items"], two)] == [world.shard(2), last]
+    assert (two["error"], two["run_id"], two["job_id"]) == ("other", run.run_id, None)
+    (same,) = (await served.viewer.get(f"{path}/failed?group={two['group']}")).said["items"]
+    assert same == two
+    assert two["group"] in {each["group"] for each in groups if each["error"] == "other"}
+    assert (await served.viewer.get(f"{path}/failed?after=7")).status == 409
+    assert (await served.ops.post(f"{path}/retry", WHY | {"items": []})).status == 422
+    assert (await served.ops.post(f"{path}/retry", WHY | {"items": [{"shard_id": last}]})).status == 409
     assert (await served.viewer.post(f"{path}/retry", WHY)).status == 403
     assert (await served.ops.post(f"{path}/retry", {})).status == 422
-    for chosen, retried in (({"error": "nothing"}, 0), ({"shard_id": last}, 1), ({}, 1), ({}, 0)):
+    these = {"items": [{"run_id": run.run_id, "shard_id": last}]}
+    for chosen, retried in (({"error": "nothing"}, 0), (these, 1), ({}, 1), ({}, 0)):
         answer = await served.ops.post(f"{path}/retry", WHY | chosen)
         assert (answer.status, answer.said) == (200, {"queue": "post", "retried": retried}), chosen
     refused = await served.ops.post(f"{path}/retry", WHY | {"job_id": 1})
@@ -124,6 +135,6 @@ async def test_what_failed_is_grouped_and_tried_again(served: Served, world: Wor
     assert [each["detail"] for each in acts] == [
         WHY | {"count": 0},
         WHY | {"count": 1},
-        WHY | {"count": 1, "shard_id": last},
+        WHY | {"count": 1} | these,
         WHY | {"count": 0, "error": "nothing"},
     ]
