@@ -7,7 +7,7 @@ from typing import Any
 
 from engine.access.roles import EVERYONE, FINANCE, OPS, SCHEDULERS
 from engine.api.endpoint import Endpoints
-from engine.api.fields import Id, Model, Moment, Numbered, Page, Paged
+from engine.api.fields import Id, Model, Moment, Numbered, Page, Paged, Text
 from engine.api.service import Call, Upload
 from engine.jobs.job import Job, Kind, State, ask, job_of, keep_file, list_jobs, retry
 
@@ -21,11 +21,12 @@ class OfJob(Model):
 
 
 class JobFilter(Paged):
-    """Which jobs."""
+    """Which jobs. `subject`: what they are about, as the audit log says it: `run:7`."""
 
     after: Numbered = None
     kind: Kind | None = None
     state: State | None = None
+    subject: Text | None = None
 
 
 class JobView(Model):
@@ -85,7 +86,12 @@ async def list_of_jobs(call: Call, params: JobFilter) -> Page[JobView]:
     """The latest jobs, newest first."""
     before = int(params.after) if params.after else None
     found = await list_jobs(
-        call.connection, kind=params.kind, state=params.state, before=before, limit=params.limit + 1
+        call.connection,
+        kind=params.kind,
+        state=params.state,
+        subject=params.subject,
+        before=before,
+        limit=params.limit + 1,
     )
     return call.page(found, params.limit, view, lambda job: job.job_id)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Annotated
 
@@ -10,7 +10,7 @@ from pydantic import Field
 
 from engine.api.fields import Day, Model, Moment, Money
 from engine.reconcile.run_report import RunReport
-from engine.runs.headway import Headway, RunShard
+from engine.runs.headway import Headway, PlacedShard, RunShard
 from engine.runs.run import Run
 from engine.runs.shards import Phase, ShardState
 from engine.runs.states import NotNow, RunState
@@ -31,7 +31,11 @@ class SurplusView(Model):
 
 
 class RunView(Model):
-    """A run, as it stands. `share`: the most that one seat is charged, or given; null before its preview."""
+    """A run, as it stands. Before its preview there are no cases counted and no amounts.
+
+    `share`: the most that one seat is charged, or given; `charged`: all that its members pay, or are given, and
+    `sponsor` what they do not. `root`: of its seal, which covers the plan's `previous_root`.
+    """
 
     run_id: int
     plan: str
@@ -43,8 +47,12 @@ class RunView(Model):
     planned_by: str
     approved_by: str | None
     members: int | None
+    cases: int | None
     share: WrittenMoney | None
+    charged: WrittenMoney | None
+    sponsor: WrittenMoney | None
     preview_digest: str | None
+    previous_root: str | None
     root: str | None
     void_root: str | None
     moments: Mapping[str, Moment]
@@ -83,8 +91,30 @@ class WrittenSurplus(Model):
     costs: WrittenMoney
 
 
+class BarView(Model):
+    """How many seats pay from `low` to `high`, both included, and what they come to."""
+
+    low: WrittenMoney
+    high: WrittenMoney
+    seats: int
+    charged: WrittenMoney
+
+
+class TierView(Model):
+    """What the seats of a tier pay: the least and the most of one seat, and all together."""
+
+    tier: str
+    seats: int
+    least: WrittenMoney
+    most: WrittenMoney
+    charged: WrittenMoney
+
+
 class PreviewView(Model):
-    """What would be charged, to whom, who hits which cap, what the sponsor pays. An approval names its digest."""
+    """What would be charged, to whom, who hits which cap, what the sponsor pays. An approval names its digest.
+
+    `spread`: seats by what they pay, the least first, each amount by itself or in ranges of one width.
+    """
 
     run_id: int
     digest: str
@@ -103,6 +133,8 @@ class PreviewView(Model):
     waived: WrittenMoney
     share: WrittenMoney
     caps_hit: Mapping[str, int]
+    spread: tuple[BarView, ...] = ()
+    tiers: tuple[TierView, ...] = ()
     surplus: WrittenSurplus | None = None
     classes: list[ClassView] | None = None
     rounds: list[RoundView] | None = None
@@ -206,6 +238,21 @@ class RunShardView(Model):
     seconds: float | None
 
 
+class PlacedShardView(Model):
+    """A shard by its number in the plan, and where it stands."""
+
+    number: int
+    phase: Phase
+    state: ShardState
+
+
+class ShardMap(Model):
+    """Every shard of a run, in their order."""
+
+    run_id: int
+    shards: list[PlacedShardView]
+
+
 def run_view(run: Run) -> RunView:
     """A run."""
     surplus = None
@@ -222,8 +269,9 @@ def run_view(run: Run) -> RunView:
         planned_by=run.planned_by,
         approved_by=run.approved_by,
         members=run.members,
-        share=(run.preview or {}).get("share"),
+        **{name: (run.preview or {}).get(name) for name in ("cases", "share", "charged", "sponsor")},
         preview_digest=_hex(run.preview_digest),
+        previous_root=_hex(run.previous_root),
         root=_hex(run.root),
         void_root=_hex(run.void_root),
         moments={name: datetime.fromisoformat(moment) for name, moment in run.moments.items()},
@@ -290,6 +338,11 @@ def progress_view(headway: Headway) -> ProgressView:
 def shard_view(shard: RunShard) -> RunShardView:
     """One of its shards."""
     return RunShardView(**{name: getattr(shard, name) for name in RunShardView.model_fields})
+
+
+def map_view(run_id: int, placed: Sequence[PlacedShard]) -> ShardMap:
+    """All of them, in short."""
+    return ShardMap(run_id=run_id, shards=[PlacedShardView(**each._asdict()) for each in placed])
 
 
 def _hex(digest: bytes | None) -> str | None:

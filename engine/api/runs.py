@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from engine.access.roles import APPROVERS, EVERYONE, OPS, SCHEDULERS
 from engine.api.endpoint import Endpoints
 from engine.api.fields import Amount, Code, Day, Digest, Id, Model, Numbered, Page, Paged, Text, Wait, minor
@@ -12,6 +14,8 @@ from engine.api.run_views import (
     ProgressView,
     RunShardView,
     RunView,
+    ShardMap,
+    map_view,
     outcome_view,
     preview_view,
     progress_view,
@@ -23,10 +27,10 @@ from engine.reconcile.run_report import report_of
 from engine.roster.plan import plan_of
 from engine.runs import control
 from engine.runs.credit import plan_credit_run
-from engine.runs.headway import headway_of, list_shards
+from engine.runs.headway import headway_of, list_shards, map_of
 from engine.runs.planning import plan_run as plan_share_run
 from engine.runs.preview import approve
-from engine.runs.run import list_runs, load_run
+from engine.runs.run import RunKind, Which, count_runs, list_runs, load_run
 from engine.runs.shards import ShardState
 from engine.runs.states import RunState
 from engine.runs.voiding import void
@@ -42,12 +46,27 @@ class OfRun(Model):
     run_id: Id
 
 
-class RunFilter(Paged):
-    """Which runs."""
+class SomeRuns(Model):
+    """Which runs: of a plan, of a kind, debited from the first day to the last."""
+
+    plan: Code | None = None
+    kind: RunKind | None = None
+    first: Day | None = None
+    last: Day | None = None
+
+
+class RunFilter(SomeRuns, Paged):
+    """Which runs, and in which state."""
 
     after: Numbered = None
-    plan: Code | None = None
     state: RunState | None = None
+
+
+class RunCounts(Model):
+    """How many runs there are, and how many in each state that any is in."""
+
+    runs: int
+    by_state: Mapping[RunState, int]
 
 
 class ShardFilter(Paged):
@@ -96,10 +115,22 @@ class Reason(Model):
 @endpoints.get("/runs", EVERYONE)
 async def list_of_runs(call: Call, params: RunFilter) -> Page[RunView]:
     """The latest runs, newest first."""
-    plan_id = (await plan_of(call.connection, params.plan)).plan_id if params.plan else None
+    which = await _which(call, params, params.state)
     before = int(params.after) if params.after else None
-    runs = await list_runs(call.connection, plan_id, params.limit + 1, state=params.state, before=before)
+    runs = await list_runs(call.connection, which, before=before, limit=params.limit + 1)
     return call.page(runs, params.limit, run_view, lambda run: run.run_id)
+
+
+@endpoints.get("/runs/counts", EVERYONE)
+async def show_run_counts(call: Call, params: SomeRuns) -> RunCounts:
+    """How many runs there are in each state."""
+    found = await count_runs(call.connection, await _which(call, params))
+    return RunCounts(runs=sum(found.values()), by_state=found)
+
+
+async def _which(call: Call, of: SomeRuns, state: RunState | None = None) -> Which:
+    plan_id = (await plan_of(call.connection, of.plan)).plan_id if of.plan else None
+    return Which(plan_id, state, of.kind, of.first, of.last)
 
 
 @endpoints.get("/runs/{run_id}", EVERYONE)
@@ -141,6 +172,13 @@ async def list_of_run_shards(call: Call, params: ShardFilter) -> Page[RunShardVi
     after = int(params.after) if params.after else 0
     found = await list_shards(call.connection, params.run_id, state=params.state, after=after, limit=params.limit + 1)
     return call.page(found, params.limit, shard_view, lambda shard: shard.number)
+
+
+@endpoints.get("/runs/{run_id}/shards/map", EVERYONE)
+async def show_shard_map(call: Call, params: OfRun) -> ShardMap:
+    """The state of every shard of a run, in their order: little for each, and all of them at once."""
+    await load_run(call.connection, params.run_id)
+    return map_view(params.run_id, await map_of(call.connection, params.run_id))
 
 
 @endpoints.post("/runs", SCHEDULERS, status=202, moves_money=True)

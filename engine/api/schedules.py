@@ -9,9 +9,11 @@ from pydantic import Field
 
 from engine.access.roles import EVERYONE, SCHEDULERS
 from engine.api.endpoint import Endpoints
-from engine.api.fields import Code, Day, Model, Moment, Page, Paged, Text
+from engine.api.fields import Code, Day, Model, Moment, Money, Page, Paged, Text
 from engine.api.service import Call
+from engine.plans.calendar import gate_day, is_debit_day
 from engine.roster.plan import Plan, plan_of, rules_of
+from engine.runs.planning import claims_due
 from engine.runs.scheduling import Schedule, Standing, end_schedule, find_schedule, list_schedules, set_schedule
 from engine.runs.slots import DueSlot, SlotState, skip, slots_due
 from engine.runs.states import RunState
@@ -39,6 +41,13 @@ class SlotFilter(Paged):
 
     plan: Code
     after: Annotated[str | None, Field(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$")] = None
+
+
+class OfSlot(Model):
+    """A debit day of a plan."""
+
+    plan: Code
+    debit_on: Day
 
 
 class NewSchedule(Model):
@@ -88,6 +97,25 @@ class SlotView(Model):
     reason: str | None
 
 
+class DueClaim(Model):
+    """A passed claim that waits for a run: what the run would carry of it, and the day whose 00:00 is its gate."""
+
+    claim_id: int
+    number: int
+    aid: Money
+    gate_on: Day
+
+
+class DueClaims(Model):
+    """What a run of a debit day would carry if it were planned now, in filing order."""
+
+    plan: str
+    debit_on: Day
+    is_debit_day: bool
+    claims: list[DueClaim]
+    aid: Money
+
+
 @endpoints.get("/schedules", EVERYONE)
 async def list_of_schedules(call: Call, params: ScheduleFilter) -> Page[ScheduleStandingView]:
     """What the clock plans, by plan: the next slot, and what was missed or refused."""
@@ -114,6 +142,29 @@ async def list_of_slots(call: Call, params: SlotFilter) -> Page[SlotView]:
     # Days in ISO 8601 sort as text.
     found = [slot for slot in reversed(due) if params.after is None or slot.debit_on.isoformat() < params.after]
     return call.page(found[: params.limit + 1], params.limit, _slot_view, lambda slot: slot.debit_on)
+
+
+@endpoints.get("/schedules/{plan}/slots/{debit_on}/claims", EVERYONE)
+async def show_due_claims(call: Call, params: OfSlot) -> DueClaims:
+    """Which claims a run of a debit day would carry if it were planned now, and what they come to."""
+    plan, debit_on = await plan_of(call.connection, params.plan), params.debit_on
+    rules = await rules_of(call.connection, plan.plan_id, plan.version)
+    due = await claims_due(call.connection, plan, rules, debit_on)
+    return DueClaims(
+        plan=plan.code,
+        debit_on=debit_on,
+        is_debit_day=is_debit_day(rules, debit_on),
+        claims=[
+            DueClaim(
+                claim_id=claim.claim_id,
+                number=claim.number,
+                aid=claim.aid_minor,
+                gate_on=gate_day(rules, notice_on=claim.notice_on, debit_on=debit_on),
+            )
+            for claim in due
+        ],
+        aid=sum(claim.aid_minor for claim in due),
+    )
 
 
 @endpoints.post("/schedules/{plan}", SCHEDULERS, moves_money=True, changes=show_schedule)

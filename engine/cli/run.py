@@ -30,7 +30,7 @@ from engine.runs.credit import plan_credit_run
 from engine.runs.planning import plan_run
 from engine.runs.preview import approve as approve_run
 from engine.runs.report import failed_shards
-from engine.runs.run import Run, list_runs, load_run
+from engine.runs.run import ALL_RUNS, Run, Which, list_runs, load_run
 from engine.runs.shards import progress_of
 from engine.runs.states import RESTS, RunState
 from engine.runs.voiding import void as void_run
@@ -263,7 +263,7 @@ def list_(plan: Annotated[str | None, typer.Option(help="Only this plan's.")] = 
 
     async def listed(engine: AsyncEngine, _: Settings) -> list[Run]:
         async with engine.connect() as connection:
-            return await list_runs(connection, (await plan_of(connection, plan)).plan_id if plan else None)
+            return await list_runs(connection, Which((await plan_of(connection, plan)).plan_id) if plan else ALL_RUNS)
 
     rows = [
         {

@@ -106,11 +106,13 @@ async def list_jobs(
     *,
     kind: Kind | None = None,
     state: State | None = None,
+    subject: str | None = None,
     before: int | None = None,
     limit: int = 50,
 ) -> list[Job]:
     """Jobs, the latest first, those asked before a number."""
     query = select(*COLUMNS).order_by(jobs.c.job_id.desc()).limit(limit)
+    query = query if subject is None else query.where(jobs.c.subject == subject)
     for column, wanted in ((jobs.c.kind, kind), (jobs.c.state, state)):
         query = query if wanted is None else query.where(column == wanted.value)
     query = query if before is None else query.where(jobs.c.job_id < before)

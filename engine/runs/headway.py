@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 from sqlalchemy import BigInteger, func, literal, select
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -122,6 +123,25 @@ async def list_shards(
         )
         for row in rows
     ]
+
+
+class PlacedShard(NamedTuple):
+    """A shard by its number in the plan, what is done to it, and where it stands in that."""
+
+    number: int
+    phase: Phase
+    state: ShardState
+
+
+async def map_of(connection: AsyncConnection, run_id: int) -> list[PlacedShard]:
+    """Where each shard of a run stands, in their order."""
+    rows = await connection.execute(
+        select(shards.c.number, run_shards.c.phase, run_shards.c.state)
+        .join(shards, shards.c.shard_id == run_shards.c.shard_id)
+        .where(run_shards.c.run_id == run_id)
+        .order_by(run_shards.c.shard_id)
+    )
+    return [PlacedShard(row.number, Phase(row.phase), ShardState(row.state)) for row in rows]
 
 
 def _seconds(state: str, seconds: object) -> float | None:

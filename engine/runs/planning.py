@@ -10,7 +10,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from engine.apportion import CapBasis
-from engine.claims.sharing import passed_claims, share
+from engine.claims.sharing import Passed, passed_claims, share
 from engine.errors import InvalidInput
 from engine.ledger.accounts import CURRENCY, Account, account_id, plan_shard, share_unit
 from engine.members.sweep import sweep
@@ -47,8 +47,7 @@ async def plan_run(connection: AsyncConnection, plan: Plan, debit_on: date, *, a
             f"{plan.code} gives its members a surplus; say what it comes from with --premiums, --claims and --costs"
         )
     check_debit_day(rules, debit_on)
-    due = {claim.claim_id for claim in await waiting(connection, plan.plan_id, rules) if claim.due_on <= debit_on}
-    carried = [claim for claim in await passed_claims(connection, plan.plan_id) if claim.claim_id in due]
+    carried = await claims_due(connection, plan, rules, debit_on)
     if not carried:
         await _refuse_twin(connection, plan, debit_on)
         raise InvalidInput(
@@ -69,6 +68,12 @@ async def plan_run(connection: AsyncConnection, plan: Plan, debit_on: date, *, a
     await share(connection, [claim.claim_id for claim in carried], run_id, on=debit_on)
     await record(connection, actor, "plan run", f"run:{run_id}", {"debit_on": str(debit_on), "cases": len(carried)})
     return await load_run(connection, run_id)
+
+
+async def claims_due(connection: AsyncConnection, plan: Plan, rules: PlanRules, debit_on: date) -> list[Passed]:
+    """The claims that a run of the day carries if it is planned now, in filing order: they could pass by then."""
+    due = {claim.claim_id for claim in await waiting(connection, plan.plan_id, rules) if claim.due_on <= debit_on}
+    return [claim for claim in await passed_claims(connection, plan.plan_id) if claim.claim_id in due]
 
 
 def check_debit_day(rules: PlanRules, on: date) -> None:

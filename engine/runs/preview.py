@@ -42,6 +42,7 @@ from engine.runs.run import (
     lock_run_or_wait,
     move,
 )
+from engine.runs.spread import spread_of
 from engine.runs.states import RunEvent, RunState
 from engine.store.audit import record
 from engine.store.tables import run_cases, run_shards
@@ -150,6 +151,7 @@ def _preview(
         "waived": to_major(waived_minor),
         "share": to_major(outcome.share),
         "caps_hit": hit,
+        **spread_of(outcome, [tier.code for tier in inputs.rules.tiers]),
         **_detail(inputs, outcome),
     }
 

@@ -7,10 +7,11 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
+from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import ColumnElement, DateTime, Row, cast, func, select, update
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy import ColumnElement, DateTime, Row, Text, cast, func, select, update
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from engine.apportion import Case, Outcome, unpack
@@ -158,23 +159,67 @@ async def lock_run_or_wait(connection: AsyncConnection, run_id: int) -> Run:
     return _run(row)
 
 
+class RunKind(StrEnum):
+    """What a run does to its members."""
+
+    SHARE = "share"
+    """It charges them."""
+
+    CREDIT = "credit"
+    """It gives them a surplus."""
+
+
+@dataclass(frozen=True)
+class Which:
+    """Which runs: of a plan, in a state, of a kind, debited from one day to another; all of them where None."""
+
+    plan_id: int | None = None
+    state: RunState | None = None
+    kind: RunKind | None = None
+    first: date | None = None
+    last: date | None = None
+
+    @property
+    def conditions(self) -> list[ColumnElement[bool]]:
+        """What the row of each of them fulfils."""
+        of = share_runs.c
+        return [
+            *(column == wanted for column, wanted in self._equal(of) if wanted is not None),
+            *([] if self.first is None else [of.debit_on >= self.first]),
+            *([] if self.last is None else [of.debit_on <= self.last]),
+        ]
+
+    def _equal(self, of: Any) -> tuple[tuple[Any, object], ...]:
+        return (of.plan_id, self.plan_id), (of.state, self.state), (of.kind, self.kind)
+
+
+ALL_RUNS = Which()
+
+_LEFT_OUT = ("solution", "preview")
+_SHORT = share_runs.c.preview.op("-", return_type=JSONB)(cast(["classes", "rounds", "spread"], ARRAY(Text)))
+# What is large of a run, and of its preview, is no matter in a list.
+_LISTED = select(
+    *(column for column in share_runs.c if column.name not in _LEFT_OUT),
+    _SHORT.label("preview"),
+    plans.c.code.label("plan_code"),
+).join(plans, plans.c.plan_id == share_runs.c.plan_id)
+
+
 async def list_runs(
-    connection: AsyncConnection,
-    plan_id: int | None = None,
-    limit: int = 50,
-    *,
-    state: RunState | None = None,
-    before: int | None = None,
+    connection: AsyncConnection, which: Which = ALL_RUNS, *, before: int | None = None, limit: int = 50
 ) -> list[Run]:
-    """The latest runs, newest first; those before the run of a number."""
-    query = _RUNS.order_by(share_runs.c.run_id.desc()).limit(limit)
-    if plan_id is not None:
-        query = query.where(share_runs.c.plan_id == plan_id)
-    if state is not None:
-        query = query.where(share_runs.c.state == state)
+    """The latest runs, newest first, those before the run of a number; without their solutions and who pays what."""
+    query = _LISTED.where(*which.conditions).order_by(share_runs.c.run_id.desc()).limit(limit)
     if before is not None:
         query = query.where(share_runs.c.run_id < before)
     return [_run(row) for row in await connection.execute(query)]
+
+
+async def count_runs(connection: AsyncConnection, which: Which) -> dict[RunState, int]:
+    """How many of the runs are in each state that any of them is in, in the order of a run's life."""
+    query = select(share_runs.c.state, func.count().label("runs")).where(*which.conditions).group_by(share_runs.c.state)
+    found = {row.state: row.runs for row in await connection.execute(query)}
+    return {state: found[state] for state in RunState if state in found}
 
 
 _TOLD = {

@@ -35,6 +35,7 @@ THERE: dict[str, list[str | int]] = {
     "message_id": [1, 2, 3],
     "worker": ["one"],
     "queue": ["post"],
+    "debit_on": ["2019-07-28"],
 }
 """What it holds, by the names of parameters."""
 

@@ -304,3 +304,39 @@ async def test_fifty_keys_for_one_period_plan_one_run(served: Served, world: Wor
         (done.said["run_id"], done.said["planned_by"])
     ]
     assert await world.value("SELECT count(*) FROM run_cases") == 1
+
+
+# What a page shows of many at once.
+
+
+async def test_runs_are_counted_and_found_by_kind_and_day(served: Served, world: World) -> None:
+    await world.sealed()
+    await world.claim(notice_on=LATE_JULY)
+    await world.planned(LATE_DEBIT)
+    assert await said(served.viewer, "/v1/runs/counts") == {"runs": 2, "by_state": {"planned": 1, "sealed": 1}}
+    of_july = f"first={DEBIT}&last={DEBIT}&kind=share&plan=xianghubao"
+    assert (await said(served.viewer, f"/v1/runs/counts?{of_july}"))["by_state"] == {"sealed": 1}
+    (found,) = (await said(served.viewer, f"/v1/runs?{of_july}"))["items"]
+    shown = await said(served.viewer, "/v1/runs/1")
+    assert found == shown
+    assert (found["cases"], found["charged"], found["sponsor"]) == (1, "60.00", "323940.00")
+    assert (await said(served.viewer, "/v1/runs?kind=credit"))["items"] == []
+    assert (await said(served.viewer, f"/v1/runs/counts?first={AUGUST_DEBIT}")) == {"runs": 0, "by_state": {}}
+
+
+async def test_the_shards_of_a_run_on_a_map(served: Served, world: World) -> None:
+    run = await world.posting(2)
+    shown = await said(served.viewer, f"/v1/runs/{run.run_id}/shards/map")
+    assert [(each["number"], each["phase"], each["state"]) for each in shown["shards"]] == [
+        (1, "post", "pending"),
+        (2, "post", "done"),
+        (3, "post", "pending"),
+    ]
+    assert (await served.viewer.get("/v1/runs/7/shards/map")).status == 404
+
+
+async def test_a_preview_tells_how_shares_spread(served: Served, world: World) -> None:
+    run = await world.previewed()
+    shown = await said(served.viewer, f"/v1/runs/{run.run_id}/preview")
+    assert shown["spread"] == [{"low": "0.10", "high": "0.10", "seats": 600, "charged": "60.00"}]
+    assert shown["tiers"] == [{"tier": "member", "seats": 600, "least": "0.10", "most": "0.10", "charged": "60.00"}]
