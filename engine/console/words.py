@@ -50,11 +50,11 @@ class Words:
         said = translations(self.language).pgettext("word", key)
         return str(said) if said != key else key.replace("_", " ").replace("-", " ")
 
-    def day(self, value: date | None) -> Markup:
+    def day(self, value: date | str | None) -> Markup:
         """A day as 2019-07-14."""
         if value is None:
             return _NO_TIME
-        return Markup('<time datetime="{0}">{0}</time>').format(value.isoformat())
+        return Markup('<time datetime="{0}">{0}</time>').format(value)
 
     def moment(self, value: datetime | str | None) -> Markup:
         """A moment to the second in the console's zone; exact to the microsecond for machines."""
