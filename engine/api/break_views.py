@@ -9,7 +9,8 @@ from engine.api.fields import Day, Model, Money
 from engine.custodian.actions import Action
 from engine.custodian.break_rows import Break, Counted, Step, Weighed
 from engine.custodian.breaks import MEANING, Code, SeverityName, State
-from engine.custodian.reference import Kind
+from engine.custodian.instructions import State as Stands
+from engine.custodian.reference import Kind, Reference
 from engine.reconcile import dossier
 from engine.reconcile.suggesting import Suggested
 
@@ -105,13 +106,33 @@ class StepView(Model):
     happened_on: Day
 
 
+class AskedView(Model):
+    """What the instruction a break is about asked for by its last attempt, and where it stands now."""
+
+    attempt: int
+    amount: Money
+    state: str
+
+
+class WorseView(Model):
+    """How bad a break is from a day on."""
+
+    severity: SeverityName
+    from_on: Day
+
+
 class Dossier(BreakFacts):
-    """Everything about a break. `reference`: of the instruction it is about; `actions`: what can be proposed now.
+    """Everything about a break.
+
+    `reference`: of the instruction it is about; `asked`: what that asked for; `worsening`: from which day on it is how
+    bad, if nothing is done; `actions`: what can be proposed now.
 
     How old and how bad it is today is said by the list: this changes only when something is done.
     """
 
     reference: str | None
+    asked: AskedView | None
+    worsening: list[WorseView]
     actions: list[Action]
     line: LineView | None
     postings: list[PostingView]
@@ -119,13 +140,21 @@ class Dossier(BreakFacts):
 
 
 class CandidateView(Model):
-    """A debit that a line might be of. `score`: 100 where nothing else can be meant, 100 / n where n are as likely."""
+    """A debit that a line might be of. `score`: 100 where nothing else can be meant, 100 / n where n are as likely.
+
+    `why` says in words: the line was booked so many `business_days` after the debit was sent, `is_late`: more than it
+    had, and it is one of as many that are as likely (`among`).
+    """
 
     run_id: int
     seat: int
     attempt: int
+    reference: str
     amount: Money
     score: int
+    business_days: int
+    is_late: bool
+    among: int
     why: str
 
 
@@ -168,11 +197,24 @@ def dossier_view(found: dossier.Dossier) -> Dossier:
     return Dossier(
         **_facts(found.found),
         reference=found.reference,
+        asked=None if found.asked is None else _asked(found.asked),
+        worsening=[
+            WorseView(severity=SeverityName.of(each.severity), from_on=each.from_on) for each in found.worsening
+        ],
         actions=list(found.actions),
         line=None if found.line is None else LineView(**_plain(found.line)),
         postings=[PostingView(**_plain(each)) for each in found.postings],
         history=[_step(each) for each in found.history],
     )
+
+
+def _asked(asked: dossier.Asked) -> AskedView:
+    return AskedView(attempt=asked.attempt, amount=asked.amount_minor, state=in_words(asked.state))
+
+
+def in_words(state: Stands) -> str:
+    """Where an instruction stands: `"written off"`."""
+    return state.name.lower().replace("_", " ")
 
 
 def suggestions(break_id: int, found: Sequence[Suggested]) -> Suggestions:
@@ -182,8 +224,12 @@ def suggestions(break_id: int, found: Sequence[Suggested]) -> Suggestions:
             run_id=each.run_id,
             seat=each.seat,
             attempt=each.attempt,
+            reference=str(Reference(Kind.DEBIT, each.run_id, each.attempt, each.seat)),
             amount=each.amount_minor,
             score=each.score,
+            business_days=each.days,
+            is_late=each.is_late,
+            among=each.among,
             why=each.why,
         )
         for suggested in found

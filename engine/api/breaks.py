@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from engine.access.roles import EVERYONE, FINANCE
 from engine.api.break_views import (
@@ -29,7 +29,7 @@ from engine.api.proposed import Proposal, proposal
 from engine.api.service import Call
 from engine.custodian.actions import Action
 from engine.custodian.aging import AGES, Age
-from engine.custodian.break_rows import Selection, break_of, count_breaks, list_breaks, weigh_breaks
+from engine.custodian.break_rows import Selection, belonging_to, break_of, count_breaks, list_breaks, weigh_breaks
 from engine.custodian.breaks import Code as BreakCode
 from engine.custodian.breaks import SeverityName, State
 from engine.custodian.registered import Custodian, custodian_of, list_custodians
@@ -68,7 +68,10 @@ class OfBreak(Model):
 
 
 class BreakFilter(Model):
-    """Which breaks: those to which all applies that is given. `severity`: so bad, or worse."""
+    """Which breaks: those to which all applies that is given. `severity`: so bad, or worse.
+
+    `text`: the number of one, an amount, a reference of ours, or what the reference of its line is or has in it.
+    """
 
     custodian: Code | None = None
     plan: Code | None = None
@@ -77,6 +80,7 @@ class BreakFilter(Model):
     severity: SeverityName | None = None
     age: AgeBand | None = None
     assigned_to: Name | None = None
+    text: Text | None = None
 
 
 class QueueFilter(BreakFilter):
@@ -85,7 +89,24 @@ class QueueFilter(BreakFilter):
     state: State | None = None
 
 
-class QueuePage(QueueFilter, Paged):
+Numbers = Annotated[
+    str, Field(max_length=20_000, pattern=rf"^[1-9][0-9]{{0,17}}(,[1-9][0-9]{{0,17}}){{0,{IDS_MAX - 1}}}$")
+]
+"""The numbers of breaks, set apart by commas."""
+
+
+class SomeBreaks(QueueFilter):
+    """Which breaks; of those that are named by their `ids` in whatever state."""
+
+    ids: Numbers | None = None
+
+    @property
+    def numbers(self) -> tuple[int, ...]:
+        """The numbers that are named."""
+        return tuple(map(int, self.ids.split(","))) if self.ids else ()
+
+
+class QueuePage(SomeBreaks, Paged):
     """Which breaks, and which part of them."""
 
     after: Numbered = None
@@ -101,6 +122,12 @@ class Severities(Model):
     """The breaks by custodian and severity, the worst first."""
 
     items: list[SeverityView]
+
+
+class Belonging(Model):
+    """Breaks, open or assigned, that one may be settled with; at most 20 of them."""
+
+    items: list[BreakView]
 
 
 class Assignment(Model):
@@ -139,27 +166,38 @@ class ByNumber(Model):
 
 
 class AllMatching(Model):
-    """All breaks that are open or assigned and to which all applies that is given."""
+    """All breaks that are open or assigned, or just one of the two, and to which all applies that is given."""
 
-    matching: BreakFilter
-
-
-Expected = Annotated[int, Field(ge=1, le=10**9)]
-"""How many breaks were seen to be chosen: nothing is done where there are more or fewer by now."""
+    matching: QueueFilter
 
 
-class AssignmentOfMany(Assignment):
+class Many(Model):
+    """Some breaks. `expected`: how many were seen to match: nothing is done where there are more or fewer by now."""
+
+    breaks: ByNumber | AllMatching
+    expected: Annotated[int, Field(ge=1, le=10**9)] | None = None
+
+    @model_validator(mode="after")
+    def _is_seen(self) -> Self:
+        if self.expected is None and isinstance(self.breaks, AllMatching):
+            raise ValueError("say how many breaks are expected to match")
+        return self
+
+    @property
+    def number(self) -> int:
+        """How many there must be."""
+        if self.expected is not None:
+            return self.expected
+        assert isinstance(self.breaks, ByNumber)
+        return len(set(self.breaks.ids))
+
+
+class AssignmentOfMany(Many, Assignment):
     """Who takes them on."""
 
-    breaks: ByNumber | AllMatching
-    expected: Expected
 
-
-class ResolutionOfMany(Resolution):
+class ResolutionOfMany(Many, Resolution):
     """What is to be done about all of them, by one decision."""
-
-    breaks: ByNumber | AllMatching
-    expected: Expected
 
 
 class Assigned(Model):
@@ -179,7 +217,7 @@ class _Chosen:
 @endpoints.get("/breaks", EVERYONE)
 async def list_of_breaks(call: Call, params: QueuePage) -> Page[BreakView]:
     """The queue: every break that waits for somebody, by its number."""
-    chosen = await _chosen(call, params, params.state)
+    chosen = await _chosen(call, params, params.state, params.numbers)
     found = await list_breaks(
         call.connection,
         chosen.selection,
@@ -192,17 +230,17 @@ async def list_of_breaks(call: Call, params: QueuePage) -> Page[BreakView]:
 
 
 @endpoints.get("/breaks/counts", EVERYONE)
-async def count_of_breaks(call: Call, params: QueueFilter) -> Counts:
+async def count_of_breaks(call: Call, params: SomeBreaks) -> Counts:
     """How many breaks there are of each code and state, and what they come to."""
-    chosen = await _chosen(call, params, params.state)
+    chosen = await _chosen(call, params, params.state, params.numbers)
     found = await count_breaks(call.connection, chosen.selection, chosen.custodians, on=chosen.on)
     return Counts(counts=[count_view(each) for each in found])
 
 
 @endpoints.get("/breaks/severities", EVERYONE)
-async def severities_of_breaks(call: Call, params: QueueFilter) -> Severities:
+async def severities_of_breaks(call: Call, params: SomeBreaks) -> Severities:
     """How many breaks there are of each custodian and severity, and what of them stands on suspense."""
-    chosen = await _chosen(call, params, params.state)
+    chosen = await _chosen(call, params, params.state, params.numbers)
     found = await weigh_breaks(call.connection, chosen.selection, chosen.custodians, on=chosen.on)
     return Severities(items=[severity_view(each) for each in found])
 
@@ -221,6 +259,16 @@ async def suggest_matches(call: Call, params: OfBreak) -> Suggestions:
     of = next(each for each in custodians if each.code == found.custodian)
     suggested = await suggest(call.connection, of, call.service.desk, ids=[found.break_id])
     return suggestions_view(found.break_id, suggested)
+
+
+@endpoints.get("/breaks/{break_id}/belonging", EVERYONE)
+async def list_of_belonging(call: Call, params: OfBreak) -> Belonging:
+    """Other breaks that one may be settled with: about the same instruction, or as much the other way round."""
+    custodians = await list_custodians(call.connection)
+    on = _day(call, custodians)
+    found = await break_of(call.connection, params.break_id, custodians, on=on)
+    others = await belonging_to(call.connection, found, custodians, on=on)
+    return Belonging(items=[break_view(each) for each in others])
 
 
 @endpoints.post("/breaks/{break_id}/assign", FINANCE, changes=show_break)
@@ -249,7 +297,7 @@ async def assign_breaks(call: Call, body: AssignmentOfMany) -> Assigned:
     """Put many breaks into one person's hands, if they are still as many as were seen."""
     chosen = await _chosen_of(call, body.breaks)
     number = await handling.assign_all(
-        call.connection, chosen.selection, body.to, expected=body.expected, on=chosen.on, actor=call.actor
+        call.connection, chosen.selection, body.to, expected=body.number, on=chosen.on, actor=call.actor
     )
     return Assigned(number=number, to=body.to)
 
@@ -257,7 +305,7 @@ async def assign_breaks(call: Call, body: AssignmentOfMany) -> Assigned:
 @endpoints.post("/breaks/selection/propose", FINANCE, status=201, moves_money=True)
 async def propose_breaks(call: Call, body: ResolutionOfMany) -> Proposal:
     """Propose what is done about many breaks at once, if they are still as many as were seen; another approves it."""
-    return await _proposed(call, await _chosen_of(call, body.breaks), body, expected=body.expected)
+    return await _proposed(call, await _chosen_of(call, body.breaks), body, expected=body.number)
 
 
 async def _proposed(call: Call, chosen: _Chosen, body: Resolution, expected: int | None = None) -> Proposal:
@@ -283,15 +331,16 @@ async def _proposed(call: Call, chosen: _Chosen, body: Resolution, expected: int
 async def _chosen_of(call: Call, breaks: ByNumber | AllMatching) -> _Chosen:
     if isinstance(breaks, ByNumber):
         return _Chosen(Selection(ids=tuple(breaks.ids)), (), await _today(call))
-    return await _chosen(call, breaks.matching)
+    return await _chosen(call, breaks.matching, breaks.matching.state)
 
 
-async def _chosen(call: Call, given: BreakFilter, state: State | None = None) -> _Chosen:
+async def _chosen(call: Call, given: BreakFilter, state: State | None = None, ids: tuple[int, ...] = ()) -> _Chosen:
     """Raises NotFound for a custodian, or a plan, that there is not."""
     if given.custodian is not None:
         await custodian_of(call.connection, given.custodian)
     custodians = await list_custodians(call.connection)
     selection = Selection(
+        ids=ids,
         custodian=given.custodian,
         plan_id=await _plan_id(call, given.plan),
         run_id=given.run_id,
@@ -300,6 +349,7 @@ async def _chosen(call: Call, given: BreakFilter, state: State | None = None) ->
         assigned_to=given.assigned_to,
         least=None if given.severity is None else given.severity.severity,
         age=None if given.age is None else given.age.age,
+        text=given.text,
     )
     return _Chosen(selection, custodians, _day(call, custodians, given.custodian))
 

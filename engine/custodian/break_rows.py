@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Row, and_, case, false, func, or_, select
+from sqlalchemy import ColumnElement, Row, and_, case, false, func, or_, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from engine.custodian.aging import AGES, Age, age_of, business_days, since_of
@@ -19,6 +19,7 @@ from engine.custodian.breaks import AMOUNTS_MINOR, Code, Severity, State, severi
 from engine.custodian.reference import Kind, Reference
 from engine.custodian.registered import Custodian
 from engine.custodian.schedule import calendar_of
+from engine.custodian.searched import breaks_found
 from engine.errors import NotFound
 from engine.store.arrays import Row as Values
 from engine.store.arrays import copy_in
@@ -130,7 +131,8 @@ class Break:
 class Selection:
     """Which breaks: those to which all that is given applies.
 
-    Without `states`, `ids` or `decision_id` only what still wants somebody. `least`: this bad or worse.
+    Without `states`, `ids` or `decision_id` only what still wants somebody. `least`: this bad or worse; `text`: what
+    people type (`breaks_found`).
     """
 
     ids: tuple[int, ...] = ()
@@ -142,6 +144,7 @@ class Selection:
     assigned_to: str | None = None
     least: Severity | None = None
     age: Age | None = None
+    text: str | None = None
 
     def where(self, custodians: Sequence[Custodian], on: date) -> ColumnElement[bool]:
         """The condition on `breaks`. `custodians`: all of them; ages are by the calendar of each, on a day."""
@@ -154,6 +157,8 @@ class Selection:
         conditions = [column == value for column, value in given.items() if value is not None]
         if self.ids:
             conditions.append(breaks.c.break_id.in_(self.ids))
+        if self.text:
+            conditions.append(breaks_found(self.text))
         states = self.states or (() if self.ids else UNRESOLVED)
         if states:
             conditions.append(breaks.c.state.in_(states))
@@ -208,6 +213,34 @@ async def break_of(connection: AsyncConnection, break_id: int, custodians: Seque
     if not found:
         raise NotFound(f"there is no break {break_id}; `fentan reconcile breaks` shows those there are")
     return found[0]
+
+
+BELONGING_MAX = 20
+"""What is the other side of more breaks than this is a matter for a selection, not for the eye."""
+
+
+async def belonging_to(
+    connection: AsyncConnection, found: Break, custodians: Sequence[Custodian], *, on: date
+) -> list[Break]:
+    """Other breaks, open or assigned, that one may be settled with: those first that are about its instruction.
+
+    Else those of its plan and custodian of which as much stands on suspense, the other way round.
+    """
+    by_id = {each.custodian_id: each for each in custodians}
+    (own,) = (each.custodian_id for each in custodians if each.code == found.custodian)
+    of = breaks.c
+    named = found.run_id, found.kind, found.seat
+    same = false() if None in named else tuple_(of.run_id, of.kind, of.seat) == named
+    other_way = (of.suspense_minor == -found.suspense_minor) & (of.suspense_minor != 0)
+    rows = await connection.execute(
+        select(breaks, plans.c.code.label("plan"))
+        .join(plans, plans.c.plan_id == of.plan_id)
+        .where(of.custodian_id == own, of.state.in_([State.OPEN, State.ASSIGNED]), of.break_id != found.break_id)
+        .where(plans.c.code == found.plan, or_(same, other_way))
+        .order_by(func.coalesce(same, false()).desc(), of.break_id)
+        .limit(BELONGING_MAX)
+    )
+    return [_break(row, by_id[row.custodian_id], on) for row in rows]
 
 
 def _break(row: Row[Any], custodian: Custodian, on: date) -> Break:

@@ -12,11 +12,15 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from engine.custodian.actions import Action, actions_for
 from engine.custodian.break_rows import UNRESOLVED, Break, Step, break_of, history_of
 from engine.custodian.breaks import Code
-from engine.custodian.events import CAUSES
+from engine.custodian.events import CAUSES, LETTERS
+from engine.custodian.instructions import State
 from engine.custodian.reference import Kind, Reference
 from engine.custodian.registered import list_custodians
+from engine.custodian.schedule import calendar_of
+from engine.custodian.standing import read_standing, sent_batches
+from engine.custodian.worsening import Worse, worsening
 from engine.ledger.accounts import account_of, plan_shard
-from engine.store.tables import SHARD_SEATS, breaks, journals, statement_lines, statements
+from engine.store.tables import SHARD_SEATS, breaks, debit_batches, journals, statement_lines, statements
 
 
 class Line(NamedTuple):
@@ -44,12 +48,30 @@ class Posting(NamedTuple):
     amount_minor: int
 
 
+class Asked(NamedTuple):
+    """What was asked of the custodian by the instruction a break is about, and where that stands.
+
+    `attempt`: the last one; `amount_minor`: what it asked for, whichever way the money goes; of a file all of it, and
+    `state` is whether it left.
+    """
+
+    attempt: int
+    amount_minor: int
+    state: State
+
+
 @dataclass(frozen=True)
 class Dossier:
-    """What a person needs to decide. `reference`: of the instruction it is about; `actions`: what is possible."""
+    """What a person needs to decide.
+
+    `reference`: of the instruction it is about; `asked`: what that asked for, None where there is none; `worsening`:
+    from which day on it is how bad; `actions`: what is possible.
+    """
 
     found: Break
     reference: str | None
+    asked: Asked | None
+    worsening: tuple[Worse, ...]
     line: Line | None
     postings: tuple[Posting, ...]
     history: tuple[Step, ...]
@@ -58,11 +80,15 @@ class Dossier:
 
 async def dossier_of(connection: AsyncConnection, break_id: int, *, on: date) -> Dossier:
     """Everything about the break of this number, as it stands on a day. Raises InvalidInput when there is none."""
-    found = await break_of(connection, break_id, await list_custodians(connection), on=on)
+    custodians = await list_custodians(connection)
+    found = await break_of(connection, break_id, custodians, on=on)
     is_open = found.state in UNRESOLVED
+    calendar = next(calendar_of(each.profile) for each in custodians if each.code == found.custodian)
     return Dossier(
         found,
         _reference(found),
+        await _asked(connection, found),
+        tuple(worsening(found.amount_minor, found.opened_on, **calendar)),
         await _line(connection, found),
         tuple(await _postings(connection, found)),
         tuple(await history_of(connection, break_id)),
@@ -74,6 +100,47 @@ def _reference(found: Break) -> str | None:
     if found.kind is None or found.run_id is None or found.seat is None:
         return None
     return str(Reference(Kind(ord(found.kind)), found.run_id, found.attempt or 0, found.seat))
+
+
+async def _asked(connection: AsyncConnection, found: Break) -> Asked | None:
+    if found.kind is None or found.run_id is None or found.seat is None:
+        return None
+    kind = Kind(ord(found.kind))
+    if kind is Kind.BATCH:
+        return await _file(connection, found)
+    if kind not in LETTERS:
+        return None
+    of_plan = plan_shard(await _plan_id(connection, found))
+    shard_id, place = (of_plan, found.seat) if kind is Kind.PAYOUT else _placed(of_plan, found.seat)
+    batches = await sent_batches(connection, found.run_id, kind)
+    standing = await read_standing(connection, shard_id, found.run_id, kind, batches=batches)
+    if place >= len(standing) or standing.state[place] == State.NONE:
+        return None
+    state = State(int(standing.state[place]))
+    return Asked(int(standing.attempt[place]), int(standing.amount_minor[place]), state)
+
+
+async def _file(connection: AsyncConnection, found: Break) -> Asked | None:
+    file = debit_batches.c
+    row = (
+        await connection.execute(
+            select(file.attempt, file.amount_minor, file.sent_at)
+            .where(file.run_id == found.run_id, file.attempt == found.attempt, file.number == found.seat)
+            .limit(1)
+        )
+    ).one_or_none()
+    return None if row is None else Asked(row[0], row[1], State.SENT if row.sent_at else State.ASSESSED)
+
+
+def _placed(of_plan: int, seat: int) -> tuple[int, int]:
+    """The shard of a seat, and its place there."""
+    return of_plan + seat // SHARD_SEATS + 1, seat % SHARD_SEATS
+
+
+async def _plan_id(connection: AsyncConnection, found: Break) -> int:
+    plan_id: int | None = await connection.scalar(select(breaks.c.plan_id).where(breaks.c.break_id == found.break_id))
+    assert plan_id is not None
+    return plan_id
 
 
 async def _line(connection: AsyncConnection, found: Break) -> Line | None:
@@ -92,11 +159,9 @@ async def _line(connection: AsyncConnection, found: Break) -> Line | None:
 
 async def _postings(connection: AsyncConnection, found: Break) -> list[Posting]:
     """What its statement put on suspense, and what its resolution posted on the plan's shard and the seat's."""
-    plan_id = await connection.scalar(select(breaks.c.plan_id).where(breaks.c.break_id == found.break_id))
-    assert plan_id is not None
-    places = [plan_shard(plan_id)]
+    places = [plan_shard(await _plan_id(connection, found))]
     if found.seat is not None and found.kind not in (None, "P", "B"):
-        places.append(places[0] + found.seat // SHARD_SEATS + 1)
+        places.append(_placed(places[0], found.seat)[0])
     key, keys = journals.c.idempotency_key, []
     if found.statement_id is not None and found.suspense_minor:
         keys.append(key.startswith(f"statement:{found.statement_id}:", autoescape=True))

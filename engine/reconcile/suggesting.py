@@ -44,14 +44,29 @@ from engine.store.tables import attempts, breaks, debit_batches, run_shards, sha
 
 @dataclass(frozen=True)
 class Candidate:
-    """A debit that a line might be of. `score`: 100 where nothing else can be meant, 100 / n where n are as likely."""
+    """A debit that a line might be of: its payer and its amount agree. `among`: of how many as likely it is one.
+
+    `days`: business days from when it was sent to when the line was booked; `is_late`: more than it had.
+    """
 
     run_id: int
     seat: int
     attempt: int
     amount_minor: int
-    score: int
-    why: str
+    days: int
+    is_late: bool
+    among: int
+
+    @property
+    def score(self) -> int:
+        """100 where nothing else can be meant, 100 / n where n are as likely."""
+        return 100 // self.among
+
+    @property
+    def why(self) -> str:
+        """In words."""
+        why = f"its payer and {grouped(self.amount_minor)}, {self.days} business days after it was sent"
+        return why + ", which is late" * self.is_late + f"; one of {self.among}" * (self.among > 1)
 
 
 @dataclass(frozen=True)
@@ -99,10 +114,8 @@ async def suggest(
     for line, debit, is_late, among in zip(*(each.tolist() for each in likely(lines, _traits(asked))), strict=True):
         row, (of, at) = int(lines.place[line]), debits[debit]
         days = business_days(of.sent_on, rows[row].booked_on, **calendar)
-        why = f"its payer and {grouped(rows[row].amount_minor)}, {days} business days after it was sent"
-        why += ", which is late" * is_late + f"; one of {among}" * (among > 1)
         seat, amount = int(of.seat[at]), int(of.amount_minor[at])
-        candidates[row].append(Candidate(of.run_id, seat, of.attempt, amount, 100 // among, why))
+        candidates[row].append(Candidate(of.run_id, seat, of.attempt, amount, days, is_late, among))
     return [
         Suggested(row.break_id, row.booked_on, row.amount_minor, tuple(candidates[n])) for n, row in enumerate(rows)
     ]

@@ -10,6 +10,7 @@ import pytest
 
 from engine.custodian.actions import Action
 from engine.custodian.breaks import Code
+from engine.custodian.reference import Kind, Reference
 from engine.custodian.tokens import Tokens, write_tokens
 from engine.reconcile.instructing import instruct
 from engine.reconcile.taking import take
@@ -66,6 +67,12 @@ async def test_the_queue_is_what_is_asked_for(teller: Teller, served: Served) ->
         ("severity=critical", [mine, other, foreign]),
         ("age=>30", [mine, other, foreign]),
         ("age=0-1", []),
+        (f"ids={other},{closed}", [other, closed]),
+        (f"ids={other},{closed}&state=resolved", [closed]),
+        (f"text={foreign}", [foreign]),
+        ("text=20,000", [foreign]),
+        (f"text={Reference(Kind.DEBIT, run, 2, 1)}", [mine]),
+        ("text=nothing%20like%20it", []),
         (f"after={other}", [foreign]),
         ("after=999999999999999999", []),
     ):
@@ -77,6 +84,7 @@ async def test_the_queue_is_what_is_asked_for(teller: Teller, served: Served) ->
         ("age=31", 422),
         ("after=x", 422),
         ("run_id=0", 422),
+        ("ids=1,,2", 422),
     ):
         assert (await served.viewer.get(f"/v1/breaks?{query}")).status == status, query
     (first, *_) = (await served.viewer.get("/v1/breaks")).said["items"]
@@ -123,7 +131,15 @@ async def test_one_break_with_all_there_is_about_it(served: Served, tmp_path: Pa
         ("custodian cash", "0.19"), ("suspense", "-0.19")
     ]  # fmt: skip
     assert said["history"] == []
-    assert (await served.viewer.get(f"/v1/breaks/{unknown}")).said["run_id"] is None
+    assert said["asked"] == {"attempt": 1, "amount": "0.10", "state": "booked"}
+    assert [(each["severity"], each["from_on"]) for each in said["worsening"]] == [
+        ("low", "2019-07-15"), ("medium", "2019-07-19"), ("high", "2019-07-25"), ("critical", "2019-08-27")
+    ]  # fmt: skip
+    unknown_too = (await served.viewer.get(f"/v1/breaks/{unknown}")).said
+    assert (unknown_too["run_id"], unknown_too["asked"]) == (None, None)
+    # Another's reference is stored veiled; who has it finds it all the same, and who has a part of it does not.
+    for text, found_by in (("no such thing", [unknown]), ("no such", []), (said["line"]["reference"], [twice])):
+        assert await numbers(served.viewer, f"text={text}") == found_by, text
     assert (await served.viewer.get("/v1/breaks/999")).status == 404
     assert (await served.viewer.get(f"/v1/breaks/{2**63 - 1}")).status == 404
 
@@ -212,6 +228,7 @@ async def test_many_at_once_only_if_they_are_as_many_as_were_seen(teller: Teller
         ({"breaks": {"ids": []}, "expected": 0, "to": "cara"}, 422, "ids"),
         ({"breaks": {}, "expected": 2, "to": "cara"}, 422, "breaks"),
         ({"breaks": all_open, "to": "cara"}, 422, "expected"),
+        ({"breaks": {"ids": [mine]}, "expected": 2, "to": "cara"}, 409, "1 breaks are chosen by now"),
     ):
         answer = await served.finance.post(f"{path}/assign", body)
         assert (answer.status, word in answer.said["detail"]) == (status, True), answer.said
@@ -219,7 +236,7 @@ async def test_many_at_once_only_if_they_are_as_many_as_were_seen(teller: Teller
     done = await served.finance.post(f"{path}/assign", {"breaks": all_open, "expected": 2, "to": "cara"})
     assert (done.status, done.said) == (200, {"number": 2, "to": "cara"})
     assert await numbers(served.viewer, "assigned_to=cara") == [mine, other]
-    done = await served.finance.post(f"{path}/assign", {"breaks": {"ids": [mine, mine]}, "expected": 1, "to": "dan"})
+    done = await served.finance.post(f"{path}/assign", {"breaks": {"ids": [mine, mine]}, "to": "dan"})
     assert done.said == {"number": 1, "to": "dan"}
 
     body = {"breaks": all_open, "action": "give back", "reason": "paid twice"}
@@ -256,11 +273,33 @@ async def test_what_a_line_might_be_is_suggested(served: Served, tmp_path: Path)
     assert (candidate["run_id"], candidate["seat"], candidate["score"], candidate["amount"]) == (
         found.run.run_id, 2, 100, "0.10"
     )  # fmt: skip
+    assert (candidate["reference"], candidate["business_days"], candidate["is_late"], candidate["among"]) == (
+        found.reference(2), 1, False, 1
+    )  # fmt: skip
     assert accounts[2] not in str(said)
     assert (await served.viewer.get(f"/v1/breaks/{second}/suggestions")).said == {
         "break_id": second, "candidates": []
     }  # fmt: skip
     assert (await served.viewer.get("/v1/breaks/999/suggestions")).status == 404
+
+
+async def test_a_selection_may_be_of_one_state(teller: Teller, served: Served) -> None:
+    mine, other, _, foreign = await some(teller)
+    assert (await served.finance.post(f"/v1/breaks/{mine}/assign", {"to": "cara"})).status == 200
+    said = {"breaks": {"matching": {"state": "open"}}, "expected": 2, "to": "dan"}
+    assert (await served.finance.post("/v1/breaks/selection/assign", said)).said == {"number": 2, "to": "dan"}
+    assert await numbers(served.viewer, "assigned_to=dan") == [other, foreign]
+
+
+async def test_what_a_break_may_be_settled_with(teller: Teller, served: Served) -> None:
+    mine, other, closed, foreign = await some(teller)
+    async with teller.world.engine.begin() as connection:
+        (same,) = await teller.breaks(connection, Code.AMOUNT_MISMATCH, [1], 7)
+        (back,) = await teller.breaks(connection, Code.FEE_UNEXPECTED, [None], -50)
+    for of, expected in ((mine, [same, back]), (other, [back]), (back, [mine, other]), (foreign, []), (closed, [back])):
+        items = (await served.viewer.get(f"/v1/breaks/{of}/belonging")).said["items"]
+        assert [each["break_id"] for each in items] == expected, of
+    assert (await served.viewer.get("/v1/breaks/999/belonging")).status == 404
 
 
 async def test_no_custodian_no_breaks(served: Served) -> None:
