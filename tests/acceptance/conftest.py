@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -27,8 +28,9 @@ def fentan(
     def command(*arguments: str) -> Done:
         monkeypatch.setattr(sys, "argv", ["fentan", *arguments])
         capfd.readouterr()  # what making the test's world logged
-        with pytest.raises(SystemExit) as ended:
-            main.main()
+        # In a thread of its own, where no loop runs: a command starts its own, and an async test has one already.
+        with ThreadPoolExecutor(1) as apart, pytest.raises(SystemExit) as ended:
+            apart.submit(main.main).result()
         out, err = capfd.readouterr()
         return Done(int(ended.value.code or 0), out, err)
 

@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
-from collections.abc import Callable
 from datetime import date
 from pathlib import Path
 from zlib import crc32
@@ -18,27 +14,15 @@ from engine.plans import PlanRules
 from engine.roster.members import REF_BUCKETS
 from engine.roster.plan import register_plan
 from engine.roster.presets import load_plan
+from tests.acceptance.console import Done, Fentan, refused
 from tests.integration.worlds import World, alike, build, rules_of_preset
 
 pytestmark = pytest.mark.acceptance
-
-Fentan = Callable[..., subprocess.CompletedProcess[str]]
 
 ROSTER = """member_ref,born_on,joined_on
 M1,1990-05-05,2019-01-01
 M2,1975-05-05,2019-01-01
 """
-
-
-@pytest.fixture
-def fentan(database_url: str, tmp_path: Path) -> Fentan:
-    environment = os.environ | {"FENTAN_DATABASE_URL": database_url, "COLUMNS": "120", "NO_COLOR": "1"}
-
-    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "engine.cli.main", *arguments]
-        return subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False)
-
-    return run
 
 
 @pytest.fixture
@@ -48,19 +32,14 @@ async def plan(engine: AsyncEngine) -> str:
         return (await register_plan(connection, rules)).code
 
 
-def said(done: subprocess.CompletedProcess[str]) -> str:
-    assert (done.returncode, done.stderr) == (0, "")
-    return done.stdout.strip()
-
-
-def refused(done: subprocess.CompletedProcess[str]) -> str:
-    assert (done.returncode, done.stdout) == (1, "")
-    return done.stderr.strip()
+def said(done: Done) -> str:
+    assert (done.code, done.err) == (0, "")
+    return done.out.strip()
 
 
 def test_two_claims_from_filing_to_passing(fentan: Fentan, plan: str, tmp_path: Path) -> None:
     (tmp_path / "roster.csv").write_text(ROSTER, "utf-8")
-    assert fentan("roster", "import", "roster.csv", "--plan", plan).returncode == 0
+    assert fentan("roster", "import", "roster.csv", "--plan", plan).code == 0
     file = ("claim", "file", "--plan", plan, "--diagnosed-on", "2019-06-01", "--on", "2019-07-01")
     anna, bo = ("--as", "anna"), ("--as", "bo")
 
@@ -214,6 +193,6 @@ def test_a_refusal_says_what_to_do(fentan: Fentan, arguments: tuple[str, ...], m
 )
 def test_numbers_that_the_database_cannot_hold_are_refused(fentan: Fentan, arguments: tuple[str, ...]) -> None:
     done = fentan("claim", *arguments)
-    assert (done.returncode, done.stdout) == (2, "")
-    assert "Invalid value for" in done.stderr
-    assert "Traceback" not in done.stderr
+    assert (done.code, done.out) == (2, "")
+    assert "Invalid value for" in done.err
+    assert "Traceback" not in done.err

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import subprocess
-import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.acceptance
+from tests.acceptance.console import Done, Fentan, refused
 
-Fentan = Callable[..., subprocess.CompletedProcess[str]]
+pytestmark = pytest.mark.acceptance
 
 ROSTER = """member_ref,born_on,joined_on
 M1,1980-05-05,2019-01-01
@@ -29,31 +25,15 @@ M1,1.20,2019-01-03
 """
 
 
-@pytest.fixture
-def fentan(database_url: str, tmp_path: Path) -> Fentan:
-    environment = os.environ | {"FENTAN_DATABASE_URL": database_url, "COLUMNS": "120", "NO_COLOR": "1"}
-
-    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "engine.cli.main", *arguments]
-        return subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False)
-
-    return run
-
-
-def said(done: subprocess.CompletedProcess[str]) -> list[str]:
-    assert (done.returncode, done.stderr) == (0, "")
-    return done.stdout.strip().splitlines()
-
-
-def refused(done: subprocess.CompletedProcess[str]) -> str:
-    assert (done.returncode, done.stdout) == (1, "")
-    return done.stderr.strip()
+def said(done: Done) -> list[str]:
+    assert (done.code, done.err) == (0, "")
+    return done.out.strip().splitlines()
 
 
 def test_members_pay_in_freeze_return_and_leave(fentan: Fentan, tmp_path: Path) -> None:
     (tmp_path / "roster.csv").write_text(ROSTER, "utf-8")
     (tmp_path / "paid.csv").write_text(PAID, "utf-8")
-    assert fentan("roster", "import", "roster.csv", "--plan", "waterdrop").returncode == 0
+    assert fentan("roster", "import", "roster.csv", "--plan", "waterdrop").code == 0
     anna = ("--as", "anna")
 
     assert said(fentan("member", "top-up", "paid.csv", *anna)) == ["paid.csv: 3 top-ups taken, 10.70 together"]
@@ -93,7 +73,7 @@ def test_members_pay_in_freeze_return_and_leave(fentan: Fentan, tmp_path: Path) 
     ]
 
     (tmp_path / "exit.csv").write_text("kind,member_ref,from\nexit,M1,2019-01-20\n", "utf-8")
-    assert fentan("roster", "change", "exit.csv").returncode == 0
+    assert fentan("roster", "change", "exit.csv").code == 0
     assert said(fentan("member", "sweep", "--on", "2019-02-06", *anna)) == [
         "waterdrop, 2019-02-06: 1 left after not returning, 1 owed back 10.20"
     ]
@@ -108,7 +88,7 @@ def test_members_pay_in_freeze_return_and_leave(fentan: Fentan, tmp_path: Path) 
 
 def test_levies_and_families_of_a_plan_that_debits(fentan: Fentan, tmp_path: Path) -> None:
     (tmp_path / "roster.csv").write_text(ROSTER, "utf-8")
-    assert fentan("roster", "import", "roster.csv", "--plan", "jd-hubao").returncode == 0
+    assert fentan("roster", "import", "roster.csv", "--plan", "jd-hubao").code == 0
     charge = ("member", "levy", "entry-premium-to-50", "--on", "2019-02-01", "--as", "anna")
     assert said(fentan(*charge)) == ["jd-hubao: entry-premium-to-50 charged to 3 members, 27.00 together"]
     assert said(fentan(*charge)) == ["jd-hubao: entry-premium-to-50 was charged before, nothing changed"]
@@ -128,14 +108,14 @@ REFUSED = [
 
 def test_a_refusal_says_what_to_do(fentan: Fentan, tmp_path: Path) -> None:
     (tmp_path / "roster.csv").write_text(ROSTER, "utf-8")
-    assert fentan("roster", "import", "roster.csv", "--plan", "jd-hubao").returncode == 0
+    assert fentan("roster", "import", "roster.csv", "--plan", "jd-hubao").code == 0
     said_instead = {arguments: refused(fentan("member", *arguments)) for arguments, _ in REFUSED}
     assert [arguments for arguments, message in REFUSED if message not in said_instead[arguments]] == []
 
 
 def test_a_link_to_a_members_shares_is_printed_and_does_not_name_them(fentan: Fentan, tmp_path: Path) -> None:
     (tmp_path / "roster.csv").write_text(ROSTER, "utf-8")
-    assert fentan("roster", "import", "roster.csv", "--plan", "waterdrop").returncode == 0
+    assert fentan("roster", "import", "roster.csv", "--plan", "waterdrop").code == 0
     (path,) = said(fentan("member", "link", "M2", "--as", "anna"))
     assert re.fullmatch(r"/share/[A-Za-z0-9_-]{43}", path)
     (again,) = said(fentan("member", "link", "M2", "--plan", "waterdrop", "--as", "anna"))

@@ -120,3 +120,9 @@ def test_neither_a_database_nor_its_libraries_are_loaded(arguments: list[str]) -
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.splitlines()[-1] == "set()"
+
+
+@pytest.mark.parametrize("group", ["claim", "member", "roster"])
+def test_a_group_needs_nothing_that_others_imported(group: str) -> None:
+    """Their own tests run them in one process, where all is loaded."""
+    assert f"{group} [OPTIONS] COMMAND" in said(group, "--help")

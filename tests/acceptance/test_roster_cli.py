@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
-from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -24,25 +21,17 @@ from engine.roster.plan import register_plan
 from engine.roster.presets import load_plan
 from engine.settings import load_settings
 from engine.store.tables import accounts, audit_log, members, plans
+from tests.acceptance.console import Fentan
 from tests.integration.prepaid import known
 from tests.integration.worlds import alike, build
 
 pytestmark = pytest.mark.acceptance
 
-Fentan = Callable[..., subprocess.CompletedProcess[str]]
-
 
 @pytest.fixture
-def fentan(database_url: str, tmp_path: Path) -> Fentan:
-    environment = os.environ | {"FENTAN_DATABASE_URL": database_url, "COLUMNS": "120", "NO_COLOR": "1"}
-
-    def run(*arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "engine.cli.main", "roster", *arguments]
-        return subprocess.run(
-            command, env=environment | settings, cwd=tmp_path, capture_output=True, text=True, check=False
-        )
-
-    return run
+def roster(fentan: Fentan) -> Fentan:
+    """`fentan roster`."""
+    return partial(fentan, "roster")
 
 
 @pytest.fixture
@@ -56,15 +45,15 @@ async def counted(engine: AsyncEngine) -> int:
         return await connection.scalar(select(func.count()).select_from(members)) or 0
 
 
-async def test_made_up_members_come_in_once(fentan: Fentan, plan: str, engine: AsyncEngine) -> None:
-    made = fentan("synth", "--members", "1000", "--seed", "1", "--out", "roster.parquet", "--until", "2019-01-21")
-    assert made.stdout == (
+async def test_made_up_members_come_in_once(roster: Fentan, plan: str, engine: AsyncEngine) -> None:
+    made = roster("synth", "--members", "1000", "--seed", "1", "--out", "roster.parquet", "--until", "2019-01-21")
+    assert made.out == (
         "roster.parquet: 1,000 members of xianghubao who joined from 2018-11-27 until 2019-01-21, seed 1\n"
     )
-    first = fentan("import", "roster.parquet", "--plan", plan)
-    assert (first.returncode, first.stdout) == (0, "roster.parquet: 1,000 members imported into xianghubao\n")
-    again = fentan("import", "roster.parquet", "--plan", plan)
-    assert (again.returncode, again.stdout) == (
+    first = roster("import", "roster.parquet", "--plan", plan)
+    assert (first.code, first.out) == (0, "roster.parquet: 1,000 members imported into xianghubao\n")
+    again = roster("import", "roster.parquet", "--plan", plan)
+    assert (again.code, again.out) == (
         0,
         "roster.parquet: 1,000 members already imported, nothing changed\n",
     )
@@ -72,46 +61,46 @@ async def test_made_up_members_come_in_once(fentan: Fentan, plan: str, engine: A
 
 
 async def test_a_wrong_file_is_explained_and_changes_nothing(
-    fentan: Fentan, plan: str, engine: AsyncEngine, tmp_path: Path
+    roster: Fentan, plan: str, engine: AsyncEngine, tmp_path: Path
 ) -> None:
     lines = "member_ref,born_on,joined_on\nM1,1990-05-05,2019-01-01\nM 2,1990-05-05,2019-13-01\n"
     (tmp_path / "roster.csv").write_text(lines, "utf-8")
-    refused = fentan("import", "roster.csv", "--plan", plan)
-    assert refused.returncode == 1
-    assert "roster.csv, line 3, member_ref: 'M 2': must be 1 to 64 letters" in refused.stderr
-    assert "roster.csv, line 3, joined_on: '2019-13-01': is not a date" in refused.stderr
-    assert "nothing was changed" in refused.stderr
-    assert "Traceback" not in refused.stderr
+    refused = roster("import", "roster.csv", "--plan", plan)
+    assert refused.code == 1
+    assert "roster.csv, line 3, member_ref: 'M 2': must be 1 to 64 letters" in refused.err
+    assert "roster.csv, line 3, joined_on: '2019-13-01': is not a date" in refused.err
+    assert "nothing was changed" in refused.err
+    assert "Traceback" not in refused.err
     assert await counted(engine) == 0
 
 
-async def test_changes_come_in_once(fentan: Fentan, plan: str, engine: AsyncEngine, tmp_path: Path) -> None:
+async def test_changes_come_in_once(roster: Fentan, plan: str, engine: AsyncEngine, tmp_path: Path) -> None:
     lines = "kind,member_ref,from,until,born_on,tier\njoin,M1,2019-01-01,,1990-05-05,\nexit,M1,2019-02-01,,,\n"
     (tmp_path / "changes.csv").write_text(lines, "utf-8")
-    first = fentan("change", "changes.csv", "--plan", plan)
-    assert (first.returncode, first.stdout) == (
+    first = roster("change", "changes.csv", "--plan", plan)
+    assert (first.code, first.out) == (
         0,
         "changes.csv: 2 changes recorded; the next run of xianghubao has them\n",
     )
-    again = fentan("change", "changes.csv", "--plan", plan)
-    assert again.stdout == "changes.csv: 2 changes already recorded, nothing changed\n"
+    again = roster("change", "changes.csv", "--plan", plan)
+    assert again.out == "changes.csv: 2 changes already recorded, nothing changed\n"
     assert await counted(engine) == 1
 
 
 async def test_accounts_are_sealed_changed_and_shown_to_nobody(
-    fentan: Fentan, plan: str, engine: AsyncEngine, tmp_path: Path
+    roster: Fentan, plan: str, engine: AsyncEngine, tmp_path: Path
 ) -> None:
-    roster = "member_ref,born_on,joined_on,account\nM1,1990-05-05,2019-01-01,6222000000000001\n"
-    (tmp_path / "roster.csv").write_text(roster, "utf-8")
-    assert fentan("import", "roster.csv", "--plan", plan).returncode == 0
+    lines = "member_ref,born_on,joined_on,account\nM1,1990-05-05,2019-01-01,6222000000000001\n"
+    (tmp_path / "roster.csv").write_text(lines, "utf-8")
+    assert roster("import", "roster.csv", "--plan", plan).code == 0
     (tmp_path / "accounts.csv").write_text("member_ref,account\nM1,6222000000000002\n", "utf-8")
-    first = fentan("accounts", "accounts.csv", "--plan", plan, "--as", "anna")
-    assert (first.returncode, first.stdout) == (
+    first = roster("accounts", "accounts.csv", "--plan", plan, "--as", "anna")
+    assert (first.code, first.out) == (
         0,
         "accounts.csv: accounts of 1 members taken; the next debits of xianghubao go there\n",
     )
-    again = fentan("accounts", "accounts.csv", "--as", "anna")
-    assert again.stdout == "accounts.csv: accounts of 1 members known already, nothing changed\n"
+    again = roster("accounts", "accounts.csv", "--as", "anna")
+    assert again.out == "accounts.csv: accounts of 1 members known already, nothing changed\n"
     async with engine.connect() as connection:
         tokens = await read_tokens(connection, 1_000_001, load_settings().account_key)
         decided = (await connection.execute(select(audit_log))).all()
@@ -121,47 +110,50 @@ async def test_accounts_are_sealed_changed_and_shown_to_nobody(
         ("anna", "change accounts", {"members": 1, "shards": 1})
     ]
     (tmp_path / "wrong.csv").write_text("member_ref,account\nM1,6222 0000\nM9,6222000000000009\n", "utf-8")
-    refused = fentan("accounts", "wrong.csv", "--as", "anna")
-    assert (refused.returncode, refused.stdout) == (1, "")
-    assert "wrong.csv, line 2, account: is not of 1 to 34 letters" in refused.stderr
-    assert "nothing was changed" in refused.stderr
+    refused = roster("accounts", "wrong.csv", "--as", "anna")
+    assert (refused.code, refused.out) == (1, "")
+    assert "wrong.csv, line 2, account: is not of 1 to 34 letters" in refused.err
+    assert "nothing was changed" in refused.err
     for said in (first, again, refused):
-        assert "6222" not in said.stdout + said.stderr
-    unnamed = fentan("accounts", "accounts.csv", "--plan", plan)
-    assert (unnamed.returncode, "--as" in unnamed.stderr) == (2, True)
+        assert "6222" not in said.out + said.err
+    unnamed = roster("accounts", "accounts.csv", "--plan", plan)
+    assert (unnamed.code, "--as" in unnamed.err) == (2, True)
 
 
-def test_accounts_sealed_under_another_key_are_left_alone(fentan: Fentan, plan: str, tmp_path: Path) -> None:
-    assert fentan("synth", "--members", "20", "--seed", "3", "--out", "roster.csv").returncode == 0
-    assert fentan("import", "roster.csv", "--plan", plan).returncode == 0
+def test_accounts_sealed_under_another_key_are_left_alone(
+    roster: Fentan, plan: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert roster("synth", "--members", "20", "--seed", "3", "--out", "roster.csv").code == 0
+    assert roster("import", "roster.csv", "--plan", plan).code == 0
     member_ref = (tmp_path / "roster.csv").read_text("utf-8").splitlines()[1].split(",")[0].strip('"')
     (tmp_path / "accounts.csv").write_text(f"member_ref,account\n{member_ref},6222000000000002\n", "utf-8")
-    refused = fentan("accounts", "accounts.csv", "--as", "anna", FENTAN_ACCOUNT_KEY="a key that sealed nothing")
-    assert (refused.returncode, refused.stdout) == (1, "")
-    assert "set FENTAN_ACCOUNT_KEY to the key they were sealed under" in refused.stderr
-    assert "Traceback" not in refused.stderr
-    assert "a key that" not in refused.stderr
+    monkeypatch.setenv("FENTAN_ACCOUNT_KEY", "a key that sealed nothing")
+    refused = roster("accounts", "accounts.csv", "--as", "anna")
+    assert (refused.code, refused.out) == (1, "")
+    assert "set FENTAN_ACCOUNT_KEY to the key they were sealed under" in refused.err
+    assert "Traceback" not in refused.err
+    assert "a key that" not in refused.err
 
 
-async def test_the_only_plan_need_not_be_named(fentan: Fentan, plan: str, engine: AsyncEngine, tmp_path: Path) -> None:
+async def test_the_only_plan_need_not_be_named(roster: Fentan, plan: str, engine: AsyncEngine, tmp_path: Path) -> None:
     lines = "kind,member_ref,from,born_on\njoin,M1,2019-01-01,1990-05-05\n"
     (tmp_path / "changes.csv").write_text(lines, "utf-8")
-    assert f"1 changes recorded; the next run of {plan} has them" in fentan("change", "changes.csv").stdout
+    assert f"1 changes recorded; the next run of {plan} has them" in roster("change", "changes.csv").out
     async with engine.begin() as connection:
         await register_plan(connection, load_plan("meituan"))
-    assert "give --plan CODE; the plans here are meituan, xianghubao" in fentan("change", "changes.csv").stderr
+    assert "give --plan CODE; the plans here are meituan, xianghubao" in roster("change", "changes.csv").err
 
 
-async def test_an_import_registers_a_plan_of_config_plans(fentan: Fentan, engine: AsyncEngine, tmp_path: Path) -> None:
-    assert fentan("synth", "--members", "20", "--seed", "3").returncode == 0
-    nobody = fentan("import", "roster-20-3.parquet", "--plan", "nobody")
-    assert "there is no plan 'nobody'; none is registered yet" in nobody.stderr
+async def test_an_import_registers_a_plan_of_config_plans(roster: Fentan, engine: AsyncEngine, tmp_path: Path) -> None:
+    assert roster("synth", "--members", "20", "--seed", "3").code == 0
+    nobody = roster("import", "roster-20-3.parquet", "--plan", "nobody")
+    assert "there is no plan 'nobody'; none is registered yet" in nobody.err
     (tmp_path / "wrong.csv").write_text("member_ref,born_on,joined_on\nM 1,1990-05-05,2019-01-01\n", "utf-8")
-    assert fentan("import", "wrong.csv", "--plan", "xianghubao").returncode == 1
+    assert roster("import", "wrong.csv", "--plan", "xianghubao").code == 1
     async with engine.connect() as connection:
         assert await connection.scalar(select(func.count()).select_from(plans)) == 0
     for _ in range(2):
-        assert fentan("import", "roster-20-3.parquet", "--plan", "xianghubao").returncode == 0
+        assert roster("import", "roster-20-3.parquet", "--plan", "xianghubao").code == 0
     assert await counted(engine) == 20
     async with engine.connect() as connection:
         [entry] = (await connection.execute(select(audit_log))).all()
@@ -170,16 +162,16 @@ async def test_an_import_registers_a_plan_of_config_plans(fentan: Fentan, engine
 
 
 @pytest.mark.parametrize("command", ["import", "change"])
-def test_a_damaged_file_is_explained(fentan: Fentan, plan: str, tmp_path: Path, command: str) -> None:
+def test_a_damaged_file_is_explained(roster: Fentan, plan: str, tmp_path: Path, command: str) -> None:
     table = pa.table({"member_ref": [f"M{number}" for number in range(5_000)]})
     pyarrow.parquet.write_table(table, tmp_path / "whole.parquet")
     whole = (tmp_path / "whole.parquet").read_bytes()
     (tmp_path / "damaged.parquet").write_bytes(whole[:-100] + bytes(60) + whole[-40:])
-    refused = fentan(command, "damaged.parquet", "--plan", plan)
-    assert (refused.returncode, refused.stdout) == (1, "")
-    assert "damaged.parquet: cannot be read" in refused.stderr
-    assert "write the file anew" in refused.stderr
-    assert "Traceback" not in refused.stderr
+    refused = roster(command, "damaged.parquet", "--plan", plan)
+    assert (refused.code, refused.out) == (1, "")
+    assert "damaged.parquet: cannot be read" in refused.err
+    assert "write the file anew" in refused.err
+    assert "Traceback" not in refused.err
 
 
 @pytest.mark.parametrize(
@@ -194,32 +186,30 @@ def test_a_damaged_file_is_explained(fentan: Fentan, plan: str, tmp_path: Path, 
         (("synth", "--members", "1", "--seed", "1", "--out", "r.csv", "--until", "2018-01-01"), "--until 2018-01-01"),
     ],
 )
-def test_what_cannot_be_done_is_said(fentan: Fentan, plan: str, arguments: tuple[str, ...], said: str) -> None:
+def test_what_cannot_be_done_is_said(roster: Fentan, plan: str, arguments: tuple[str, ...], said: str) -> None:
     assert plan == "xianghubao"
-    refused = fentan(*arguments)
-    assert (refused.returncode, refused.stdout) == (1, "")
-    assert said in refused.stderr
+    refused = roster(*arguments)
+    assert (refused.code, refused.out) == (1, "")
+    assert said in refused.err
 
 
-def test_the_same_seed_writes_the_same_bytes(fentan: Fentan, tmp_path: Path) -> None:
+def test_the_same_seed_writes_the_same_bytes(roster: Fentan, tmp_path: Path) -> None:
     for name in ("one.parquet", "two.parquet"):
-        assert (
-            fentan("synth", "--members", "500", "--seed", "7", "--out", name, "--until", "2020-01-01").returncode == 0
-        )
+        assert roster("synth", "--members", "500", "--seed", "7", "--out", name, "--until", "2020-01-01").code == 0
     assert (tmp_path / "one.parquet").read_bytes() == (tmp_path / "two.parquet").read_bytes()
     assert pyarrow.parquet.read_metadata(tmp_path / "one.parquet").num_rows == 500
 
 
-async def test_what_is_paid_for_whom_is_told(engine: AsyncEngine, database_url: str) -> None:
+async def test_what_is_paid_for_whom_is_told(fentan: Fentan, engine: AsyncEngine) -> None:
     family = replace(alike(5), payer=np.array([3, ALONE, ALONE, ALONE, 3], dtype=np.int32))
     world = await known(await build(engine, load_plan("xianghubao"), family))
     await world.claim(aid_minor=10)
     await world.sealed()
 
     def told(*arguments: str) -> str:
-        environment = os.environ | {"FENTAN_DATABASE_URL": database_url, "NO_COLOR": "1"}
-        command = [sys.executable, "-m", "engine.cli.main", *arguments]
-        return subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
+        done = fentan(*arguments)
+        assert (done.code, done.err) == (0, "")
+        return done.out
 
     assert told("run", "payers", "1") == (
         "run 1 of xianghubao, debited on 2019-07-14: 5 instructions on 3 accounts, 0.15\n"
