@@ -4,6 +4,7 @@ import htmx from "htmx.org";
 
 import "../styles/main.css";
 import "./icon.svg";
+import "./polling";
 
 // The policy of the pages allows no inline style and no text that is run as code.
 htmx.config.includeIndicatorStyles = false;
