@@ -12,8 +12,10 @@ from engine.api.endpoint import Endpoints
 from engine.api.fields import Code, Day, Model, Moment, Money, Page, Paged, Text
 from engine.api.service import Call
 from engine.plans.calendar import gate_day, is_debit_day
+from engine.plans.member_rules import Direction
 from engine.roster.plan import Plan, plan_of, rules_of
 from engine.runs.planning import claims_due
+from engine.runs.run import RunKind
 from engine.runs.scheduling import Schedule, Standing, end_schedule, find_schedule, list_schedules, set_schedule
 from engine.runs.slots import DueSlot, SlotState, skip, slots_due
 from engine.runs.states import RunState
@@ -107,9 +109,10 @@ class DueClaim(Model):
 
 
 class DueClaims(Model):
-    """What a run of a debit day would carry if it were planned now, in filing order."""
+    """What a run of a debit day would carry if it were planned now, in filing order; one of credit needs no claim."""
 
     plan: str
+    kind: RunKind
     debit_on: Day
     is_debit_day: bool
     claims: list[DueClaim]
@@ -152,6 +155,7 @@ async def show_due_claims(call: Call, params: OfSlot) -> DueClaims:
     due = await claims_due(call.connection, plan, rules, debit_on)
     return DueClaims(
         plan=plan.code,
+        kind=RunKind.CREDIT if rules.direction is Direction.CREDIT else RunKind.SHARE,
         debit_on=debit_on,
         is_debit_day=is_debit_day(rules, debit_on),
         claims=[

@@ -148,7 +148,7 @@ async def test_a_day_that_is_no_slot_is_refused(served: Served, world: World, da
 async def test_what_a_run_of_a_day_would_carry(served: Served, world: World) -> None:
     due = await served.viewer.get(f"{XIANGHUBAO}/slots/{DEBIT}/claims")
     assert (due.status, due.said) == (200, {
-        "plan": "xianghubao", "debit_on": str(DEBIT), "is_debit_day": True, "aid": "300000.00",
+        "plan": "xianghubao", "kind": "share", "debit_on": str(DEBIT), "is_debit_day": True, "aid": "300000.00",
         "claims": [{"claim_id": 1, "number": 1, "aid": "300000.00", "gate_on": "2019-07-07"}],
     })  # fmt: skip
     before = (await served.viewer.get(f"{XIANGHUBAO}/slots/2019-07-08/claims")).said

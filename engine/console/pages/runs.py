@@ -1,0 +1,119 @@
+"""Runs: which there are, and planning one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import date
+from urllib.parse import urlencode
+
+from pydantic import BaseModel
+
+from engine.access.roles import EVERYONE, SCHEDULERS
+from engine.api.answering import reading
+from engine.api.claims import ClaimFilter, list_of_claims
+from engine.api.fields import Code, Day, Model
+from engine.api.plans import DayOf, PlanPart, PlanView, YearOf, list_of_plans, show_calendar, show_forecast, show_plan
+from engine.api.plans import OfPlan as PlanOf
+from engine.api.runs import RunFilter, SomeRuns, list_of_runs, show_run_counts
+from engine.api.schedules import OfSlot, SlotFilter, SlotView, list_of_slots, show_due_claims
+from engine.claims import State
+from engine.console.page import Pages, Shown
+from engine.console.visits import Visit, call_of
+from engine.runs.slots import SlotState
+
+pages = Pages("/runs")
+
+PLANS_MAX = 500
+SLOTS_SHOWN = 12
+
+
+class Planning(Model):
+    """The run to be planned, as far as it is chosen."""
+
+    plan: Code | None = None
+    debit_on: Day | None = None
+
+
+class Estimated(Model):
+    """The plan whose next run is estimated."""
+
+    plan: Code
+
+
+@pages.get("/runs", EVERYONE)
+async def show_runs(visit: Visit, params: RunFilter) -> Shown:
+    """The runs, newest first, and how many are in each state."""
+    asked = params.model_dump(exclude={"after", "limit", "state"})
+    kept = {name: str(value) for name, value in asked.items() if value is not None}
+    counts = await show_run_counts(visit.call, SomeRuns(**asked))
+    found = await list_of_runs(visit.call, params)
+    context = {
+        "runs": shown(found),
+        "counts": shown(counts),
+        "plans": await plans_of(visit),
+        "asked": params,
+        "all_of_them": _runs_at(kept),
+        "by_state": {state: _runs_at(kept | {"state": state}) for state in counts.by_state},
+        "start": _runs_at(kept | ({"state": params.state} if params.state else {})),
+    }
+    return Shown("runs/runs.html", context)
+
+
+@pages.get("/runs/new", SCHEDULERS)
+async def plan_one(visit: Visit, params: Planning) -> Shown:
+    """Plan a run: of which plan, for which day; what it would carry."""
+    plans = [plan for plan in await plans_of(visit) if plan["ended_on"] is None]
+    if params.plan is None:
+        return Shown("runs/new.html", {"plans": plans, "plan": None})
+    plan = shown(await show_plan(visit.call, PlanOf(plan=params.plan)))
+    calendar = await show_calendar(visit.call, YearOf(plan=params.plan, year=visit.now.year))
+    slots = (await list_of_slots(visit.call, SlotFilter(plan=params.plan, limit=SLOTS_SHOWN))).items
+    today = visit.call.today(calendar.time_zone)
+    debit_on = params.debit_on or _next(slots) or today
+    due = await show_due_claims(visit.call, OfSlot(plan=params.plan, debit_on=debit_on))
+    waiting = await list_of_claims(visit.call, ClaimFilter(plan=params.plan, state=State.PASSED, limit=PLANS_MAX))
+    context = {
+        "plans": plans,
+        "plan": plan,
+        "any_day": calendar.any_day,
+        "slots": [shown(slot) for slot in slots],
+        "missed": [shown(slot) for slot in reversed(slots) if slot.state is SlotState.MISSED],
+        "debit_on": debit_on.isoformat(),
+        "today": today.isoformat(),
+        "due": shown(due),
+        "later": len(waiting.items) - len(due.claims),
+        "taken": next((shown(slot) for slot in slots if slot.debit_on == debit_on and slot.run_id), None),
+    }
+    return Shown("runs/new.html", context)
+
+
+@pages.get("/runs/new/estimate", EVERYONE)
+async def estimate(visit: Visit, params: Estimated) -> Shown:
+    """What members would share next, by the claims under notice and today's roster."""
+    assert visit.visitor is not None
+    # The estimate is one snapshot, which a connection that has read something cannot begin any more.
+    async with reading(visit.service) as connection:
+        call = call_of(visit.request, visit.visitor, connection, visit.now)
+        found = await show_forecast(call, DayOf(plan=params.plan))
+    return Shown("runs/estimate.html", {"estimate": shown(found)})
+
+
+async def plans_of(visit: Visit) -> list[Mapping[str, object]]:
+    """Every plan, for a choice."""
+    found: list[PlanView] = (await list_of_plans(visit.call, PlanPart(limit=PLANS_MAX))).items
+    return [shown(plan) for plan in found]
+
+
+def shown(view: BaseModel) -> dict[str, object]:
+    """A view of the API as it is answered: money as decimal text."""
+    return view.model_dump(mode="json")
+
+
+def _next(slots: list[SlotView]) -> date | None:
+    """The first slot that was missed, else the one to come."""
+    waits = [slot.debit_on for slot in reversed(slots) if slot.state in (SlotState.MISSED, SlotState.OPEN)]
+    return waits[0] if waits else None
+
+
+def _runs_at(query: Mapping[str, object]) -> str:
+    return "/runs" + (f"?{urlencode(query)}" if query else "")
