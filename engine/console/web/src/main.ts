@@ -4,6 +4,9 @@ import htmx from "htmx.org";
 
 import "../styles/main.css";
 import "./icon.svg";
+import "./finance/match";
+import "./finance/select";
+import "./finance/upload";
 import "./polling";
 
 // The policy of the pages allows no inline style and no text that is run as code.
