@@ -65,6 +65,7 @@ async def overview(visit: Visit) -> Shown | Elsewhere:
         "runs_under_way": number,
         "is_moving": any(each.progress is not None for each in runs),
         "queues": queues,
+        "has_schedules": bool(schedules),
         "slots": sorted((each for each in schedules if each.next_slot), key=lambda each: str(each.next_slot)),
         "custodians": [Covered(each, _through(each)) for each in coverages],
         "severities": [(severity, severities[severity]) for severity in reversed(SeverityName)],

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
+from pydantic import BeforeValidator, Field
+
 from engine.access.roles import EVERYONE
-from engine.api.fields import LIMIT_MAX, Code, Page, Paged
+from engine.api.fields import LIMIT_MAX, Code, Page, Paged, whole
 from engine.api.plans import PlanPart, list_of_plans
 from engine.api.schedules import (
     ScheduleFilter,
@@ -25,6 +29,7 @@ class SlotsShown(Paged):
 
     plan: Code | None = None
     after: str | None = None
+    limit: Annotated[int, Field(ge=1, le=LIMIT_MAX), BeforeValidator(whole)] = 24
 
 
 @pages.get("/ops/schedules", EVERYONE)
