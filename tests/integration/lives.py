@@ -7,7 +7,7 @@ and reads what happened from the ledger alone.
 from __future__ import annotations
 
 import csv
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import date, timedelta
@@ -280,9 +280,11 @@ class Life:
         for shard_id, version, seq in frozen:
             async with self.world.engine.connect() as connection:
                 columns = await read_columns(connection, shard_id, version)
-            entries = await self.entries(shard_id)
+            of_seat: dict[int, list[dict[str, Any]]] = defaultdict(list)
+            for entry in await self.entries(shard_id):
+                of_seat[entry["position"]].append(entry)
             for position in range(len(columns)):
-                mine = [entry for entry in entries if entry["position"] == position]
+                mine = of_seat[position]
                 members.append(self.seat(columns, position, [e for e in mine if e["seq"] <= seq], run.debit_on))
                 posted.append(sum(e["amount"] for e in mine if e["run_id"] == run.run_id and e["kind"] == "charge"))
         assert members
@@ -339,7 +341,8 @@ class Life:
                 ),
                 {"shard": shard_id},
             )
-            return [dict(row) for row in rows.mappings()]
+            names = list(rows.keys())
+            return [dict(zip(names, row, strict=True)) for row in rows]
 
     async def settle(self, run: Run, unpaid: float, on: date) -> None:
         """Who was charged pays, but for a few whose debit fails for good: they leave, what they owe is written off."""
