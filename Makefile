@@ -38,9 +38,10 @@ bench: REPORT ?= .fentan/bench.json
 bench: $(READY) ## ours against row tables and joins on one server, 20,000,000 members unless MEMBERS says otherwise
 	@$(BIN)/fentan bench --members $(MEMBERS) --report $(REPORT)
 
-# One file stays on one process: its servers and its event loop are made once.
+# One file stays on one process: its servers and its event loop are made once. Three of them keep two cores busy: what
+# tests of faults do most is wait.
 test: $(READY) ## every test but the benchmarks, on real PostgreSQL and Valkey
-	@$(BIN)/python -m pytest -n 2 --dist loadfile
+	@$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 lint: $(READY) ## style, format, types, floors
 	@$(BIN)/ruff check .
