@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Annotated
+from enum import StrEnum
+from typing import Annotated, Any
 
 from pydantic import Field
 
@@ -13,18 +14,20 @@ from engine.api.endpoint import Endpoints
 from engine.api.fields import Code, Day, Digest, Flag, Id, Model, Moment, Money, Numbered, Page, Paged
 from engine.api.jobs import JobView, asked
 from engine.api.service import Call, Upload
-from engine.custodian.raw_text import raw_text
+from engine.custodian.raw_text import raw_bytes
 from engine.custodian.registered import custodian_of
-from engine.custodian.statement_rows import (
-    ImportedStatement,
-    OpenLine,
-    StatementState,
-    list_statements,
-    open_lines,
-    place_of,
-    statement_of,
-)
+from engine.custodian.statement_rows import ImportedStatement, StatementState, list_statements, statement_of
+from engine.custodian.verdicts import Stage
 from engine.jobs.job import Kind
+from engine.reconcile.statement_line import (
+    LinePosting,
+    StatementLine,
+    all_lines,
+    breaks_of,
+    line_of,
+    postings_of,
+    stored_lines,
+)
 from engine.reconcile.taking import kept_file
 
 endpoints = Endpoints("statements", "What custodians say happened: proved before anything is posted from it.")
@@ -61,9 +64,17 @@ class OfStatement(Model):
     statement_id: Id
 
 
+class Which(StrEnum):
+    """Which lines: those that did not match by themselves, of which each is kept, or all, read again in the file."""
+
+    OPEN = "open"
+    ALL = "all"
+
+
 class LinesOfStatement(Paged, OfStatement):
     """Lines of a statement."""
 
+    which: Which = Which.OPEN
     after: Numbered = None
 
 
@@ -116,10 +127,21 @@ class StatementView(Model):
     taken_at: Moment | None
 
 
-class LineView(Model):
-    """A line that did not match by itself. `reference`: ours as it came, another's veiled; `place`: in the file.
+class AboutView(Model):
+    """The instruction that a line's reference names; of payouts `seat` is the claim's number, of batches the file's."""
 
-    `decided_by`: the later statement that decided what became of it.
+    kind: str
+    run_id: int
+    attempt: int
+    seat: int
+
+
+class LineView(Model):
+    """A line. `reference`: ours as it came, another's veiled; `place`: in the file; `about`: what it names of ours.
+
+    `outcome`: matched, break, pending or ignored; null in a parked statement, or where only the statement's sums say
+    which. `stage`: how it was decided, of a line that did not match by itself; `decided_by`: the later statement that
+    decided what became of it.
     """
 
     statement_id: int
@@ -130,15 +152,51 @@ class LineView(Model):
     reference: str | None
     kind: str
     reason: str | None
-    outcome: str
+    outcome: str | None
     code: str | None
+    stage: str | None
     decided_by: int | None
+    about: AboutView | None
+
+
+class LinePostingView(Model):
+    """One line of a journal that a statement's line is in, with others of its day; debit positive.
+
+    `own`: of a line with detail, the part of the seat, or claim, that the statement's line is about. What the booking
+    of a whole batch posted on all shards is one sum, of no shard.
+    """
+
+    shard_id: int | None
+    seq: int | None
+    key: str
+    effective_on: Day
+    account: str
+    amount: Money
+    own: Money | None
+
+
+class LineDetail(LineView):
+    """A line, what is about it, and what was posted for it."""
+
+    value_on: Day | None
+    batch_reference: str | None
+    bank_reference: str | None
+    original: Money | None
+    charges: Money
+    count: int
+    breaks: list[int]
+    postings: list[LinePostingView]
 
 
 class RawLine(Model):
-    """What stands in the file at a line's place, as the custodian wrote it."""
+    """What stands in the file at a line's place, as the custodian wrote it.
+
+    `offset`, `bytes`: where in the file it begins, from 0, and how long it is; of a packed file, of what was in it.
+    """
 
     place: str
+    offset: int
+    bytes: int
     text: str
 
 
@@ -212,22 +270,58 @@ async def show_statement(call: Call, params: OfStatement) -> StatementView:
 
 @endpoints.get("/statements/{statement_id}/lines", EVERYONE)
 async def list_of_lines(call: Call, params: LinesOfStatement) -> Page[LineView]:
-    """The lines of a statement that did not match by themselves, in their order."""
-    await statement_of(call.connection, params.statement_id)
-    after = int(params.after) if params.after else 0
-    found = await open_lines(call.connection, params.statement_id, after=after, limit=params.limit + 1)
-    return call.page(found, params.limit, lambda each: _line(params.statement_id, each), lambda each: each.ordinal)
+    """The lines of a statement in their order: those that did not match by themselves, or all that are in its file."""
+    known = await statement_of(call.connection, params.statement_id)
+    after, limit = int(params.after) if params.after else 0, params.limit + 1
+    if params.which is Which.ALL:
+        found = await all_lines(call.connection, call.service.desk.files, known, after=after, limit=limit)
+    else:
+        found = await stored_lines(call.connection, known, after=after, limit=limit)
+    return call.page(found, params.limit, lambda each: LineView(**_said(known, each)), lambda each: each.ordinal)
 
 
-def _line(statement_id: int, line: OpenLine) -> LineView:
-    said = line._asdict()
-    return LineView(statement_id=statement_id, amount=said.pop("amount_minor"), **said)
+@endpoints.get("/statements/{statement_id}/lines/{ordinal}", EVERYONE)
+async def show_line(call: Call, params: OfLine) -> LineDetail:
+    """One line of a statement: what it says, what became of it, and what was posted for it."""
+    known = await statement_of(call.connection, params.statement_id)
+    line = await line_of(call.connection, call.service.desk.files, known, params.ordinal)
+    posted = await postings_of(call.connection, known, line)
+    return LineDetail(
+        **_said(known, line),
+        value_on=line.value_on,
+        batch_reference=line.batch_reference,
+        bank_reference=line.bank_reference,
+        original=line.original_minor,
+        charges=line.charges_minor,
+        count=line.count,
+        breaks=await breaks_of(call.connection, params.statement_id, params.ordinal),
+        postings=[LinePostingView(**_plain(each)) for each in posted],
+    )
 
 
 @endpoints.get("/statements/{statement_id}/lines/{ordinal}/raw", FINANCE)
 async def show_raw_line(call: Call, params: OfLine) -> RawLine:
-    """A line that did not match, as the custodian wrote it: it may name accounts and people."""
+    """A line as the custodian wrote it: it may name accounts and people."""
     known = await statement_of(call.connection, params.statement_id)
-    place = await place_of(call.connection, params.statement_id, params.ordinal)
+    line = await line_of(call.connection, call.service.desk.files, known, params.ordinal)
     file = kept_file(call.service.desk.files, known)
-    return RawLine(place=place, text=await asyncio.to_thread(raw_text, file, known.number, place))
+    raw = await asyncio.to_thread(raw_bytes, file, known.number, line.place)
+    return RawLine(place=line.place, offset=raw.offset, bytes=len(raw.content), text=raw.text)
+
+
+def _said(known: ImportedStatement, line: StatementLine) -> dict[str, Any]:
+    about = line.about
+    return {
+        "statement_id": known.statement_id,
+        **{name: getattr(line, name) for name in _SAID},
+        "amount": line.amount_minor,
+        "stage": None if line.stage is Stage.NONE else line.stage.name.lower(),
+        "about": about and AboutView(kind=about.kind.words, run_id=about.run, attempt=about.attempt, seat=about.seat),
+    }
+
+
+_SAID = ("ordinal", "place", "booked_on", "reference", "kind", "reason", "outcome", "code", "decided_by")
+
+
+def _plain(posted: LinePosting) -> dict[str, Any]:
+    return {name.removesuffix("_minor"): value for name, value in posted._asdict().items()}

@@ -55,11 +55,54 @@ async def test_open_lines_are_veiled_and_the_file_is_not(served: Served) -> None
     raw = await served.finance.get("/v1/statements/1/lines/1/raw")
     assert raw.said["place"] == "line 3"
     assert names in raw.said["text"]
+    (file,) = (served.service.desk.files / "generic-csv" / "statements").iterdir()
+    first = raw.said["offset"]
+    assert file.read_bytes()[first : first + raw.said["bytes"]].decode() == raw.said["text"]
     assert (await served.viewer.get("/v1/statements/1/lines/1/raw")).status == 403
     assert (await served.finance.get("/v1/statements/1/lines/9/raw")).status == 404
     for kept in (served.service.desk.files / "generic-csv" / "statements").iterdir():
         kept.unlink()
     assert (await served.finance.get("/v1/statements/1/lines/1/raw")).status == 409
+
+
+async def test_each_line_says_what_it_is_and_what_was_posted(served: Served) -> None:
+    world = await world_of(served)
+    await taken(served, Line(10, world.reference(3)), Line(3_00, "who is this"), Line(10, world.reference(1)))
+    pages = await served.viewer.get("/v1/statements/1/lines?which=all&limit=2")
+    items = [*pages.said["items"], *(await served.viewer.get(pages.said["next"])).said["items"]]
+    run = world.run.run_id
+    assert [(each["ordinal"], each["outcome"], each["stage"], each["amount"]) for each in items] == [
+        (1, "matched", None, "0.10"), (2, "break", "known", "3.00"), (3, "matched", None, "0.10"),
+    ]  # fmt: skip
+    assert items[0]["about"] == {"kind": "debit", "run_id": run, "attempt": 1, "seat": 3}
+    assert items[1]["reference"].startswith("#")
+    line = (await served.viewer.get("/v1/statements/1/lines/1")).said
+    assert {name: value for name, value in line.items() if name in items[0]} == items[0]
+    assert (line["breaks"], line["charges"], line["count"]) == ([], "0.00", 1)
+    key = f"run:{run}:statement:1:2019-07-15"
+    assert [(each["key"], each["account"], each["amount"], each["own"]) for each in line["postings"]] == [
+        (key, "custodian cash", "0.20", None), (key, "contributions receivable", "-0.20", "-0.10"),
+    ]  # fmt: skip
+    unknown = (await served.viewer.get("/v1/statements/1/lines/2")).said
+    assert [(each["key"], each["account"], each["amount"]) for each in unknown["postings"]] == [
+        ("statement:1:2019-07-15", "custodian cash", "3.00"), ("statement:1:2019-07-15", "suspense", "-3.00"),
+    ]  # fmt: skip
+    assert unknown["breaks"] == [1]
+    assert world.reference(1) in (await served.finance.get("/v1/statements/1/lines/3/raw")).said["text"]
+    for ordinal in (4, 10**15):
+        assert (await served.viewer.get(f"/v1/statements/1/lines/{ordinal}")).status == 404
+    for kept in (served.service.desk.files / "generic-csv" / "statements").iterdir():
+        kept.unlink()
+    assert (await served.viewer.get("/v1/statements/1/lines/1")).status == 409
+    assert (await served.viewer.get("/v1/statements/1/lines/2")).status == 200
+
+
+async def test_of_a_parked_statement_nothing_became_anything(served: Served) -> None:
+    world = await world_of(served)
+    await taken(served, Line(10, world.reference(0)), closing=99_00)
+    (line,) = (await served.viewer.get("/v1/statements/1/lines?which=all")).said["items"]
+    assert (line["outcome"], line["amount"]) == (None, "0.10")
+    assert (await served.viewer.get("/v1/statements/1/lines/1")).said["postings"] == []
 
 
 async def test_a_statement_that_does_not_add_up_is_parked(served: Served) -> None:
