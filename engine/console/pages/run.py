@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from decimal import Decimal
 
 from engine.access.roles import EVERYONE
 from engine.api.audit import AuditFilter, list_audit
@@ -25,7 +24,7 @@ from engine.api.runs import (
 )
 from engine.console.page import Pages, Shown
 from engine.console.pages.run_life import life_of
-from engine.console.pages.runs import shown
+from engine.console.pages.runs import balanced, shown
 from engine.console.visits import Visit
 from engine.jobs.job import Kind, State
 from engine.runs.shards import ShardState
@@ -114,14 +113,7 @@ def sums_of(outcome: OutcomeView, preview: PreviewView | None) -> Mapping[str, o
         return {**shown(outcome.totals), "is_posted": True}
     if preview is None:
         return None
-    parts = ("charged", "sponsor", "carry_in", "aid", "fee", "carry_out")
-    sums = {name: Decimal(getattr(preview, name)) for name in parts}
-    return {
-        **{name: str(amount) for name, amount in sums.items()},
-        "money_in": str(sums["charged"] + sums["sponsor"] + sums["carry_in"]),
-        "money_out": str(sums["aid"] + sums["fee"] + sums["carry_out"]),
-        "is_posted": False,
-    }
+    return {**balanced(shown(preview)), "is_posted": False}
 
 
 async def _live(visit: Visit, run: RunView, progress: ProgressView) -> Mapping[str, object]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import date
+from decimal import Decimal
 from urllib.parse import urlencode
 
 from pydantic import BaseModel
@@ -24,7 +25,9 @@ from engine.runs.slots import SlotState
 pages = Pages("/runs")
 
 PLANS_MAX = 500
+SLOTS_MAX = 500
 SLOTS_SHOWN = 12
+MISSED_SHOWN = 5
 
 
 class Planning(Model):
@@ -67,7 +70,8 @@ async def plan_one(visit: Visit, params: Planning) -> Shown:
         return Shown("runs/new.html", {"plans": plans, "plan": None})
     plan = shown(await show_plan(visit.call, PlanOf(plan=params.plan)))
     calendar = await show_calendar(visit.call, YearOf(plan=params.plan, year=visit.now.year))
-    slots = (await list_of_slots(visit.call, SlotFilter(plan=params.plan, limit=SLOTS_SHOWN))).items
+    slots = (await list_of_slots(visit.call, SlotFilter(plan=params.plan, limit=SLOTS_MAX))).items
+    missed = [slot for slot in reversed(slots) if slot.state is SlotState.MISSED]
     today = visit.call.today(calendar.time_zone)
     debit_on = params.debit_on or _next(slots) or today
     due = await show_due_claims(visit.call, OfSlot(plan=params.plan, debit_on=debit_on))
@@ -75,11 +79,10 @@ async def plan_one(visit: Visit, params: Planning) -> Shown:
     context = {
         "plans": plans,
         "plan": plan,
-        "any_day": calendar.any_day,
-        "slots": [shown(slot) for slot in slots],
-        "missed": [shown(slot) for slot in reversed(slots) if slot.state is SlotState.MISSED],
+        "slots": [shown(slot) for slot in slots[:SLOTS_SHOWN]],
+        "missed": [shown(slot) for slot in missed[:MISSED_SHOWN]],
+        "more_missed": max(len(missed) - MISSED_SHOWN, 0),
         "debit_on": debit_on.isoformat(),
-        "today": today.isoformat(),
         "due": shown(due),
         "later": len(waiting.items) - len(due.claims),
         "taken": next((shown(slot) for slot in slots if slot.debit_on == debit_on and slot.run_id), None),
@@ -95,7 +98,7 @@ async def estimate(visit: Visit, params: Estimated) -> Shown:
     async with reading(visit.service) as connection:
         call = call_of(visit.request, visit.visitor, connection, visit.now)
         found = await show_forecast(call, DayOf(plan=params.plan))
-    return Shown("runs/estimate.html", {"estimate": shown(found)})
+    return Shown("runs/estimate.html", {"estimate": shown(found), "sums": balanced(shown(found))})
 
 
 async def plans_of(visit: Visit) -> list[Mapping[str, object]]:
@@ -107,6 +110,14 @@ async def plans_of(visit: Visit) -> list[Mapping[str, object]]:
 def shown(view: BaseModel) -> dict[str, object]:
     """A view of the API as it is answered: money as decimal text."""
     return view.model_dump(mode="json")
+
+
+def balanced(of: Mapping[str, object]) -> Mapping[str, str]:
+    """Both sides of the line of I5 with their sums, of decimal text and as such."""
+    money_in = {name: Decimal(str(of[name])) for name in ("charged", "sponsor", "carry_in")}
+    money_out = {name: Decimal(str(of[name])) for name in ("aid", "fee", "carry_out")}
+    sums = {"money_in": sum(money_in.values()), "money_out": sum(money_out.values())}
+    return {name: str(amount) for name, amount in (money_in | money_out | sums).items()}
 
 
 def _next(slots: list[SlotView]) -> date | None:
