@@ -341,7 +341,7 @@ async def test_it_is_said_in_chinese(served: Served, browser: Browser, failed: l
         ("/ops", "待处理"),
         ("/ops/queues/jobs", "按原因归类的失败"),
         ("/ops/workers", "工作进程"),
-        ("/ops/schedules", "定时计划"),
+        ("/ops/schedules", "没有自动排期"),
         ("/ops/audit", "审计日志"),
         ("/ops/tokens", "签发令牌"),
         ("/ops/webhooks", "登记 Webhook"),
