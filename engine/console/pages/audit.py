@@ -11,27 +11,40 @@ from engine.api.fields import Day, Numbered, Paged, Text
 from engine.console.page import Pages, Shown
 from engine.console.rendering import zone_of
 from engine.console.visits import OPERATIONS, Visit
+from engine.decisions import Kind
 
 pages = Pages("/ops")
 
 CORE_ACTS = (
     "assign breaks",
+    "assign custodian",
+    "call auto top-ups",
+    "call levies",
+    "change accounts",
     "close run",
+    "download file",
     "drop run",
-    "freeze expired",
+    "end schedule",
     "import statement file",
+    "levy",
     "make share link",
+    "member returns",
     "plan by schedule",
     "plan credit run",
     "refuse statement file",
+    "register custodian",
     "remove password",
     "repeat statement file",
     "retry shards",
     "set password",
+    "set schedule",
     "settle run",
     "sign in",
     "sign out",
+    "sweep",
     "take parked statement",
+    "take top-ups",
+    *(f"{act} {kind}" for act in ("propose", "approve", "refuse") for kind in Kind),
 )
 """What is written down of what no request of the API asks for by itself."""
 

@@ -9,6 +9,7 @@ import pytest
 from sqlalchemy import insert, text
 
 from engine.access.roles import Role
+from engine.console.pages.audit import url_of
 from engine.store.audit import record
 from engine.store.outbox import Event, announce
 from engine.store.tables import workers
@@ -240,6 +241,25 @@ async def test_the_audit_log_says_who_did_what_with_before_and_after(served: Ser
     assert (await browser.open(leaf.page.xpath("//td/a[text()='tom & co']/@href")[0])).text.count(
         "comment on break"
     ) > 0
+
+
+@pytest.mark.parametrize(
+    ("subject", "url"),
+    [
+        ("run:7", "/runs/7"),
+        ("runs/7/approve", "/runs/7"),
+        ("custodian:generic-csv", "/finance/custodians/generic-csv"),
+        ("claims/3", "/claims/3"),
+        ("queues/post/pause", "/ops/queues/post"),
+        ("queues/pause", None),
+        ("breaks/selection/assign", None),
+        ("webhooks", None),
+        ("plan:xianghubao", None),
+        ("run:7'><b>", None),
+    ],
+)
+def test_what_an_act_was_done_to_is_a_link_away(subject: str, url: str | None) -> None:
+    assert url_of(subject) == url
 
 
 async def test_the_audit_log_goes_by_days_in_parts(served: Served, browser: Browser) -> None:
