@@ -156,7 +156,7 @@ class MultiFields(dict[str, object]):
     def __init__(self, fields: list[tuple[str, object]]) -> None:
         self.fields = fields
 
-    def items(self):  # type: ignore[no-untyped-def,override]  # of a dict, but for the names
+    def items(self):  # type: ignore[no-untyped-def]  # of a dict, but for the names
         return self.fields
 
 
