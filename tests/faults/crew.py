@@ -88,17 +88,20 @@ async def wall(world: World, *numbers: int) -> AsyncIterator[None]:
         yield
 
 
+# By whom they are blocked, not that they are: two workers also wait for each other, for a moment.
+STANDING = (
+    "SELECT waiting.pid FROM pg_stat_activity waiting, pg_stat_activity wall"
+    " WHERE waiting.datname = current_database() AND wall.datname = current_database()"
+    " AND wall.application_name = 'wall' AND wall.pid = ANY (pg_blocking_pids(waiting.pid))"
+)
+"""The backends that wait for the wall."""
+
+
 async def at_the_wall(world: World, run: Run, workers: int) -> None:
     """Wait until so many workers stand before the wall, each inside the transaction that stores its shard."""
 
     async def stand() -> bool:
-        # By whom they are blocked, not that they are: two workers also wait for each other, for a moment.
-        standing = (
-            "SELECT count(*) FROM pg_stat_activity waiting, pg_stat_activity wall"
-            " WHERE waiting.datname = current_database() AND wall.datname = current_database()"
-            " AND wall.application_name = 'wall' AND wall.pid = ANY (pg_blocking_pids(waiting.pid))"
-        )
-        return (await world.value(standing) or 0) >= workers
+        return len(await world.rows(STANDING)) >= workers
 
     await until(stand, f"{workers} workers at the wall")
     states = await world.shard_states(run)
@@ -106,7 +109,7 @@ async def at_the_wall(world: World, run: Run, workers: int) -> None:
     assert "pending" in states
 
 
-async def ends(world: World, run: Run, state: RunState = RunState.SEALED, seconds: float = 40) -> Run:
+async def ends(world: World, run: Run, state: RunState = RunState.SEALED, seconds: float = 120) -> Run:
     """The run once it is in `state`."""
 
     async def there() -> bool:

@@ -62,9 +62,11 @@ async def stands_before(wall: AsyncConnection) -> None:
     """Wait until a worker stands before a wall."""
 
     async def stands() -> bool:
-        return bool(await wall.scalar(text("SELECT count(*) FROM pg_locks WHERE NOT granted")))
+        # Of pg_locks: a transaction sees one and the same pg_stat_activity for as long as it lasts.
+        waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted AND pg_backend_pid() = ANY (pg_blocking_pids(pid))"
+        return bool(await wall.scalar(text(waiting)))
 
-    await until(stands, "a worker at the wall", 30)
+    await until(stands, "a worker at the wall")
 
 
 async def ends(engine: AsyncEngine, job: Job) -> Job:
@@ -72,7 +74,7 @@ async def ends(engine: AsyncEngine, job: Job) -> Job:
         async with engine.connect() as connection:
             return (await job_of(connection, job.job_id)).state is not State.QUEUED
 
-    await until(there, "the job's end", 40)
+    await until(there, "the job's end", 120)
     async with engine.connect() as connection:
         return await job_of(connection, job.job_id)
 
@@ -96,7 +98,8 @@ async def test_kill_9_in_the_middle_of_an_import(engine: AsyncEngine, crew: Crew
             assert await connection.scalar(text("SELECT count(*) FROM members")) == 0
     crew.hire(2, FENTAN_DATA_DIR=str(data_dir))
     job = await ends(engine, job)
-    assert (job.state, job.tries, job.outcome) == (State.DONE, 2, {"rows": ROWS, "repeated": False})
+    assert (job.state, job.outcome) == (State.DONE, {"rows": ROWS, "repeated": False})
+    assert job.tries >= 2  # each of the two may have begun it, before one had it in hand
     async with engine.connect() as connection:
         assert await connection.scalar(text("SELECT count(*) FROM members")) == ROWS
         assert await connection.scalar(text("SELECT count(*) FROM imports")) == 1

@@ -18,7 +18,7 @@ from engine.runs.states import RunState
 from engine.store.arrays import copy_in
 from engine.store.tables import balances
 from tests.faults.conftest import Undisturbed
-from tests.faults.crew import LEASE_SECONDS, SEATS, Crew, at_the_wall, came_out_the_same, ends, wall
+from tests.faults.crew import LEASE_SECONDS, SEATS, STANDING, Crew, at_the_wall, came_out_the_same, ends, wall
 from tests.integration.worlds import World, until
 
 pytestmark = pytest.mark.faults
@@ -105,12 +105,13 @@ async def test_its_connections_are_cut(world: World, run: Run, crew: Crew, undis
     crew.hire(2)
     async with wall(world, 7, 8):
         await at_the_wall(world, run, 2)
-        mine = text(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-            " WHERE datname = current_database() AND wait_event_type = 'Lock'"
-        )
-        async with world.engine.connect() as connection:
-            assert len((await connection.execute(mine)).all()) == 2
+
+        async def cut() -> bool:
+            # Both or none: one may have given up a moment ago, and come back.
+            both = f"WITH standing AS ({STANDING}) SELECT pg_terminate_backend(pid) FROM standing"
+            return len(await world.rows(f"{both} WHERE (SELECT count(*) FROM standing) = 2")) == 2
+
+        await until(cut, "both workers cut off")
     await came_out_the_same(world, run, undisturbed.root)
     assert [process.poll() for process in crew.processes] == [None, None]
 
@@ -174,7 +175,7 @@ async def test_sigterm_lets_the_shard_in_hand_finish(
         await at_the_wall(world, run, 1)
         worker.terminate()
         assert worker.poll() is None
-    assert worker.wait(10) == 0
+    assert await asyncio.to_thread(worker.wait, 30) == 0
     states = await world.shard_states(run)
     assert (states[6], await attempts(world, 7)) == ("done", 1)
     assert "working" not in states

@@ -317,7 +317,7 @@ async def _seat(connection: AsyncConnection, plan: Plan, number: int, columns: C
     await write_columns(connection, shard_id, Version(1, 0), columns)
 
 
-async def until(condition: Callable[[], Awaitable[bool]], what: str, seconds: float = 30) -> None:
+async def until(condition: Callable[[], Awaitable[bool]], what: str, seconds: float = 60) -> None:
     """Wait for a condition, and fail saying what did not happen."""
     deadline = monotonic() + seconds
     while not await condition():
