@@ -17,6 +17,7 @@ const PER_SHARD_MS = 2;
 const { state, paused, events, part } = document.querySelector<HTMLElement>("#live")?.dataset ?? {};
 
 let isDue = false;
+let isLeft = false;
 
 function redraw(address: string): void {
   if (isDue) return;
@@ -30,8 +31,13 @@ function redraw(address: string): void {
 
 /** Load the page anew, but not under the hands of somebody who fills in a form on it. */
 function renew(): void {
-  if (document.querySelector(":popover-open")) setTimeout(renew, EVERY_MS);
-  else location.reload();
+  if (isLeft) return;
+  if (document.querySelector(":popover-open")) {
+    setTimeout(renew, EVERY_MS);
+    return;
+  }
+  isLeft = true;
+  location.reload();
 }
 
 function told(event: MessageEvent<string>): void {
