@@ -1,4 +1,4 @@
-"""The console script in the process of the tests, on a database of their own."""
+"""The console script in the process of the tests, on a database of their own where they need one."""
 
 from __future__ import annotations
 
@@ -14,13 +14,8 @@ from tests.acceptance.console import Done, Fentan
 
 
 @pytest.fixture
-def fentan(
-    database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> Fentan:
+def console(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Fentan:
     """Each command would wait a second for its imports if it were a process of its own."""
-    settings = {"DATABASE_URL": database_url, "LOG_LEVEL": "warning", "DATA_DIR": str(tmp_path / "data")}
-    for name, value in settings.items():
-        monkeypatch.setenv(f"FENTAN_{name}", value)
     # Of the class: a console keeps the width it was made under, and some are made once in a process.
     monkeypatch.setattr(Console, "size", ConsoleDimensions(width=200, height=50))
     monkeypatch.chdir(tmp_path)
@@ -35,3 +30,12 @@ def fentan(
         return Done(int(ended.value.code or 0), out, err)
 
     return command
+
+
+@pytest.fixture
+def fentan(console: Fentan, database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Fentan:
+    """The console script on the test's database."""
+    settings = {"DATABASE_URL": database_url, "LOG_LEVEL": "warning", "DATA_DIR": str(tmp_path / "data")}
+    for name, value in settings.items():
+        monkeypatch.setenv(f"FENTAN_{name}", value)
+    return console

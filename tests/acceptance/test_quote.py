@@ -3,31 +3,37 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.acceptance.console import Fentan, told
+
 pytestmark = pytest.mark.acceptance
 
 PLANS = Path(__file__).parents[2] / "config" / "plans"
+Quoted = Callable[..., dict[str, Any]]
 KEYS = ["share", "exact", "charged", "fee", "carry_out", "sponsor", "aid_paid", "capped_by", "caps_hit"]
 
 
-def fentan(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "engine.cli.main", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ | environment)
+@pytest.fixture
+def fentan(console: Fentan) -> Fentan:
+    """It needs no database."""
+    return console
 
 
-def quoted(*arguments: str) -> dict[str, Any]:
-    run = fentan("quote", *arguments, "--json")
-    assert run.returncode == 0, run.stderr
-    answer: dict[str, Any] = json.loads(run.stdout)
-    assert list(answer) == KEYS
-    return answer
+@pytest.fixture
+def quoted(fentan: Fentan) -> Quoted:
+    def quoted(*arguments: str) -> dict[str, Any]:
+        answer: dict[str, Any] = told(fentan("quote", *arguments, "--json"))
+        assert list(answer) == KEYS
+        return answer
+
+    return quoted
 
 
 @pytest.mark.parametrize(
@@ -90,7 +96,7 @@ def quoted(*arguments: str) -> dict[str, Any]:
         ),
     ],
 )
-def test_quote(arguments: str, expected: list[Any]) -> None:
+def test_quote(quoted: Quoted, arguments: str, expected: list[Any]) -> None:
     assert list(quoted(*arguments.split()).values()) == expected
 
 
@@ -149,35 +155,35 @@ def test_quote(arguments: str, expected: list[Any]) -> None:
         ),
     ],
 )
-def test_what_hand_and_engine_work_out_alike(arguments: str, expected: list[Any]) -> None:
+def test_what_hand_and_engine_work_out_alike(quoted: Quoted, arguments: str, expected: list[Any]) -> None:
     assert list(quoted(*arguments.split()).values()) == expected
 
 
-def test_a_surplus_goes_by_premium_and_coefficient() -> None:
+def test_a_surplus_goes_by_premium_and_coefficient(fentan: Fentan) -> None:
     """1,000 over 3 × 1 + 7 × 0.6 = 7.2: 138.88 and 83.33 each, 999.95 together."""
     arguments = "--plan zhonghui-surplus --aid 400 --aid 600 --tier class-1=3 --tier class-3=7"
-    answer = json.loads(fentan("quote", *arguments.split(), "--json").stdout)
+    answer = json.loads(fentan("quote", *arguments.split(), "--json").out)
     assert list(answer) == [*KEYS, "tiers"]
     assert [answer[key] for key in KEYS] == [
         "138.88", "138.8888888889", "999.95", "0.00", "0.05", "0.00", "999.95", None, [],
     ]  # fmt: skip
     assert {code: tier["share"] for code, tier in answer["tiers"].items()} == {"class-1": "138.88", "class-3": "83.33"}
-    shown = fentan("quote", *arguments.split()).stdout
+    shown = fentan("quote", *arguments.split()).out
     for text in ("at most", "138.88 CNY", "given", "999.95", "7 get 83.33"):
         assert text in shown
     assert "aid paid" not in shown
 
 
-def test_a_surplus_may_be_given_in_cover(tmp_path: Path) -> None:
+def test_a_surplus_may_be_given_in_cover(fentan: Fentan, tmp_path: Path) -> None:
     file = tmp_path / "cover.toml"
     text = (PLANS / "zhonghui-surplus.toml").read_text("utf-8")
     file.write_text(text.replace('benefit = "money"', 'benefit = "cover"\ncover_per_unit = 100'), "utf-8")
-    shown = fentan("quote", "--plan", str(file), "--aid", "1000", "--tier", "class-1=3", "--carry", "0.05").stdout
+    shown = fentan("quote", "--plan", str(file), "--aid", "1000", "--tier", "class-1=3", "--carry", "0.05").out
     for text in ("33333.35", "of cover", "100,000.05"):
         assert text in shown
 
 
-def test_cover_in_steps_weighs(tmp_path: Path) -> None:
+def test_cover_in_steps_weighs(fentan: Fentan, tmp_path: Path) -> None:
     """SCHEMES: sina. 50,000 and 75,000 of cover share 2 : 3."""
     tiers = "".join(f'[[tiers]]\ncode = "{cover}"\ncover = "{cover}"\n' for cover in range(50_000, 400_001, 25_000))
     text = (
@@ -188,18 +194,18 @@ def test_cover_in_steps_weighs(tmp_path: Path) -> None:
     file = tmp_path / "steps.toml"
     file.write_text(text.replace('gate = "notice_day"', 'key = "cover"\ngate = "notice_day"'), "utf-8")
     run = fentan("quote", "--plan", str(file), "--aid", "100", "--tier", "50000=6", "--tier", "75000=4", "--json")
-    assert run.returncode == 0, run.stderr
-    shares = {code: (tier["share"], tier["exact"]) for code, tier in json.loads(run.stdout)["tiers"].items()}
+    assert run.code == 0, run.err
+    shares = {code: (tier["share"], tier["exact"]) for code, tier in json.loads(run.out)["tiers"].items()}
     assert shares == {"75000": ("13.50", "13.5000000000"), "50000": ("9.00", "9.0000000000")}
 
 
-def test_aid_that_is_cut_stands_beside_what_was_asked() -> None:
-    shown = fentan("quote", "--plan", "quark", "--members", "10000", "--aid", "100000", "--balance", "3").stdout
+def test_aid_that_is_cut_stands_beside_what_was_asked(fentan: Fentan) -> None:
+    shown = fentan("quote", "--plan", "quark", "--members", "10000", "--aid", "100000", "--balance", "3").out
     rows = {line[:12].strip(): line[12:].strip() for line in shown.splitlines()}
     assert (rows["aid asked"], rows["aid paid"]) == ("100,000.00", "30,000.00")
-    whole = fentan("quote", "--plan", "quark", "--members", "100000", "--aid", "100000").stdout
+    whole = fentan("quote", "--plan", "quark", "--members", "100000", "--aid", "100000").out
     assert "aid asked" not in whole
-    both = fentan("quote", "--plan", "waterdrop", "--members", "1000", "--aid", "4000", "--balance", "2.50").stdout
+    both = fentan("quote", "--plan", "waterdrop", "--members", "1000", "--aid", "4000", "--balance", "2.50").out
     assert "balance, also per case" in both
 
 
@@ -238,36 +244,36 @@ def test_aid_that_is_cut_stands_beside_what_was_asked() -> None:
         ),
     ],
 )
-def test_what_one_cap_among_all_pays(arguments: str, expected: list[Any]) -> None:
+def test_what_one_cap_among_all_pays(quoted: Quoted, arguments: str, expected: list[Any]) -> None:
     assert list(quoted("--plan", "jd-hubao", *arguments.split()).values()) == expected
 
 
-def test_each_tier_has_its_share() -> None:
+def test_each_tier_has_its_share(fentan: Fentan) -> None:
     arguments = "--plan jd-hubao --aid 300000 --tier 46-50=1000000 --tier 66-70=20000 --json"
     run = fentan("quote", *arguments.split())
-    assert run.returncode == 0, run.stderr
-    answer = json.loads(run.stdout)
+    assert run.code == 0, run.err
+    answer = json.loads(run.out)
     assert list(answer) == [*KEYS, "tiers"]
     assert (answer["share"], answer["charged"], answer["carry_out"]) == ("0.48", "339600.00", "9600.00")
     assert answer["tiers"] == {
         "66-70": {"members": 20_000, "share": "0.48", "exact": "0.4743589744", "capped_by": None, "caps_hit": []},
         "46-50": {"members": 1_000_000, "share": "0.33", "exact": "0.3205128205", "capped_by": None, "caps_hit": []},
     }
-    shown = fentan("quote", *arguments.split()[:-1]).stdout
+    shown = fentan("quote", *arguments.split()[:-1]).out
     for text in ("1,020,000 members", "at most", "1,000,000 pay 0.33"):
         assert text in shown
 
 
-def test_members_of_the_only_tier_are_members() -> None:
+def test_members_of_the_only_tier_are_members(quoted: Quoted) -> None:
     common = ("--plan", "xianghubao", "--aid", "300000x2")
     assert quoted(*common, "--tier", "member=23000000") == quoted(*common, "--members", "23000000")
 
 
-def test_without_a_day_an_open_ended_yearly_cap_applies() -> None:
+def test_without_a_day_an_open_ended_yearly_cap_applies(quoted: Quoted) -> None:
     assert quoted("--plan", "xianghubao", "--members", "1000", "--aid", "300000x3000")["capped_by"] == "per_year"
 
 
-def test_a_plan_of_ones_own_by_its_path(tmp_path: Path) -> None:
+def test_a_plan_of_ones_own_by_its_path(quoted: Quoted, tmp_path: Path) -> None:
     own = (PLANS / "xianghubao.toml").read_text("utf-8")
     file = tmp_path / "own.toml"
     file.write_text(own.replace('per_case = "0.10"', 'per_case = "1"\nper_run = "0.02"'), "utf-8")
@@ -283,11 +289,11 @@ def test_a_plan_of_ones_own_by_its_path(tmp_path: Path) -> None:
     )
 
 
-def test_for_eyes_the_same_numbers_stand_in_a_table() -> None:
+def test_for_eyes_the_same_numbers_stand_in_a_table(fentan: Fentan) -> None:
     run = fentan("quote", "--plan", "xianghubao", "--members", "23000000", "--aid", "300000x2")
-    assert run.returncode == 0, run.stderr
+    assert run.code == 0, run.err
     for text in ("相互宝 (xianghubao), 23,000,000 members", "0.03 CNY", "690,000.00", "42,000.00", "nothing"):
-        assert text in run.stdout
+        assert text in run.out
 
 
 @pytest.mark.parametrize(
@@ -326,11 +332,11 @@ def test_for_eyes_the_same_numbers_stand_in_a_table() -> None:
         ("--plan quark --aid 1 --members 2 --balance much", "'much' is not an amount"),
     ],
 )
-def test_what_cannot_be_quoted_is_said_in_words(arguments: str, said: str) -> None:
+def test_what_cannot_be_quoted_is_said_in_words(fentan: Fentan, arguments: str, said: str) -> None:
     run = fentan("quote", *arguments.split())
-    assert run.returncode > 0
-    assert said in run.stderr
-    assert "Traceback" not in run.stderr
+    assert run.code > 0
+    assert said in run.err
+    assert "Traceback" not in run.err
 
 
 def test_neither_a_database_nor_its_libraries_are_loaded() -> None:
