@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import pytest
-from playwright.async_api import expect
+import asyncio
 
-from tests.acceptance.browser.conftest import OpenPage
+import pytest
+from playwright.async_api import Request, expect
+
+from tests.acceptance.browser.conftest import PATIENCE_MS, OpenPage
 from tests.acceptance.browser.watched import axe
 from tests.integration.worlds import World, alike, build, rules_of_preset
 from tests.serving import Served
@@ -45,8 +47,17 @@ async def test_a_form_that_is_open_stays_until_it_is_closed(signed_in: OpenPage,
     await page.goto("/runs/1")
     await page.get_by_role("button", name="Void…").click()
     await page.locator("textarea[name=reason]").fill("the wrong day")
-    async with page.expect_event("requestfinished", lambda request: "/events" in request.url):
-        await world.worked(run)
+    ended = asyncio.Event()
+
+    def hung_up(request: Request) -> None:
+        if "/events" in request.url:
+            ended.set()
+
+    # Whoever hangs up first, the page or the server, says which of the two it is.
+    page.on("requestfinished", hung_up)
+    page.on("requestfailed", hung_up)
+    await world.worked(run)
+    await asyncio.wait_for(ended.wait(), PATIENCE_MS / 1000)
     await expect(page.locator("textarea[name=reason]")).to_have_value("the wrong day")
     await page.keyboard.press("Escape")
     await expect(page.locator("h1")).to_contain_text("sealed")
