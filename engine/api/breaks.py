@@ -70,7 +70,7 @@ class OfBreak(Model):
 class BreakFilter(Model):
     """Which breaks: those to which all applies that is given. `severity`: so bad, or worse.
 
-    `text`: the number of one, an amount, a reference of ours, or what the reference of its line is or has in it.
+    `text`: the number of one, an amount, a reference of ours, or another's that its line has.
     """
 
     custodian: Code | None = None

@@ -1,4 +1,4 @@
-"""What people type to find a break: its number, an amount, a reference of ours, or what its line refers to."""
+"""What people type to find a break: its number, an amount, a reference of ours or another's."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ _AMOUNT = re.compile(r"-?[0-9][0-9,]{0,20}(\.[0-9]{1,2})?", re.ASCII)
 def breaks_found(text: str) -> ColumnElement[bool]:
     """The condition on `breaks`: what a text names.
 
-    Our own reference finds what is about that instruction, whichever attempt at it; another's, all of it, the lines
-    that have it, of which no more is stored than tells it from others.
+    Our own reference finds what is about that instruction, whichever attempt at it; another's, all of it or as it is
+    shown, the lines that have it: no more of it is stored than tells it from others.
     """
     said = text.strip()
     named = _reference(said)
@@ -37,12 +37,11 @@ def breaks_found(text: str) -> ColumnElement[bool]:
 
 
 def _lines(said: str) -> Select[tuple[int, int]]:
-    """The lines whose references have the text in them, or are, veiled, all of it."""
+    """The lines that have a reference of another, as it is stored."""
     line = statement_lines.c
-    shown = (line.reference, line.batch_reference, line.bank_reference)
-    hidden = veiled(pa.array([said], pa.string()))[0].as_py()
-    words = [column.icontains(said, autoescape=True) for column in shown]
-    return select(line.statement_id, line.ordinal).where(or_(*words, *(column == hidden for column in shown)))
+    stored = said if said.startswith("#") else veiled(pa.array([said], pa.string()))[0].as_py()
+    has_it = or_(*(column == stored for column in (line.reference, line.batch_reference, line.bank_reference)))
+    return select(line.statement_id, line.ordinal).where(has_it)
 
 
 def _reference(said: str) -> Reference | None:

@@ -109,7 +109,7 @@ async def test_all_that_match_are_those_that_were_seen(served: Served, browser: 
 async def test_a_break_says_what_it_is_and_what_was_done(served: Served, browser: Browser, teller: Teller) -> None:
     await browser.sign_in(served.finance)
     leaf = await browser.open("/finance/breaks/1")
-    assert "the custodian booked again what it had booked or returned before" in leaf.text
+    assert "The custodian booked again what it had booked or returned before" in leaf.text
     assert f"debit of run {teller.run.run_id}, seat 1" in leaf.text
     leaf = await browser.press("/breaks/1/assign", nth=0)
     assert "assigned" in leaf.text

@@ -11,12 +11,12 @@ function left(form: HTMLFormElement): bigint {
 }
 
 function show(form: HTMLFormElement): void {
-  const output = form.querySelector<HTMLOutputElement>("[data-part=left]");
-  if (!output) return;
+  const output = form.elements.namedItem("left");
+  if (!(output instanceof HTMLOutputElement)) return;
   const sum = left(form);
   const text = form.dataset[sum === 0n ? "none" : sum > 0n ? "over" : "under"] ?? "";
   output.value = text.replace("{amount}", grouped(sum < 0n ? -sum : sum));
-  output.className = sum === 0n ? "good" : "warn";
+  output.className = `badge ${sum === 0n ? "good" : "warn"}`;
 }
 
 document.addEventListener("change", (event) => {
@@ -27,6 +27,5 @@ document.addEventListener("change", (event) => {
 for (const form of document.querySelectorAll<HTMLFormElement>("form[data-match]")) {
   // A browser that comes back to the page keeps what was ticked.
   show(form);
-  const button = form.querySelector<HTMLElement>("[data-part=show]");
-  if (button) button.hidden = true;
+  for (const each of form.elements) if ("withoutScript" in (each as HTMLElement).dataset) each.remove();
 }
