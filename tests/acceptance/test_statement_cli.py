@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.custodian.raw_text import raw_text
+from engine.custodian.raw_text import raw_bytes, raw_text
 from engine.errors import InvalidInput
 from engine.store.database import engine_on
 from tests.acceptance.console import Fentan
@@ -117,6 +117,8 @@ def test_the_text_of_a_place_is_as_it_came(tmp_path: Path, text: str, number: in
     path = tmp_path / "kept"
     path.write_text(text, "utf-8")
     assert raw_text(path, number, place) == found
+    raw = raw_bytes(path, number, place)
+    assert path.read_bytes()[raw.offset :].startswith(raw.content)
     for elsewhere in ("line 99", "end of the file"):
         with pytest.raises(InvalidInput):
             raw_text(path, number, elsewhere)
