@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 from enum import StrEnum
-from typing import Annotated, Self
+from typing import Annotated
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from engine.access.roles import EVERYONE, FINANCE
 from engine.api.break_views import (
@@ -24,7 +24,7 @@ from engine.api.break_views import (
 )
 from engine.api.break_views import suggestions as suggestions_view
 from engine.api.endpoint import Endpoints
-from engine.api.fields import Code, Id, Model, Name, Numbered, Page, Paged, Seat, Text
+from engine.api.fields import LIMIT_MAX, Code, Id, Model, Name, Numbered, Page, Paged, Seat, Text
 from engine.api.proposed import Proposal, proposal
 from engine.api.service import Call
 from engine.custodian.actions import Action
@@ -33,6 +33,7 @@ from engine.custodian.break_rows import Selection, belonging_to, break_of, count
 from engine.custodian.breaks import Code as BreakCode
 from engine.custodian.breaks import SeverityName, State
 from engine.custodian.registered import Custodian, custodian_of, list_custodians
+from engine.errors import InvalidInput
 from engine.reconcile import breaks as handling
 from engine.reconcile.dossier import dossier_of
 from engine.reconcile.effects import Target
@@ -90,7 +91,7 @@ class QueueFilter(BreakFilter):
 
 
 Numbers = Annotated[
-    str, Field(max_length=20_000, pattern=rf"^[1-9][0-9]{{0,17}}(,[1-9][0-9]{{0,17}}){{0,{IDS_MAX - 1}}}$")
+    str, Field(max_length=4_000, pattern=rf"^[1-9][0-9]{{0,17}}(,[1-9][0-9]{{0,17}}){{0,{LIMIT_MAX - 1}}}$")
 ]
 """The numbers of breaks, set apart by commas."""
 
@@ -172,23 +173,21 @@ class AllMatching(Model):
 
 
 class Many(Model):
-    """Some breaks. `expected`: how many were seen to match: nothing is done where there are more or fewer by now."""
+    """Some breaks. `expected`: how many were seen to match: nothing is done where there are more or fewer by now.
+
+    A must, but for breaks that are named by their numbers.
+    """
 
     breaks: ByNumber | AllMatching
     expected: Annotated[int, Field(ge=1, le=10**9)] | None = None
 
-    @model_validator(mode="after")
-    def _is_seen(self) -> Self:
-        if self.expected is None and isinstance(self.breaks, AllMatching):
-            raise ValueError("say how many breaks are expected to match")
-        return self
-
     @property
     def number(self) -> int:
-        """How many there must be."""
+        """How many there must be. Raises InvalidInput where nobody says."""
         if self.expected is not None:
             return self.expected
-        assert isinstance(self.breaks, ByNumber)
+        if isinstance(self.breaks, AllMatching):
+            raise InvalidInput("expected is missing: say how many breaks were seen to match")
         return len(set(self.breaks.ids))
 
 

@@ -13,7 +13,6 @@ from pydantic import BeforeValidator, Field
 from engine.access.roles import EVERYONE
 from engine.api.break_views import BreakView, Dossier, Suggestions
 from engine.api.breaks import (
-    IDS_MAX,
     AgeBand,
     OfBreak,
     QueueFilter,
@@ -60,7 +59,7 @@ def _listed(value: object) -> object:
 class ByNumber(Model):
     """Breaks that were ticked."""
 
-    ids: Annotated[tuple[Id, ...], Field(max_length=IDS_MAX), BeforeValidator(_listed)] = ()
+    ids: Annotated[tuple[Id, ...], Field(max_length=LIMIT_MAX), BeforeValidator(_listed)] = ()
 
 
 class Matching(OfBreak):
