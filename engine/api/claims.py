@@ -13,7 +13,7 @@ from engine import claims
 from engine.access.roles import EVERYONE, FINANCE, SCHEDULERS
 from engine.api.days import happened_on
 from engine.api.endpoint import Endpoints
-from engine.api.fields import Amount, Code, Day, Id, Model, Money, Numbered, Page, Paged, Text, minor, whole
+from engine.api.fields import Amount, Code, Day, Flag, Id, Model, Money, Numbered, Page, Paged, Text, minor, whole
 from engine.api.members import MemberRef
 from engine.api.plans import OfPlan, plan_and_rules
 from engine.api.proposed import Proposal, proposal
@@ -24,6 +24,8 @@ from engine.plans import Accident, Deduction, PlanRules
 from engine.roster.columns import membership_on
 from engine.roster.plan import newest_rules, plan_of
 from engine.runs.recovery import propose_recovery
+from engine.runs.report import stages_of
+from engine.runs.states import RunState
 
 endpoints = Endpoints("claims", "Claims, from filing through public notice to the share run.")
 
@@ -38,12 +40,25 @@ class OfClaim(Model):
     claim_id: Id
 
 
-class ClaimFilter(Paged):
-    """Which claims."""
+class SomeClaims(Model):
+    """Which claims: of a plan, or of all."""
+
+    plan: Code | None = None
+
+
+class ClaimFilter(SomeClaims, Paged):
+    """Which claims, and in which state; `newest_first`: the latest filed first."""
 
     after: Numbered = None
-    plan: Code | None = None
     state: State | None = None
+    newest_first: Flag = False
+
+
+class ClaimCounts(Model):
+    """How many claims there are, and how many in each state that any is in."""
+
+    claims: int
+    by_state: Mapping[State, int]
 
 
 class ObjectionPart(Paged):
@@ -111,6 +126,25 @@ class ClaimRecord(ClaimView):
 
     objections: list[ObjectionView]
     history: list[EventView]
+
+
+class StageView(Model):
+    """What a run carries of a claim, or carried; `aid_paid` after any cut, null before the run has a preview."""
+
+    run_id: int
+    state: RunState
+    debit_on: Day
+    gate_on: Day
+    aid: Money
+    aid_paid: Money | None
+    fee: Money | None
+
+
+class Stages(Model):
+    """The runs that carried a claim, or carry it, in their order."""
+
+    claim_id: int
+    stages: list[StageView]
 
 
 class AccidentFacts(Model):
@@ -239,11 +273,24 @@ async def _plan_id(call: Call, code: str | None) -> int | None:
 
 @endpoints.get("/claims", EVERYONE)
 async def list_of_claims(call: Call, params: ClaimFilter) -> Page[ClaimView]:
-    """Claims in filing order."""
+    """Claims in filing order, or turned round."""
     states = tuple(State) if params.state is None else (params.state,)
-    plan_id, after = await _plan_id(call, params.plan), int(params.after or 0)
-    found = await claims.claims_of(call.connection, plan_id, states, after=after, limit=params.limit + 1)
+    found = await claims.claims_of(
+        call.connection,
+        await _plan_id(call, params.plan),
+        states,
+        after=int(params.after or 0),
+        limit=params.limit + 1,
+        newest_first=params.newest_first,
+    )
     return call.page(found, params.limit, view, lambda claim: claim.claim_id)
+
+
+@endpoints.get("/claims/counts", EVERYONE)
+async def show_claim_counts(call: Call, params: SomeClaims) -> ClaimCounts:
+    """How many claims there are in each state."""
+    found = await claims.count_claims(call.connection, await _plan_id(call, params.plan))
+    return ClaimCounts(claims=sum(found.values()), by_state=found)
 
 
 @endpoints.get("/claims/{claim_id}", EVERYONE)
@@ -260,6 +307,14 @@ async def show_claim(call: Call, params: OfClaim) -> ClaimRecord:
             EventView(event=each.event, on=each.happened_on, actor=each.actor, detail=each.detail) for each in history
         ],
     )
+
+
+@endpoints.get("/claims/{claim_id}/stages", EVERYONE)
+async def show_stages(call: Call, params: OfClaim) -> Stages:
+    """Which runs carried a claim, and how much of it; those that were voided too."""
+    claim_id = (await claims.claim_of(call.connection, params.claim_id)).claim_id
+    found = await stages_of(call.connection, claim_id)
+    return Stages(claim_id=claim_id, stages=[StageView(**each._asdict()) for each in found])
 
 
 @endpoints.post("/claims", SCHEDULERS, status=201, moves_money=True)

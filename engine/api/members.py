@@ -10,18 +10,19 @@ from pydantic import Field
 from engine.access.roles import EVERYONE, FINANCE, SCHEDULERS
 from engine.api.days import happened_on
 from engine.api.endpoint import Endpoints
-from engine.api.fields import Amount, Code, Day, Id, Model, Money, Page, Paged, Seat, minor
+from engine.api.fields import Amount, Code, Day, Id, Model, Money, Numbered, Page, Paged, Seat, minor
 from engine.api.plans import DayOf, OfPlan, plan_and_rules
 from engine.api.service import Call
 from engine.errors import NotFound
 from engine.ledger.accounts import seat_shard
-from engine.ledger.proof import Proof, prove
+from engine.ledger.proof import Proof, SeatShare, prove, shares_of_seat
 from engine.ledger.statement import Entry, read_statement
 from engine.members.member import Member, member_of, no_member
 from engine.members.returning import Owed, come_back, owed
 from engine.roster.members import find_seats, ref_of, seat_taken
 from engine.roster.plan import Plan, plan_of
 from engine.runs.instructions import is_debited, payers_of_seat
+from engine.runs.periods import Period, periods
 from engine.store.tables import PLAN_STRIDE
 
 endpoints = Endpoints("members", "Members by their seats: how each stands, their statements, proofs of their shares.")
@@ -48,6 +49,14 @@ class StatementPart(Paged):
     plan: Code
     seat: Seat
     after: Annotated[str | None, Field(pattern=r"^[0-9]{1,18}:[0-9]{1,5}$")] = None
+
+
+class SharePart(Paged):
+    """Which of a seat's shares."""
+
+    plan: Code
+    seat: Seat
+    after: Numbered = None
 
 
 class OfProof(OfMember):
@@ -144,6 +153,21 @@ class OwedView(Model):
     missed: Money
     needed: Money
     runs: list[Missed]
+
+
+class ShareView(Model):
+    """A seat's share in a sealed run, charged or given; null: the run was frozen before the seat was there.
+
+    `waived`: the part that the sponsor paid. `root`: of the run's seal, under which the share stands.
+    """
+
+    run_id: int
+    kind: str
+    unit: str
+    debit_on: Day
+    share: Money | None
+    waived: Money | None
+    root: str
 
 
 class Leaf(Model):
@@ -314,6 +338,29 @@ def _owed(plan: Plan, cost: Owed) -> OwedView:
         missed=cost.missed_minor,
         needed=cost.needed_minor,
         runs=[Missed(run_id=run_id, share=share) for run_id, share in cost.missed.items()],
+    )
+
+
+@endpoints.get("/plans/{plan}/members/{seat}/shares", EVERYONE)
+async def list_of_shares(call: Call, params: SharePart) -> Page[ShareView]:
+    """What a seat was charged by each sealed run of its plan, or given, newest first; each has a proof."""
+    plan = await _seated(call, params.plan, params.seat)
+    before = int(params.after) if params.after else None
+    found = await periods(call.connection, plan.plan_id, before=before, limit=params.limit + 1)
+    shard_id = seat_shard(plan.plan_id, params.seat)
+    shares = await shares_of_seat(call.connection, shard_id, params.seat, (each.run_id for each in found))
+    return call.page(found, params.limit, lambda each: _share(each, shares.get(each.run_id)), lambda each: each.run_id)
+
+
+def _share(period: Period, share: SeatShare | None) -> ShareView:
+    return ShareView(
+        run_id=period.run_id,
+        kind=period.kind,
+        unit=period.unit,
+        debit_on=period.debit_on,
+        share=share.amount if share else None,
+        waived=share.waived if share else None,
+        root=period.root.hex(),
     )
 
 

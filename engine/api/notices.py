@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from engine.access.roles import EVERYONE
 from engine.api.endpoint import Endpoints
-from engine.api.fields import Code, Day, Model, Money, Numbered, Page, Paged
+from engine.api.fields import Code, Day, Flag, Model, Money, Numbered, Page, Paged
 from engine.api.service import Call
 from engine.claims.board import Posted, posted
 from engine.roster.plan import plan_of
@@ -13,10 +13,11 @@ endpoints = Endpoints("notices", "The claims that stand before their plans now, 
 
 
 class BoardFilter(Paged):
-    """Which part of the board."""
+    """Which part of the board. `due`: only claims that can pass, whose notice is over with no open objection."""
 
     after: Numbered = None
     plan: Code | None = None
+    due: Flag = False
 
 
 class PostedView(Model):
@@ -52,5 +53,6 @@ async def list_of_notices(call: Call, params: BoardFilter) -> Page[PostedView]:
     """The notice board: claims under notice now, in filing order, for all to see."""
     plan_id = None if params.plan is None else (await plan_of(call.connection, params.plan)).plan_id
     after = int(params.after or 0)
-    found = await posted(call.connection, plan_id, call.now, after=after, limit=params.limit + 1)
+    limit = params.limit + 1
+    found = await posted(call.connection, plan_id, call.now, is_due=params.due, after=after, limit=limit)
     return call.page(found, params.limit, _posted, lambda claim: claim.claim_id)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from engine.claims.claims import Claim, Notice, claim_of, claims_of
+from engine.claims.claims import Claim, Notice, claim_of, claims_of, count_claims
 from engine.claims.decisions import Cover, file, pass_, pass_due, publish, reject, withdraw
 from engine.claims.history import Decision, history
 from engine.claims.objections import Objection, object_to, objections_to, resolve
@@ -24,6 +24,7 @@ __all__ = [
     "claim_of",
     "claims_in",
     "claims_of",
+    "count_claims",
     "file",
     "history",
     "object_to",

@@ -44,14 +44,24 @@ LEFT JOIN (
 ) AS objected USING (claim_id)
 WHERE claims.state = 'published' AND notices.notice_on <= today.day AND claims.claim_id > :after
     AND (CAST(:plan_id AS bigint) IS NULL OR claims.plan_id = :plan_id)
+    AND NOT (CAST(:is_due AS boolean) AND (notices.ends_on > today.day OR coalesce(objected.open, 0) > 0))
 ORDER BY claims.claim_id
 LIMIT :limit
 """)
 
 
 async def posted(
-    connection: AsyncConnection, plan_id: int | None, now: datetime, *, after: int = 0, limit: int
+    connection: AsyncConnection,
+    plan_id: int | None,
+    now: datetime,
+    *,
+    is_due: bool = False,
+    after: int = 0,
+    limit: int,
 ) -> list[Posted]:
-    """Claims under notice at a moment, in filing order, those after a claim's id; of one plan, or of all."""
-    asked = {"plan_id": plan_id, "now": now, "after": after, "limit": limit}
+    """Claims under notice at a moment, in filing order, those after a claim's id; of one plan, or of all.
+
+    `is_due`: only those that can pass, whose notice is over with no open objection.
+    """
+    asked = {"plan_id": plan_id, "now": now, "is_due": is_due, "after": after, "limit": limit}
     return [Posted(*row) for row in await connection.execute(_POSTED, asked)]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import NamedTuple
 
-from sqlalchemy import Row, Select, select, update
+from sqlalchemy import Row, Select, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from engine.claims.history import Detail, record
@@ -112,13 +112,28 @@ async def claims_of(
     *,
     after: int = 0,
     limit: int | None = None,
+    newest_first: bool = False,
 ) -> list[Claim]:
-    """The plan's claims (None: every plan's) in any of `states`, in filing order, those after a claim's id."""
-    chosen = _selected().where(claims.c.state.in_(states), claims.c.claim_id > after)
+    """The plan's claims (None: every plan's) in any of `states`, in filing order or turned round.
+
+    `after`: the id of the claim they come after; 0: from the first, or the last.
+    """
+    chosen = _selected().where(claims.c.state.in_(states))
     if plan_id is not None:
         chosen = chosen.where(claims.c.plan_id == plan_id)
-    rows = await connection.execute(chosen.order_by(claims.c.claim_id).limit(limit))
-    return [_claim(row) for row in rows]
+    if after:
+        chosen = chosen.where(claims.c.claim_id < after if newest_first else claims.c.claim_id > after)
+    order = claims.c.claim_id.desc() if newest_first else claims.c.claim_id
+    return [_claim(row) for row in await connection.execute(chosen.order_by(order).limit(limit))]
+
+
+async def count_claims(connection: AsyncConnection, plan_id: int | None) -> dict[State, int]:
+    """How many claims of the plan (None: of every plan) are in each state that any is in, in the order of State."""
+    counted = select(claims.c.state, func.count()).group_by(claims.c.state)
+    if plan_id is not None:
+        counted = counted.where(claims.c.plan_id == plan_id)
+    found = {State(state): int(count) for state, count in await connection.execute(counted)}
+    return {state: found[state] for state in State if state in found}
 
 
 async def locked(connection: AsyncConnection, claim_id: int, event: Event) -> Claim:

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import select
+from sqlalchemy import select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from engine.errors import NotFound
@@ -95,6 +96,44 @@ async def read_charges(connection: AsyncConnection, shard_id: int, run_id: int, 
         [column.type for column in columns],
     )
     return charged_in((Segment(*segment) for segment in segments), seats)
+
+
+class SeatShare(NamedTuple):
+    """What a run charged one seat, or gave, in minor units, and how much of that the sponsor paid."""
+
+    amount: int
+    waived: int
+
+
+# One element of each segment is read, not the segment. A run that charged the seat nothing is there as well.
+_SHARES = text("""
+SELECT run_shards.run_id, posted.account_id, posted.amount
+FROM run_shards
+LEFT JOIN LATERAL (
+    SELECT segment.account_id,
+        amount_at(segment.amounts, CASE WHEN segment.positions IS NULL THEN CAST(:position AS integer) + 1
+            ELSE array_position(segment.positions, CAST(:position AS integer)) END) AS amount
+    FROM journals
+    JOIN posting_segments AS segment USING (shard_id, seq)
+    WHERE journals.shard_id = run_shards.shard_id AND journals.run_id = run_shards.run_id AND journals.kind = 'charge'
+) AS posted ON true
+WHERE run_shards.shard_id = :shard_id AND run_shards.run_id = ANY(CAST(:runs AS bigint[]))
+    AND run_shards.seats > CAST(:position AS integer)
+""")
+
+
+async def shares_of_seat(
+    connection: AsyncConnection, shard_id: int, seat: int, runs: Iterable[int]
+) -> dict[int, SeatShare]:
+    """Run → what a proof shows of the seat, for those of the posted runs that were frozen with it."""
+    asked = {"shard_id": shard_id, "position": seat % SHARD_SEATS, "runs": list(runs)}
+    found: dict[int, SeatShare] = {}
+    for row in await connection.execute(_SHARES, asked):
+        before = found.get(row.run_id, SeatShare(0, 0))
+        amount = 0 if not row.amount else _SIGNS.get(account_of(row.account_id), 0) * row.amount
+        waived = amount if amount and account_of(row.account_id) is Account.SPONSOR_WAIVERS else 0
+        found[row.run_id] = SeatShare(before.amount + amount, before.waived + waived)
+    return found
 
 
 async def prove(connection: AsyncConnection, run_id: int, shard_id: int, seat: int) -> Proof:

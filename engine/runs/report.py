@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Any
+from datetime import date, datetime
+from typing import Any, NamedTuple
 
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -13,8 +13,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from engine.apportion import unpack
 from engine.ledger.tie_out import TieOut
 from engine.money import to_major
+from engine.plans.days import date_of
 from engine.runs.run import Run
-from engine.store.tables import run_cases, run_shards
+from engine.runs.states import RunState
+from engine.store.tables import run_cases, run_shards, share_runs
 
 PHASES = {
     "freeze": ("freezing", "frozen"),
@@ -135,4 +137,31 @@ async def cases_of(connection: AsyncConnection, run_id: int) -> list[dict[str, A
             "fee": None if row.fee_minor is None else to_major(row.fee_minor),
         }
         for row in rows
+    ]
+
+
+class Stage(NamedTuple):
+    """What one run carries of a claim, in minor units; paid and fee are None before its preview."""
+
+    run_id: int
+    state: RunState
+    debit_on: date
+    gate_on: date
+    aid: int
+    aid_paid: int | None
+    fee: int | None
+
+
+async def stages_of(connection: AsyncConnection, claim_id: int) -> list[Stage]:
+    """Every run that a claim was in, in their order, those that failed or were voided too."""
+    of = run_cases.c
+    query = (
+        select(of.run_id, share_runs.c.state, share_runs.c.debit_on, of.gate_day, of.aid_minor)
+        .add_columns(of.aid_paid_minor, of.fee_minor)
+        .join(share_runs, share_runs.c.run_id == of.run_id)
+        .where(of.claim_id == claim_id)
+        .order_by(of.run_id)
+    )
+    return [
+        Stage(row[0], RunState(row[1]), row[2], date_of(row[3]), *row[4:]) for row in await connection.execute(query)
     ]

@@ -141,9 +141,25 @@ async def test_the_notice_board_has_nothing_of_the_members(served: Served, engin
     assert [(claim["claim_id"], claim["days_left"]) for claim in board] == [(1, 0), (2, 3)], "the third begins tomorrow"
     first = await served.viewer.get("/v1/notices?limit=1")
     assert (await served.viewer.get(first.said["next"])).said["items"] == board[1:]
+    due = await served.viewer.get("/v1/notices?due=true")
+    assert [claim["claim_id"] for claim in due.said["items"]] == [1]
     passed = await served.scheduler.post("/v1/plans/xianghubao/claims/pass-due", {})
     assert passed.said == {"plan": "xianghubao", "on": str(today), "passed": [1]}
     assert [claim["claim_id"] for claim in (await served.viewer.get("/v1/notices")).said["items"]] == [2]
+    counts = await served.viewer.get("/v1/claims/counts?plan=xianghubao")
+    assert counts.said == {"claims": 3, "by_state": {"published": 2, "passed": 1}}
+    latest = await served.viewer.get("/v1/claims?newest_first=true&limit=2")
+    assert [claim["claim_id"] for claim in latest.said["items"]] == [3, 2]
+    assert [claim["claim_id"] for claim in (await served.viewer.get(latest.said["next"])).said["items"]] == [1]
+
+
+async def test_an_objection_keeps_a_claim_from_being_due(served: Served, engine: AsyncEngine) -> None:
+    await plan(engine)
+    await filed(served.scheduler)
+    await served.scheduler.post("/v1/claims/1/publish", {"on": "2019-07-07"})
+    assert [claim["claim_id"] for claim in (await served.viewer.get("/v1/notices?due=true")).said["items"]] == [1]
+    await served.scheduler.post("/v1/claims/1/objections", {"reason": "two papers differ", "on": "2019-07-08"})
+    assert (await served.viewer.get("/v1/notices?due=true")).said["items"] == []
 
 
 async def test_a_claim_in_stages_is_billed(served: Served, engine: AsyncEngine) -> None:
@@ -156,6 +172,14 @@ async def test_a_claim_in_stages_is_billed(served: Served, engine: AsyncEngine) 
     assert billed.status == 200, billed.said
     names = ("state", "aid", "due", "shared", "next", "left", "stage_on")
     assert [billed.said[name] for name in names] == ["passed", "1.00", "0.30", "0.20", "0.10", "0.80", "2019-07-21"]
+    stages = (await served.viewer.get(f"/v1/claims/{claim_id}/stages")).said["stages"]
+    assert stages == [
+        {
+            "run_id": 1, "state": "sealed", "debit_on": "2019-07-14", "gate_on": "2019-07-07",
+            "aid": "0.20", "aid_paid": "0.20", "fee": "0.02",
+        }
+    ]  # fmt: skip
+    assert (await served.viewer.get("/v1/claims/9/stages")).status == 404
 
 
 async def test_aid_comes_back_once_another_agrees(served: Served, engine: AsyncEngine) -> None:

@@ -119,6 +119,38 @@ async def test_a_proof_leads_to_the_seal(served: Served, engine: AsyncEngine) ->
     assert (await served.viewer.get(f"{HERE}/200/proofs/2")).status == 404
 
 
+async def test_a_seat_has_a_share_in_each_sealed_run(served: Served, engine: AsyncEngine) -> None:
+    world = await charged(engine, 300)
+    await world.claim(notice_on=LATE_JULY)
+    await world.sealed(LATE_DEBIT)
+    latest = (await served.viewer.get(f"{HERE}/200/shares?limit=1")).said
+    run = await world.run(2)
+    assert run.root is not None
+    assert latest["items"] == [
+        {
+            "run_id": 2, "kind": "share", "unit": "CNY", "debit_on": "2019-07-28", "share": "0.10", "waived": "0.00",
+            "root": run.root.hex(),
+        }
+    ]  # fmt: skip
+    before = (await served.viewer.get(latest["next"])).said
+    assert ([share["run_id"] for share in before["items"]], before["next"]) == ([1], None)
+    await world.sql("UPDATE run_shards SET seats = 200 WHERE run_id = 1")
+    shares = (await served.viewer.get(f"{HERE}/200/shares")).said["items"]
+    assert [share["share"] for share in shares] == ["0.10", None], "it was not there when the first was frozen"
+    assert (await served.viewer.get(f"{HERE}/300/shares")).status == 404
+
+
+async def test_what_the_sponsor_pays_for_a_seat_is_in_its_share(served: Served, engine: AsyncEngine) -> None:
+    waiver = {"name": "all", "reason": "new", "joined_by": "2019-12-31", "gates_from": "2019-01-01"}
+    rules = rules_of_preset(waivers=[waiver | {"gates_to": "2019-12-31"}])
+    world = await known(await build(engine, rules, alike(3)))
+    await world.claim()
+    await world.sealed()
+    (share,) = (await served.viewer.get(f"{HERE}/1/shares")).said["items"]
+    assert (share["share"], share["waived"]) == ("0.10", "0.10")
+    assert (await served.viewer.get(f"{HERE}/1/proofs/1")).said["amount"] == "0.10"
+
+
 async def frozen(engine: AsyncEngine) -> World:
     """A prepaid plan, its second member frozen below the floor since the first of July, with a run missed."""
     columns = replace(
