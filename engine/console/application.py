@@ -7,6 +7,7 @@ from aiohttp import web
 from engine.api.routes import ENDPOINTS
 from engine.console.actions import doing
 from engine.console.assets import ASSETS, Assets
+from engine.console.kept import KEPT, KeptPages
 from engine.console.routes import PAGES
 from engine.console.serving import explained, showing
 from engine.console.signing_in import add_signing_in
@@ -18,6 +19,7 @@ def with_console(app: web.Application) -> web.Application:
     """The application, with the console. What is nowhere else is a page that says so."""
     app[ASSETS] = Assets()
     app[ASSETS].add_to(app)
+    app[KEPT] = KeptPages()
     add_signing_in(app)
     for area in PAGES:
         for page in area.all:

@@ -28,10 +28,29 @@ class Shown:
 
 
 @dataclass(frozen=True)
+class Cookie:
+    """What the browser keeps for a part of the console, from its scripts and from other sites; forgotten after 0 s."""
+
+    name: str
+    value: str
+    path: str
+    seconds: int
+
+
+@dataclass(frozen=True)
 class Elsewhere:
-    """Another address to look at, of this console."""
+    """Another address to look at, of this console. `cookie`: what the browser is to keep."""
 
     path: str
+    cookie: Cookie | None = None
+
+
+@dataclass(frozen=True)
+class Data:
+    """A view of the API as JSON, for a script of a page. `file`: its name, where it is one to keep."""
+
+    view: BaseModel
+    file: str | None = None
 
 
 @dataclass(frozen=True)
@@ -39,13 +58,15 @@ class Page:
     """What is shown at a path. `params`: of path and query; a field of the query that is left blank is not there.
 
     `method`: POST for what a visitor without a session sends, which changes nothing that the API could be asked for.
+    `kept_seconds`: so long it is shown again to whoever has not signed in, without asking the database.
     """
 
     path: str
     roles: frozenset[Role] | None
-    handler: Callable[..., Awaitable[Shown | Elsewhere]]
+    handler: Callable[..., Awaitable[Shown | Elsewhere | Data]]
     params: type[BaseModel]
     method: str
+    kept_seconds: int = 0
 
 
 @dataclass(frozen=True)
@@ -55,18 +76,20 @@ class Pages:
     area: str
     all: list[Page] = field(default_factory=list)
 
-    def get(self, path: str, roles: frozenset[Role] | None) -> Callable[[Handler], Handler]:
+    def get(self, path: str, roles: frozenset[Role] | None, *, kept_seconds: int = 0) -> Callable[[Handler], Handler]:
         """Declare what is shown at a path."""
-        return self._declare("GET", path, roles)
+        return self._declare("GET", path, roles, kept_seconds)
 
     def post(self, path: str, roles: frozenset[Role] | None) -> Callable[[Handler], Handler]:
         """Declare what answers a form that is no operation of the API."""
         return self._declare("POST", path, roles)
 
-    def _declare(self, method: str, path: str, roles: frozenset[Role] | None) -> Callable[[Handler], Handler]:
+    def _declare(
+        self, method: str, path: str, roles: frozenset[Role] | None, kept_seconds: int = 0
+    ) -> Callable[[Handler], Handler]:
         def declared(handler: Handler) -> Handler:
             params = get_type_hints(handler, include_extras=True).get("params", Nothing)
-            self.all.append(Page(path, roles, handler, params, method))
+            self.all.append(Page(path, roles, handler, params, method, kept_seconds))
             return handler
 
         return declared

@@ -69,7 +69,7 @@ def environment(language: Language) -> Environment:
         "version": __version__,
         "action_url": action_url,
         "etag_of": etag_of,
-        "new_key": lambda: secrets.token_hex(16),
+        "new_key": _new_key,
     }
     return made
 
@@ -98,6 +98,12 @@ def etag_of(view: BaseModel) -> str:
     return etag(as_json(view))
 
 
+def theme_of(visit: Visit) -> str:
+    """The colours that the visitor chose; the system's unless they did."""
+    chosen = visit.request.cookies.get(THEME_COOKIE, "")
+    return chosen if chosen in THEMES else THEMES[0]
+
+
 def zone_of(visit: Visit) -> ZoneInfo:
     """The zone of the moments on a page."""
     return ZoneInfo(visit.service.settings.console_time_zone)
@@ -108,7 +114,6 @@ def render(
 ) -> web.Response:
     """The page. `paused`: queues, for the banner that everyone sees who works here."""
     made, assets = environment(visit.language), visit.request.app[ASSETS]
-    theme = visit.request.cookies.get(THEME_COOKIE, "auto")
     words, said = Words(visit.language, zone_of(visit), visit.now), translations(visit.language).gettext
     shared = {
         "words": words,
@@ -116,7 +121,7 @@ def render(
         "may": visit.may,
         "csrf": visit.csrf,
         "language": visit.language,
-        "theme": theme if theme in THEMES else "auto",
+        "theme": theme_of(visit),
         "path": visit.path,
         "now": visit.now,
         "asset": assets.url,

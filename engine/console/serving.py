@@ -15,9 +15,12 @@ from engine.access.tokens import NotAuthenticated
 from engine.api.answering import reading
 from engine.api.problems import Forbidden, Problem, of_fields, problem_of
 from engine.api.service import SERVICE
+from engine.api.writing import as_json
+from engine.console.flash import COOKIE as FLASH
 from engine.console.forms import check_origin
-from engine.console.page import Elsewhere, Page, Shown
-from engine.console.rendering import SECURITY, render
+from engine.console.kept import KEPT, Key
+from engine.console.page import Cookie, Data, Elsewhere, Page, Shown
+from engine.console.rendering import SECURITY, render, theme_of
 from engine.console.visits import Visit, visit_of
 from engine.store.pauses import Pause, pauses
 
@@ -55,6 +58,8 @@ def showing(page: Page, area: str) -> Callable[[web.Request], Awaitable[web.Stre
         if page.method == "POST":
             check_origin(visit.request)
         asked = await _asked(page, visit)
+        if page.kept_seconds and visit.visitor is None and FLASH not in visit.request.cookies:
+            return await _kept(page, visit, asked, area)
         async with reading(visit.request.app[SERVICE]) as connection:
             visit.begins(connection)
             paused = [each for each in (await pauses(connection)).values() if each.paused_at] if visit.visitor else []
@@ -64,10 +69,48 @@ def showing(page: Page, area: str) -> Callable[[web.Request], Awaitable[web.Stre
     return explained(show)
 
 
-def _answer(visit: Visit, shown: Shown | Elsewhere, area: str, paused: Sequence[Pause]) -> web.Response:
+async def _kept(page: Page, visit: Visit, asked: dict[str, BaseModel], area: str) -> web.Response:
+    """A public page, as it was shown just now if it was."""
+    kept, key = visit.request.app[KEPT], Key(visit.path, visit.language, theme_of(visit))
+    html = kept.get(key, visit.now)
+    if html is not None:
+        return web.Response(text=html, content_type="text/html", headers=SECURITY)
+    async with reading(visit.request.app[SERVICE]) as connection:
+        visit.begins(connection)
+        response = _answer(visit, await page.handler(visit, **asked), area, ())
+    if response.status == HTTPStatus.OK and response.text is not None:
+        kept.keep(key, response.text, visit.now, page.kept_seconds)
+    return response
+
+
+def _answer(visit: Visit, shown: Shown | Elsewhere | Data, area: str, paused: Sequence[Pause]) -> web.Response:
+    if isinstance(shown, Data):
+        # A browser that is asked to keep a file does so whatever its type; a script reads the same.
+        named = {"Content-Disposition": f'attachment; filename="{shown.file}"'} if shown.file else {}
+        return web.Response(
+            body=as_json(shown.view), content_type="application/json", charset="utf-8", headers=SECURITY | named
+        )
     if isinstance(shown, Elsewhere):
-        return to(shown.path)
+        response = to(shown.path)
+        if shown.cookie is not None:
+            keep(response, visit.request, shown.cookie)
+        return response
     return render(visit, shown.template, shown.context, area=area, paused=paused, status=shown.status)
+
+
+def keep(response: web.Response, request: web.Request, cookie: Cookie) -> None:
+    """Have the browser keep a secret, or forget it."""
+    # Behind a proxy that ends TLS the request itself looks plain; on this machine there is no TLS to insist on.
+    is_secure = request.secure or request.headers.get("X-Forwarded-Proto") == "https"
+    response.set_cookie(
+        cookie.name,
+        cookie.value,
+        max_age=cookie.seconds,
+        httponly=True,
+        samesite="Strict",
+        secure=is_secure,
+        path=cookie.path,
+    )
 
 
 async def _asked(page: Page, visit: Visit) -> dict[str, BaseModel]:

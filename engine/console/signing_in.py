@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-
 from aiohttp import web
 
 from engine.access.attempts import TooManyFailures
@@ -15,8 +13,9 @@ from engine.api.service import SERVICE
 from engine.console.forms import check_csrf, check_origin
 from engine.console.language import COOKIE as LANGUAGE_COOKIE
 from engine.console.language import Language, translations
+from engine.console.page import Cookie
 from engine.console.rendering import THEME_COOKIE, THEMES, render
-from engine.console.serving import explained, to, within
+from engine.console.serving import explained, keep, to, within
 from engine.console.visits import Visit
 
 YEAR_SECONDS = 365 * 24 * 3600
@@ -57,7 +56,7 @@ async def sign_in(visit: Visit) -> web.StreamResponse:
             await end_session(connection, visit.secret)
         secret, ends_at = await open_session(connection, token, now=visit.now)
     response = to(back)
-    _remember(response, visit, SESSION, secret, ends_at)
+    keep(response, visit.request, Cookie(SESSION, secret, "/", int((ends_at - visit.now).total_seconds())))
     return response
 
 
@@ -101,10 +100,3 @@ def _chosen(visit: Visit, cookie: str, choices: tuple[str, ...]) -> web.Response
     if chosen in choices:
         response.set_cookie(cookie, chosen, max_age=YEAR_SECONDS, httponly=True, samesite="Lax", path="/")
     return response
-
-
-def _remember(response: web.Response, visit: Visit, cookie: str, secret: str, ends_at: datetime) -> None:
-    seconds = int((ends_at - visit.now).total_seconds())
-    # Behind a proxy that ends TLS the request itself looks plain; on this machine there is no TLS to insist on.
-    is_secure = visit.request.secure or visit.request.headers.get("X-Forwarded-Proto") == "https"
-    response.set_cookie(cookie, secret, max_age=seconds, httponly=True, samesite="Strict", secure=is_secure, path="/")
