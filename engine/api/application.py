@@ -35,6 +35,8 @@ POOL_SIZE = 16
 """Connections to the database: what more requests wait for."""
 
 JSON_BYTES_MAX = 1 << 20
+NOWHERE = "/{nowhere}"
+"""The route of pages that say that there is no such page: to the log and the metrics, none."""
 SHUTDOWN_SECONDS = 20.0
 """How long a request under way may take once the process is asked to end."""
 
@@ -150,7 +152,7 @@ async def _noted(request: web.Request, handler: Answering) -> web.StreamResponse
     if traced:
         structlog.contextvars.bind_contextvars(trace_id=traced[1])
     resource = request.match_info.route.resource
-    route = resource.canonical if resource is not None else "(none)"
+    route = resource.canonical if resource is not None and resource.canonical != NOWHERE else "(none)"
     metrics = request.app[METRICS]
     metrics.began(request.method, route)
     began = perf_counter()

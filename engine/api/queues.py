@@ -92,12 +92,12 @@ class FailedPart(Paged):
 class FailedItem(Model):
     """One of them by its numbers: a shard of a run, a file, a job, a message to a webhook."""
 
-    run_id: int | None = None
-    shard_id: int | None = None
-    batch_id: int | None = None
-    job_id: int | None = None
-    message_id: int | None = None
-    webhook_id: int | None = None
+    run_id: Id | None = None
+    shard_id: Id | None = None
+    batch_id: Id | None = None
+    job_id: Id | None = None
+    message_id: Id | None = None
+    webhook_id: Id | None = None
 
 
 class FailedOne(FailedItem):

@@ -10,7 +10,7 @@ from datetime import date, datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import ColumnElement, DateTime, Row, Text, cast, func, select, update
+from sqlalchemy import ColumnElement, DateTime, Row, Select, Text, cast, func, select, update
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -198,7 +198,7 @@ ALL_RUNS = Which()
 _LEFT_OUT = ("solution", "preview")
 _SHORT = share_runs.c.preview.op("-", return_type=JSONB)(cast(["classes", "rounds", "spread"], ARRAY(Text)))
 # What is large of a run, and of its preview, is no matter in a list.
-_LISTED = select(
+_LISTED: Select[Any] = select(
     *(column for column in share_runs.c if column.name not in _LEFT_OUT),
     _SHORT.label("preview"),
     plans.c.code.label("plan_code"),

@@ -264,7 +264,7 @@ async def test_every_answer_is_strict(served: Served) -> None:
         ("GET", "/v1/openapi.json", {}),
         ("GET", "/v1/runs/7", admin),
         ("GET", "/v1/runs?limit=x", admin),
-        ("GET", "/nowhere", admin),
+        ("GET", "/v1/nowhere", admin),
         ("PUT", "/v1/runs", admin),
         ("POST", "/v1/runs", admin | {"Content-Type": "text/plain"}),
         ("POST", "/v1/runs", admin | {"Content-Type": "application/json"}),
