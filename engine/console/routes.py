@@ -2,16 +2,42 @@
 
 from __future__ import annotations
 
-from engine.console.pages import admin, audit, breaks, ops, overview, run, runs, schedules, statements
+from engine.console.pages import (
+    admin,
+    audit,
+    breaks,
+    claims,
+    decisions,
+    finance,
+    exports,
+    member,
+    ops,
+    overview,
+    public,
+    run,
+    runs,
+    schedules,
+    settlement,
+    share,
+    statements,
+)
 
 PAGES = (
     overview.pages,
     runs.pages,
     run.pages,
+    claims.pages,
     ops.pages,
     schedules.pages,
     audit.pages,
     admin.pages,
+    finance.pages,
+    settlement.pages,
     breaks.pages,
+    decisions.pages,
     statements.pages,
+    member.pages,
+    exports.pages,
+    public.pages,
+    share.pages,
 )

@@ -164,6 +164,11 @@ async def plan_of(connection: AsyncConnection, code: str) -> Plan:
     return known[code]
 
 
+async def code_of(connection: AsyncConnection, plan_id: int) -> str:
+    """The code of a plan that is there."""
+    return str((await connection.execute(select(plans.c.code).where(plans.c.plan_id == plan_id))).scalar_one())
+
+
 async def plan_or_only(connection: AsyncConnection, code: str | None) -> Plan:
     """The plan with this code, or without one the only plan there is. Raises InvalidInput that names them."""
     if code is not None:

@@ -1,0 +1,141 @@
+"""Check my share: a member asks for a one-time link, opens it, and has the browser verify each share under its seal.
+
+Whoever asks learns nothing: the answer is the same whether the reference is known or not. What is looked at afterwards
+is the link's own seat alone, for as long as its cookie lasts.
+"""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import Annotated
+
+from pydantic import Field
+
+from engine.api.fields import Code, Id, Model, Numbered
+from engine.api.members import MemberRef, OfProof, SharePart, list_of_shares, show_proof
+from engine.api.plans import OfPlan, show_plan
+from engine.console.page import ANYONE, Cookie, Data, Elsewhere, Pages, Shown
+from engine.console.pages.runs import plans_of, shown
+from engine.console.visits import Visit
+from engine.members.share_links import VIEW_LASTS, LinkSpent, link_viewer, open_link, request_link
+from engine.roster.plan import code_of, plan_of
+
+pages = Pages("")
+
+VIEWER = "fentan_share"
+"""The cookie of whoever opened a link."""
+
+SHARES_SHOWN = 24
+
+Secret = Annotated[str, Field(min_length=20, max_length=200, pattern=r"^[A-Za-z0-9_-]+$")]
+
+
+class Asking(Model):
+    """The plan that a member chose already."""
+
+    plan: Code | None = None
+
+
+class Asked(Model):
+    """Whose shares are to be seen."""
+
+    plan: Code
+    member_ref: MemberRef
+
+
+class OfLink(Model):
+    """One link."""
+
+    secret: Secret
+
+
+class Mine(Model):
+    """Which of one's own shares."""
+
+    after: Numbered = None
+
+
+class OfRun(Model):
+    """One run that one shared."""
+
+    run_id: Id
+
+
+@pages.get("/share", ANYONE)
+async def ask(visit: Visit, params: Asking) -> Shown:
+    """The form: of which plan, and who."""
+    return Shown("share/ask.html", {"plans": await plans_of(visit), "plan": params.plan})
+
+
+@pages.post("/share", ANYONE)
+async def send_link(visit: Visit, params: Asked) -> Elsewhere:
+    """Have the platform hand the member a link, where there is such a member; nobody learns whether there is."""
+    async with visit.service.engine.begin() as connection:
+        plan = await plan_of(connection, params.plan)
+        await request_link(connection, plan, params.member_ref.strip(), now=visit.now)
+    return Elsewhere("/share/sent")
+
+
+@pages.get("/share/sent", ANYONE)
+async def show_sent(_: Visit) -> Shown:
+    """That a link is on its way, to whoever asked."""
+    return Shown("share/sent.html", {})
+
+
+@pages.get("/share/mine", ANYONE)
+async def show_mine(visit: Visit, params: Mine) -> Shown:
+    """A member's share of each period, and a button for each that verifies it."""
+    whose = await _whose(visit)
+    if whose is None:
+        return _spent()
+    code, seat = whose
+    shares = await list_of_shares(visit.call, SharePart(plan=code, seat=seat, after=params.after, limit=SHARES_SHOWN))
+    plan = shown(await show_plan(visit.call, OfPlan(plan=code)))
+    return Shown("share/mine.html", {"plan": plan, "shares": shown(shares), "asked": params})
+
+
+@pages.get("/share/mine/proofs/{run_id}", ANYONE)
+async def show_mine_proved(visit: Visit, params: OfRun) -> Data | Shown:
+    """The proof of one's own share in a run, for the browser to verify and for the member to keep."""
+    whose = await _whose(visit)
+    if whose is None:
+        return _spent()
+    code, seat = whose
+    proof = await show_proof(visit.call, OfProof(plan=code, seat=seat, run_id=params.run_id))
+    return Data(proof, file=f"share-{code}-{params.run_id}.json")
+
+
+@pages.post("/share/mine/close", ANYONE)
+async def close(_: Visit) -> Elsewhere:
+    """Have this browser forget the view, on a machine that others use too."""
+    return Elsewhere("/share", Cookie(VIEWER, "", "/share", 0))
+
+
+@pages.get("/share/{secret}", ANYONE)
+async def show_link(_: Visit, params: OfLink) -> Shown:
+    """A button alone: what follows links in messages by itself must not use them up."""
+    return Shown("share/open.html", {"secret": params.secret})
+
+
+@pages.post("/share/{secret}", ANYONE)
+async def use_link(visit: Visit, params: OfLink) -> Elsewhere | Shown:
+    """Use the link up, and let this browser look for a while."""
+    try:
+        async with visit.service.engine.begin() as connection:
+            opened = await open_link(connection, params.secret, now=visit.now)
+    except LinkSpent:
+        return _spent()
+    return Elsewhere("/share/mine", Cookie(VIEWER, opened.viewer, "/share", int(VIEW_LASTS.total_seconds())))
+
+
+async def _whose(visit: Visit) -> tuple[str, int] | None:
+    """The plan's code and the seat that this browser may look at; None when it may at none, or no more."""
+    try:
+        plan_id, seat = await link_viewer(visit.call.connection, visit.request.cookies.get(VIEWER, ""), now=visit.now)
+    except LinkSpent:
+        return None
+    return await code_of(visit.call.connection, plan_id), seat
+
+
+def _spent() -> Shown:
+    return Shown("share/spent.html", {}, status=HTTPStatus.GONE)
