@@ -63,8 +63,8 @@ async def fields_and_file(request: web.Request, service: Service) -> AsyncIterat
 def body_of(fields: Fields, apart: frozenset[str]) -> dict[str, Any]:
     """The JSON that the fields of a form stand for; `apart`: names that are none of the body's.
 
-    `breaks.custodian` is a field of an object, `breaks.ids[]` an item of a list, `json:breaks` the JSON of a field; a
-    field that is left blank is not there. Raises WrongFields.
+    `breaks.custodian` is a field of an object, `breaks.ids[]` an item of a list, `seats.0.amount` a field of one object
+    of a list, `json:breaks` the JSON of a field; a field that is left blank is not there. Raises WrongFields.
     """
     body: dict[str, Any] = {}
     for name, text in fields.items():
@@ -82,4 +82,10 @@ def body_of(fields: Fields, apart: frozenset[str]) -> dict[str, Any]:
             place.setdefault(last.removesuffix("[]"), []).append(value)
         else:
             place[last] = value
-    return body
+    return {name: _rows(value) for name, value in body.items()}
+
+
+def _rows(value: Any) -> Any:
+    """Objects that are numbered are a list; a row that is left blank is none of it."""
+    is_numbered = isinstance(value, dict) and value and all(name.isdigit() for name in value)
+    return list(value.values()) if is_numbered else value

@@ -1,0 +1,100 @@
+"""The settlement of a run: where its shares are, what was paid of its aid, and what is missing to close it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from engine.access.roles import EVERYONE
+from engine.api.decisions import DecisionFilter, list_of_decisions
+from engine.api.jobs import JobFilter, list_of_jobs
+from engine.api.plans import OfPlan, show_plan
+from engine.api.reconciliation import FunnelView, show_reconciliation
+from engine.api.runs import OfRun, show_run
+from engine.console.language import N_
+from engine.console.page import Pages, Shown
+from engine.console.visits import Visit
+from engine.jobs.job import Kind, State
+from engine.runs.corrections import Against
+from engine.runs.states import RunState
+
+pages = Pages("/runs")
+
+SEATS_ASKED = 3
+"""Rows of the form for a correction; the API takes more."""
+
+_DECISIONS_SHOWN = 20
+
+_TONES = {
+    "assessed": "plain",
+    "sent": "busy",
+    "drawn": "good",
+    "settled": "good",
+    "in_flight": "busy",
+    "returned": "warn",
+    "written_off": "bad",
+    "waived": "idle",
+}
+
+_MISSING = {
+    r"it is \w+: its debits are not all through": N_("its debits are not all through"),
+    r"(?P<amount>[\d,.]+) is owed and not in yet, (?P<count>[\d,]+) debits are in flight": N_(
+        "%(amount)s is owed and not in yet; debits in flight: %(count)s"
+    ),
+    r"(?P<count>[\d,]+) debits of (?P<amount>[\d,.]+) came back, and are not written off": N_(
+        "debits that came back and are not written off: %(count)s, %(amount)s"
+    ),
+    r"(?P<amount>[\d,.]+) of aid is not paid, of (?P<count>[\d,]+) claims?;.*": N_(
+        "aid that is not paid: %(amount)s; claims: %(count)s"
+    ),
+    r"on no statement yet: the payouts to claims (?P<claims>.*)": N_(
+        "on no statement yet: the payouts to claims %(claims)s"
+    ),
+    r"(?P<count>[\d,]+) × (?P<code>[A-Z_]+) not resolved;.*": N_("breaks that are not resolved: %(count)s × %(code)s"),
+}
+"""The sentences of what is missing to close a run, as pages say them."""
+
+
+@pages.get("/runs/{run_id}/settlement", EVERYONE)
+async def settlement(visit: Visit, params: OfRun) -> Shown:
+    """A sealed run's money: each share in one place, its aid, its corrections, and what keeps it open."""
+    call = visit.call
+    run, found = await show_run(call, params), await show_reconciliation(call, params)
+    plan = await show_plan(call, OfPlan(plan=run.plan))
+    subject = f"run:{params.run_id}"
+    decided = await list_of_decisions(call, DecisionFilter(plan=run.plan, subject=subject, limit=_DECISIONS_SHOWN))
+    jobs = (await list_of_jobs(call, JobFilter(kind=Kind.INSTRUCT, subject=subject, limit=1))).items
+    context = {
+        "view": run,
+        "run": run.model_dump(mode="json"),
+        "found": found.model_dump(mode="json"),
+        "custodian": plan.custodian,
+        "steps": _steps(found.funnel),
+        "missing": [said_of(each) for each in found.missing],
+        "decisions": decided.model_dump(mode="json"),
+        "job": jobs[0].model_dump(mode="json") if jobs else None,
+        "is_busy": bool(jobs) and jobs[0].state is State.QUEUED,
+        "may_ask": run.state in (RunState.SEALED, RunState.COLLECTING) and plan.custodian is not None,
+        "may_close": run.state is RunState.SETTLED and not found.missing,
+        "is_open": run.state is not RunState.CLOSED,
+        "againsts": list(Against),
+        "seats_asked": SEATS_ASKED,
+        "today": visit.now.date().isoformat(),
+    }
+    return Shown("finance/settlement.html", context)
+
+
+def said_of(missing: str) -> tuple[str, Mapping[str, str]]:
+    """A sentence of the API's as a text to translate, and what is filled in; one that is new is said as it is."""
+    for pattern, text in _MISSING.items():
+        if fits := re.fullmatch(pattern, missing):
+            return text, fits.groupdict()
+    return "%(said)s", {"said": missing}
+
+
+def _steps(funnel: FunnelView) -> list[Mapping[str, object]]:
+    shown = funnel.model_dump(mode="json")
+    return [
+        {"name": name, "value": shown[name]["count"], "amount": shown[name]["amount"], "tone": tone}
+        for name, tone in _TONES.items()
+    ]
