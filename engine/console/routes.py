@@ -20,6 +20,7 @@ from engine.console.pages import (
     settlement,
     share,
     statements,
+    trial_balance,
 )
 
 PAGES = (
@@ -36,6 +37,7 @@ PAGES = (
     breaks.pages,
     decisions.pages,
     statements.pages,
+    trial_balance.pages,
     member.pages,
     exports.pages,
     public.pages,
