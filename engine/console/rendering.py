@@ -63,7 +63,7 @@ def environment(language: Language) -> Environment:
     )
     made.install_gettext_translations(translations(language), newstyle=True)  # type: ignore[attr-defined]  # jinja2.ext.i18n adds it
     made.filters |= {"money": money, "number": number, "percent": percent}
-    for name in ("ago", "bytes", "day", "duration", "moment", "word"):
+    for name in ("ago", "bytes", "day", "day_before", "duration", "moment", "word"):
         made.filters[name] = _worded(name)
     made.globals |= {
         "version": __version__,

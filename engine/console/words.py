@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from enum import Enum
 from fractions import Fraction
@@ -34,6 +34,7 @@ class Words:
             "ago": self.ago,
             "bytes": self.size,
             "day": self.day,
+            "day_before": self.day_before,
             "duration": self.duration,
             "moment": self.moment,
             "money": money,
@@ -55,6 +56,11 @@ class Words:
         if value is None:
             return _NO_TIME
         return Markup('<time datetime="{0}">{0}</time>').format(value)
+
+    def day_before(self, value: date | str | None) -> Markup:
+        """The day before, as the last one of what a first day after ends."""
+        day = date.fromisoformat(value) if isinstance(value, str) else value
+        return self.day(None if day is None else day - timedelta(days=1))
 
     def moment(self, value: datetime | str | None) -> Markup:
         """A moment to the second in the console's zone; exact to the microsecond for machines."""

@@ -45,7 +45,7 @@ async def test_the_first_page_says_what_is_asked_for_and_what_was_shared(browser
     notices = [" ".join(each.text_content().split()) for each in leaf.page.xpath("//ul[@class='notices']/li")]
     assert notices == [
         f"相互宝 · Claim no. {number} under notice since 2019-08-07 300,000.00 yuan aid applied for {left}"
-        for number, left in ((3, "notice over, not yet decided 1 objection"), (4, "notice over, not yet decided"))
+        for number, left in ((3, "being decided 1 objection"), (4, "being decided"))
     ]
     cells = [[cell.text_content().strip() for cell in row] for row in leaf.page.xpath("//main//tbody/tr")]
     assert cells == [
@@ -62,7 +62,7 @@ async def test_a_plan_explains_itself(browser: Browser, world: World) -> None:
         "Claims are published on day 7, 21 of the month, for 3 days.",
         "All members alike.",
         "8 % of the aid, on top of it.",
-        "0.10 yuan per case. 188.00 yuan per year from 2019 on. the platform pays the rest.",
+        "0.10 yuan per case. 188.00 yuan per year from 2019 on. The rest is paid by the platform.",
         "A diagnosis counts 90 days after joining.",
         "claims are published on days 7 and 21 of the month, for 3 days",
     ):
