@@ -163,8 +163,12 @@ class Run(TypedDict):
     planned_by: str
     approved_by: str | None
     members: int | None
+    cases: int | None
     share: str | None
+    charged: str | None
+    sponsor: str | None
     preview_digest: str | None
+    previous_root: str | None
     root: str | None
     void_root: str | None
     moments: dict[str, str]
@@ -199,9 +203,30 @@ class Preview(TypedDict):
     waived: str
     share: str
     caps_hit: dict[str, int]
+    spread: list[Bar]
+    tiers: list[TierShares]
     surplus: Surplus | None
     classes: list[ShareClass] | None
     rounds: list[Round] | None
+
+
+class Bar(TypedDict):
+    """How many seats pay from `low` to `high`, both included, and what they come to."""
+
+    low: str
+    high: str
+    seats: int
+    charged: str
+
+
+class TierShares(TypedDict):
+    """What the seats of a tier pay: the least and the most of one seat, and all together."""
+
+    tier: str
+    seats: int
+    least: str
+    most: str
+    charged: str
 
 
 class ShareClass(TypedDict):

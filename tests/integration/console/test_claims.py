@@ -124,14 +124,14 @@ async def test_a_claim_is_filed_and_goes_to_its_page(served: Served, browser: Br
     await browser.sign_in(served.scheduler)
     leaf = await browser.open("/claims/new")
     assert "300,000.00" in leaf.text
-    fields = {"member": "M2", "diagnosed_on": "2019-06-20", "on": "2019-06-25", "aid": "0.30"}
+    fields: dict[str, Any] = {"member": "M2", "diagnosed_on": "2019-06-20", "on": "2019-06-25", "aid": "0.30"}
     leaf = await browser.press("/v1/claims", **fields)
     assert (leaf.status, leaf.url) == (200, "/claims/1")
     assert "filed" in leaf.text
     assert "M2" not in leaf.source
 
     await browser.open("/claims/new?plan=xianghubao")
-    by_seat = {"json:member": "3", "diagnosed_on": "2019-06-20", "on": "2019-06-25"}
+    by_seat: dict[str, Any] = {"json:member": "3", "diagnosed_on": "2019-06-20", "on": "2019-06-25"}
     leaf = await browser.press("/v1/claims", **by_seat)
     assert leaf.url == "/claims/2"
     assert "300,000.00" in leaf.text

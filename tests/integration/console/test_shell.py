@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from yarl import URL
 
 from tests.integration.console.browsing import Browser
 from tests.serving import Served
@@ -12,7 +13,7 @@ pytestmark = pytest.mark.integration
 
 async def test_who_has_not_signed_in_is_asked_to_and_comes_back(served: Served, browser: Browser) -> None:
     leaf = await browser.open("/runs?state=sealed")
-    assert leaf.url == "/sign-in?back=/runs%3Fstate%3Dsealed"
+    assert (URL(leaf.url).path, dict(URL(leaf.url).query)) == ("/sign-in", {"back": "/runs?state=sealed"})
     leaf = await browser.press("/sign-in", nth=1, token=served.viewer.token)
     assert (leaf.status, leaf.url) == (200, "/runs?state=sealed")
 
