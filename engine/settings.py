@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
+from functools import cache
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
 from urllib.parse import urlsplit
@@ -79,6 +81,20 @@ def _time_zone(name: str) -> str:
     return name
 
 
+@cache
+def networks_of(text: str) -> tuple[IPv4Network | IPv6Network, ...]:
+    """IP addresses and networks, apart by commas. Raises ValueError."""
+    return tuple(ip_network(each.strip()) for each in text.split(",") if each.strip())
+
+
+def _networks(text: str) -> str:
+    try:
+        networks_of(text)
+    except ValueError:
+        raise ValueError("write addresses or networks apart by commas, like 127.0.0.1, 10.0.0.0/8") from None
+    return text
+
+
 class Settings(BaseSettings):
     """Every setting, its type and its bounds. config/settings.toml says what each is for."""
 
@@ -98,6 +114,7 @@ class Settings(BaseSettings):
     api_host: str = Field(min_length=1, max_length=255)
     api_port: int = Field(ge=0, le=65535)
     requests_per_minute: int = Field(ge=1, le=1_000_000)
+    trusted_proxies: Annotated[str, AfterValidator(_networks)]
     console_time_zone: Annotated[str, AfterValidator(_time_zone)]
     upload_mib_max: int = Field(ge=1, le=1 << 20)
     api_url: Annotated[str, AfterValidator(_api_address)]

@@ -129,7 +129,6 @@ def render(
         "paused": paused,
         "notices": said_before(visit, words),
         "areas": [Area(url, said(name), url == area) for url, name in NAVIGATION.items()],
-        "public_areas": [],
     }
     text = made.get_template(template).render(shared | dict(context))
     response = web.Response(text=text, content_type="text/html", status=status, headers=SECURITY)

@@ -11,8 +11,9 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from sqlalchemy import Text, Update, delete, func, insert, literal, select, update
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from engine.access.attempts import count_try, who_tries
 from engine.access.secret import digest_of, new_secret
 from engine.errors import NotFound
 from engine.members.member import no_member
@@ -26,8 +27,12 @@ LINK_LASTS = timedelta(minutes=15)
 VIEW_LASTS = timedelta(minutes=15)
 LINKS_AN_HOUR = 5
 """So many unused ones of a seat: whoever knows a reference cannot have its holder flooded."""
+ASKED_FREELY = 20
+"""So often one network asks before it has to wait: a family or an office, not a list of references."""
 
 _HOUR = timedelta(hours=1)
+_NO_NAME = "\nshare link"
+"""Under which requests are counted among tries to sign in, none of which has a line in its name."""
 
 
 class LinkSpent(NotFound):
@@ -41,6 +46,14 @@ class Opened(NamedTuple):
     seat: int
     viewer: str
     expires_at: datetime
+
+
+async def count_request(engine: AsyncEngine, address: str, *, now: datetime) -> None:
+    """Let somebody at an IP address ask for a link, whoever it is of. Raises TooManyFailures while they have to wait.
+
+    The brake is that of signing in: who works through a list of references gets to one a minute.
+    """
+    await count_try(engine, who_tries(_NO_NAME, address), now=now, braked_from=ASKED_FREELY)
 
 
 async def request_link(connection: AsyncConnection, plan: Plan, member_ref: str, *, now: datetime) -> None:

@@ -56,6 +56,10 @@ def test_an_address_of_a_doorbell_stays_as_written(monkeypatch: pytest.MonkeyPat
             ("FENTAN_REDIS_URL", value, "redis_url: write it like redis://host:6379/0, rediss://host:6379/0 or unix://")
             for value in ("http://secret", "redis://:secret@h:notaport/0", "redis://h:99999", "secret", "h:6379")
         ),
+        *(
+            ("FENTAN_TRUSTED_PROXIES", value, "trusted_proxies: write addresses or networks apart by commas")
+            for value in ("secret", "10.0.0.0/33", "10.0.0.1/8", "10.0.0.1 10.0.0.2")
+        ),
         ("FENTAN_LEASE_SECONDS", "-1", "lease_seconds: Input should be greater than 0"),
         ("FENTAN_DATABSE_URL", "secret", "FENTAN_DATABSE_URL is no setting (did you mean FENTAN_DATABASE_URL?)"),
         ("fentan_lease_second", "1", "fentan_lease_second is no setting (did you mean FENTAN_LEASE_SECONDS?)"),

@@ -11,13 +11,15 @@ from typing import Annotated
 
 from pydantic import Field
 
+from engine.access.attempts import TooManyFailures
 from engine.api.fields import Code, Id, Model, Numbered
 from engine.api.members import MemberRef, OfProof, SharePart, list_of_shares, show_proof
 from engine.api.plans import OfPlan, show_plan
 from engine.console.page import ANYONE, Cookie, Data, Elsewhere, Pages, Shown
 from engine.console.pages.runs import plans_of, shown
+from engine.console.proxies import client_address
 from engine.console.visits import Visit
-from engine.members.share_links import VIEW_LASTS, LinkSpent, link_viewer, open_link, request_link
+from engine.members.share_links import VIEW_LASTS, LinkSpent, count_request, link_viewer, open_link, request_link
 from engine.roster.plan import code_of, plan_of
 
 pages = Pages("")
@@ -64,12 +66,17 @@ class OfRun(Model):
 @pages.get("/share", ANYONE)
 async def ask(visit: Visit, params: Asking) -> Shown:
     """The form: of which plan, and who."""
-    return Shown("share/ask.html", {"plans": await plans_of(visit), "plan": params.plan})
+    return await _form(visit, params.plan)
 
 
 @pages.post("/share", ANYONE)
-async def send_link(visit: Visit, params: Asked) -> Elsewhere:
+async def send_link(visit: Visit, params: Asked) -> Elsewhere | Shown:
     """Have the platform hand the member a link, where there is such a member; nobody learns whether there is."""
+    try:
+        address = client_address(visit.request, visit.service.settings)
+        await count_request(visit.service.engine, address, now=visit.now)
+    except TooManyFailures as error:
+        return await _form(visit, params.plan, params.member_ref, error.wait_seconds)
     async with visit.service.engine.begin() as connection:
         plan = await plan_of(connection, params.plan)
         await request_link(connection, plan, params.member_ref.strip(), now=visit.now)
@@ -126,6 +133,18 @@ async def use_link(visit: Visit, params: OfLink) -> Elsewhere | Shown:
     except LinkSpent:
         return _spent()
     return Elsewhere("/share/mine", Cookie(VIEWER, opened.viewer, "/share", int(VIEW_LASTS.total_seconds())))
+
+
+async def _form(visit: Visit, plan: str | None, member_ref: str = "", wait_seconds: int | None = None) -> Shown:
+    """The form; filled in as it was sent where it was too much."""
+    context = {
+        "plans": await plans_of(visit),
+        "plan": plan,
+        "member_ref": member_ref,
+        "wait_seconds": wait_seconds,
+    }
+    status = HTTPStatus.OK if wait_seconds is None else HTTPStatus.TOO_MANY_REQUESTS
+    return Shown("share/ask.html", context, status=status)
 
 
 async def _whose(visit: Visit) -> tuple[str, int] | None:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from engine.ledger import seal
+from engine.members.share_links import ASKED_FREELY
 from engine.money import to_minor
 from engine.store.outbox import Event
 from tests.integration.console.browsing import Browser, browsing
@@ -67,6 +68,25 @@ async def test_the_answer_is_the_same_whoever_is_asked_for(browser: Browser, wor
     assert browser.leaf is not None
     assert browser.leaf.source == known_one.source
     assert await world.value("SELECT count(*) FROM outbox WHERE detail ? 'path'") == 1
+
+
+async def test_who_asks_for_many_waits_whoever_they_are_of(browser: Browser, world: World) -> None:
+    for number in range(ASKED_FREELY):
+        answer = await browser.session.post(
+            browser.url + "/share", data={"plan": "xianghubao", "member_ref": f"M{number % 2}{'?' * (number % 3)}"}
+        )
+        assert answer.status == 200
+    links = "SELECT count(*) FROM share_links"
+    given = await world.value(links)
+    for member_ref in ("M5", "nobody at all"):
+        await browser.open("/share")
+        leaf = await browser.press("/share", plan="xianghubao", member_ref=member_ref)
+        assert (leaf.status, "So many links were asked for" in leaf.text) == (429, True)
+        assert leaf.page.xpath("//input[@name='member_ref']/@value") == [member_ref], "nothing is typed twice"
+    assert await world.value(links) == given
+    await world.sql("UPDATE sign_in_attempts SET last_failed_at = last_failed_at - interval '1 hour'")
+    await asked(browser, "M5")
+    assert await world.value(links) == given + 1
 
 
 async def test_a_link_opens_once_by_a_button(browser: Browser, another: Browser, world: World) -> None:
