@@ -30,6 +30,7 @@ from engine.runs.states import RunState
 endpoints = Endpoints("claims", "Claims, from filing through public notice to the share run.")
 
 Number = Annotated[int, Field(ge=1, le=2**31 - 1), BeforeValidator(whole)]
+DEDUCTIONS_MAX = 20
 SEVERITY = r"^[^\x00-\x1f\x7f]+$"
 FAULT_SHARE = r"^([01](\.[0-9]{1,18})?|[0-9]{1,9}/[1-9][0-9]{0,8})$"
 
@@ -177,7 +178,7 @@ class NewClaim(Model):
     aid: Amount | None = None
     severity: Annotated[str, Field(min_length=1, max_length=100, pattern=SEVERITY)] | None = None
     accident: AccidentFacts | None = None
-    deductions: Annotated[tuple[DeductionFact, ...], Field(max_length=20)] = ()
+    deductions: Annotated[tuple[DeductionFact, ...], Field(max_length=DEDUCTIONS_MAX)] = ()
 
 
 class OnDay(Model):

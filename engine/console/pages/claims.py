@@ -8,6 +8,7 @@ from urllib.parse import urlencode
 
 from engine.access.roles import EVERYONE, SCHEDULERS
 from engine.api.claims import (
+    DEDUCTIONS_MAX,
     ClaimFilter,
     ClaimRecord,
     OfClaim,
@@ -97,6 +98,7 @@ async def file_one(visit: Visit, params: Filing) -> Shown:
         "rules": rules,
         "severities": sorted({band["severity"] for band in rules["aid"] if band["severity"]}),
         "today": visit.call.today(rules["time_zone"]).isoformat(),
+        "deductions_max": DEDUCTIONS_MAX,
     }
     return Shown("claims/new.html", context)
 

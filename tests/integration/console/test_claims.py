@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from engine import claims
+from engine.api.claims import DEDUCTIONS_MAX
 from tests.integration.console.browsing import Browser, Leaf
 from tests.integration.prepaid import known
 from tests.integration.worlds import Claimant, World, alike, build, rules_of_preset
@@ -139,6 +140,37 @@ async def test_a_claim_is_filed_and_goes_to_its_page(served: Served, browser: Br
     await browser.open("/claims/new?plan=xianghubao")
     leaf = await browser.press("/v1/claims", **(fields | {"member": "M9"}))
     assert (leaf.status, "no such member" in leaf.text) == (404, True)
+
+
+async def test_what_comes_off_the_aid_is_filed_with_it(served: Served, browser: Browser) -> None:
+    await plan(served)
+    await browser.sign_in(served.scheduler)
+    leaf = await browser.open("/claims/new")
+    assert len(leaf.page.xpath("//input[starts-with(@name, 'deductions.')]")) == 2 * DEDUCTIONS_MAX
+    fields: dict[str, Any] = {"member": "M2", "diagnosed_on": "2019-06-20", "on": "2019-06-25"}
+    fields |= {"deductions.0.amount": "1000", "deductions.0.reason": "paid by the state"}
+    fields |= {"deductions.2.amount": "0.50", "deductions.2.reason": "paid by an insurance"}
+    leaf = await browser.press("/v1/claims", **fields)
+    assert (leaf.status, leaf.url) == (200, "/claims/1"), leaf.text
+    for said in ("298,999.50", "paid by the state", "paid by an insurance"):
+        assert said in leaf.text
+
+    await browser.open("/claims/new")
+    leaf = await browser.press("/v1/claims", **(fields | {"member": "M3", "deductions.2.reason": ""}))
+    assert (leaf.status, "reason" in leaf.text) == (422, True), "an amount without a reason is not dropped"
+
+
+async def test_an_accident_is_filed_with_all_its_facts(served: Served, browser: Browser) -> None:
+    await known(await build(served.service.engine, rules_of_preset("quark-driving", exits=None), alike(6)))
+    await browser.sign_in(served.scheduler)
+    await browser.open("/claims/new")
+    fields: dict[str, Any] = {"member": "M2", "diagnosed_on": "2019-06-20", "on": "2019-06-25"}
+    fields |= {"accident.award": "10000", "accident.fault_share": "0.5", "accident.compulsory": "1000"}
+    leaf = await browser.press("/v1/claims", **(fields | {"accident.third_party": "500.50"}))
+    assert (leaf.status, leaf.url) == (200, "/claims/1"), leaf.text
+    everything = (await served.viewer.get("/v1/claims/1")).said["history"][0]["detail"]["steps"]
+    for said in ("10,000.00", "1,000.00", "500.50"):
+        assert said in " ".join(everything), everything
 
 
 async def test_a_claim_from_notice_to_passing(served: Served, browser: Browser) -> None:
