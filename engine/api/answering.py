@@ -19,7 +19,7 @@ from engine.access.tokens import NotAuthenticated, Token, authenticate
 from engine.api.compression import compress
 from engine.api.endpoint import Endpoint
 from engine.api.fields import KEY, TAG
-from engine.api.problems import Forbidden, KeyMissing, WrongFields
+from engine.api.problems import Forbidden, KeyMissing, WrongField, WrongFields
 from engine.api.reading import params_of, received
 from engine.api.service import SERVICE, Call, Service, Streamed, Upload
 from engine.api.writing import Write, as_json, etag, write
@@ -127,7 +127,7 @@ def _key(endpoint: Endpoint, request: web.Request) -> str | None:
             raise KeyMissing
         return None
     if not _is_key(key):
-        raise WrongFields([("header/Idempotency-Key", f"must match {KEY}")])
+        raise WrongFields([WrongField("header/Idempotency-Key", f"must match {KEY}")])
     return key
 
 
@@ -135,7 +135,7 @@ def _seen(request: web.Request) -> str | None:
     """The ETag of what the caller saw, None if that is of no matter. Raises WrongFields for what is none."""
     tag = request.headers.get("If-Match")
     if tag is not None and not _is_tag(tag := tag.removeprefix("W/")):  # a proxy that compresses makes it weak
-        raise WrongFields([("header/If-Match", f"must match {TAG}")])
+        raise WrongFields([WrongField("header/If-Match", f"must match {TAG}")])
     return tag
 
 

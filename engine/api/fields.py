@@ -22,6 +22,11 @@ KEY = r"^[A-Za-z0-9_.:-]{8,128}$"
 TAG = '^"[0-9a-f]{32}"$'
 """What an ETag looks like."""
 
+CODE = r"^[a-z0-9][a-z0-9-]{0,63}$"
+LINE = r"^[^\x00-\x1f\x7f]+$"
+NAME = r"^[A-Za-z0-9_\u4e00-\u9fff][A-Za-z0-9_\u4e00-\u9fff.@-]*( [A-Za-z0-9_\u4e00-\u9fff.@-]+)*$"
+AMOUNT = r"^(0|[1-9][0-9]{0,15})(\.[0-9]{1,2})?$"
+
 
 class Model(BaseModel):
     """What is sent or answered: no field but those declared."""
@@ -76,24 +81,18 @@ Wait = Annotated[int, Field(ge=0, le=300), BeforeValidator(whole)]
 """Seconds."""
 
 Flag = Annotated[bool, BeforeValidator(_flag)]
-Code = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$")]
+Code = Annotated[str, Field(pattern=CODE)]
 """The code of a plan or a custodian."""
 
-Text = Annotated[str, Field(min_length=1, max_length=500, pattern=r"^[^\x00-\x1f\x7f]+$")]
+Text = Annotated[str, Field(min_length=1, max_length=500, pattern=LINE)]
 """A line of text: a reason, a comment."""
 
-Name = Annotated[
-    str,
-    Field(
-        max_length=64,
-        pattern=r"^[A-Za-z0-9_\u4e00-\u9fff][A-Za-z0-9_\u4e00-\u9fff.@-]*( [A-Za-z0-9_\u4e00-\u9fff.@-]+)*$",
-    ),
-]
+Name = Annotated[str, Field(max_length=64, pattern=NAME)]
 """Who somebody is, as the audit log says. Just one spelling fits, so that one person is not two (I13)."""
 
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
-Amount = Annotated[str, Field(pattern=r"^(0|[1-9][0-9]{0,15})(\.[0-9]{1,2})?$")]
+Amount = Annotated[str, Field(pattern=AMOUNT)]
 """Money that is asked for, in major units: not negative, never a float. `minor` reads it."""
 
 Money = Annotated[

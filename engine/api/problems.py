@@ -7,7 +7,8 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import asyncpg
 import structlog
@@ -63,11 +64,20 @@ class TooSlow(FentanError):
     """The body does not come; nothing was done, send it again."""
 
 
+class WrongField(NamedTuple):
+    """A field and what is wrong with it. `where`: a JSON pointer; `rule`: by pydantic's name, with its `limits`."""
+
+    where: str
+    what: str
+    rule: str = ""
+    limits: Mapping[str, Any] = MappingProxyType({})
+
+
 class WrongFields(FentanError):
     """Fields are missing, unknown, or not what the specification says."""
 
-    def __init__(self, wrong: Sequence[tuple[str, str]]) -> None:
-        super().__init__("; ".join(f"{where}: {what}" for where, what in wrong))
+    def __init__(self, wrong: Sequence[WrongField]) -> None:
+        super().__init__("; ".join(f"{each.where}: {each.what}" for each in wrong))
         self.wrong = wrong
 
 
@@ -175,27 +185,31 @@ def of_fields(error: ValidationError, place: str) -> WrongFields:
     """Every wrong field of a body or of the parameters, as a JSON pointer."""
     return WrongFields(
         [
-            ("/".join((place, *map(str, each["loc"]))), each["msg"].removeprefix("Value error, "))
-            for each in error.errors(include_url=False, include_input=False, include_context=False)
+            WrongField(
+                "/".join((place, *map(str, each["loc"]))),
+                each["msg"].removeprefix("Value error, "),
+                each["type"],
+                each.get("ctx", {}),
+            )
+            for each in error.errors(include_url=False, include_input=False)
         ]
     )
 
 
 def _refusal(error: FentanError) -> Problem:
     status = status_of(type(error))
-    title = (type(error).__doc__ or "").strip().partition("\n")[0]
     headers, more = dict[str, str](), dict[str, Any]()
     if error.invariant:
         more["invariant"] = error.invariant
     if isinstance(error, WrongFields):
-        more["errors"] = [{"field": where, "message": what} for where, what in error.wrong]
+        more["errors"] = [{"field": each.where, "message": each.what} for each in error.wrong]
     if status is HTTPStatus.UNAUTHORIZED:
         headers["WWW-Authenticate"] = "Bearer"
     if isinstance(error, TooManyRequests):
         headers["Retry-After"] = str(error.wait_seconds)
     if isinstance(error, KeyInFlight):
         headers["Retry-After"] = "1"
-    return Problem(status, kind_of(type(error)), title, str(error), headers, more)
+    return Problem(status, kind_of(type(error)), title_of(type(error)), str(error), headers, more)
 
 
 def _guard(error: IntegrityError) -> str | None:
@@ -207,6 +221,11 @@ def _guard(error: IntegrityError) -> str | None:
 def status_of(error: type[FentanError]) -> HTTPStatus:
     """What a refusal of ours is answered with."""
     return next(status for kind, status in _STATUSES if issubclass(error, kind))
+
+
+def title_of(error: type[FentanError]) -> str:
+    """What any refusal by an error is: the first line of its docstring."""
+    return (error.__doc__ or "").strip().partition("\n")[0]
 
 
 def kind_of(error: type[FentanError]) -> str:

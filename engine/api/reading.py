@@ -16,7 +16,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from pydantic import BaseModel, ValidationError
 
 from engine.api.endpoint import Endpoint
-from engine.api.problems import Malformed, NotJson, TooLarge, TooSlow, WrongFields, of_fields
+from engine.api.problems import Malformed, NotJson, TooLarge, TooSlow, WrongField, WrongFields, of_fields
 from engine.api.service import Service, Upload
 
 JSON = "application/json"
@@ -35,7 +35,7 @@ def params_of(params: type[BaseModel], request: web.Request) -> BaseModel:
         values = request.query.getall(name)
         given[name] = values[0] if len(values) == 1 else values
     if doubled := [name for name in request.match_info if name in given]:
-        raise WrongFields([(f"query/{name}", "stands in the path already") for name in doubled])
+        raise WrongFields([WrongField(f"query/{name}", "stands in the path already") for name in doubled])
     given |= request.match_info
     try:
         return params.model_validate(given)

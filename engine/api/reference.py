@@ -13,7 +13,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from engine.access.roles import Role
 from engine.api.endpoint import PREFIX
-from engine.api.problems import KINDS_OF_OTHERS, kind_of, status_of
+from engine.api.problems import KINDS_OF_OTHERS, kind_of, status_of, title_of
 from engine.errors import FentanError
 from engine.money import BIGINT_MAX
 
@@ -24,7 +24,7 @@ Schema = Mapping[str, Any]
 
 Schemas = Mapping[str, Schema]
 
-_OTHER_FACES = ("engine.cli", "engine.client")
+_OTHER_FACES = ("engine.cli", "engine.client", "engine.console")
 """What they refuse is never answered here, though a process may know of it."""
 
 _BOUNDS = {
@@ -139,8 +139,7 @@ def _of_resource(tag: Schema, operations: Sequence[Operation]) -> tuple[str, lis
 def kinds() -> list[Kind]:
     """Every type of problem there is, by name."""
     ours = [
-        Kind(kind_of(error), (error.__doc__ or "").strip().partition("\n")[0], status_of(error), error.invariant)
-        for error in _refusals(FentanError)
+        Kind(kind_of(error), title_of(error), status_of(error), error.invariant) for error in _refusals(FentanError)
     ]
     others = [Kind(name, title, status, None) for name, (status, title) in KINDS_OF_OTHERS.items()]
     return sorted({kind.name: kind for kind in (*ours, *others)}.values())

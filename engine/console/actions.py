@@ -18,17 +18,14 @@ from engine.access.idempotency import Remembered
 from engine.access.tokens import NotAuthenticated
 from engine.api.answering import admit
 from engine.api.endpoint import Endpoint
-from engine.api.problems import WrongFields, of_fields
+from engine.api.problems import WrongField, WrongFields, of_fields
 from engine.api.service import Call, Upload
 from engine.api.writing import Write, write
 from engine.console.flash import say
-from engine.console.forms import Fields, body_of, check_csrf, fields_and_file
+from engine.console.forms import OURS, Fields, body_of, check_csrf, fields_and_file
 from engine.console.rendering import SECURITY, render
 from engine.console.serving import explained, to, within
 from engine.console.visits import Visit, call_of
-
-OURS = frozenset({"csrf", "key", "seen", "back"})
-"""Fields of every form that are none of the operation's."""
 
 
 def doing(endpoint: Endpoint) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
@@ -74,7 +71,7 @@ def _body(
         return None, hashlib.sha256(b"").digest()
     if issubclass(endpoint.body, Upload):
         if upload is None:
-            raise WrongFields([("form/file", "choose a file")])
+            raise WrongFields([WrongField("form/file", "choose a file")])
         return upload, upload.sha256
     body = endpoint.body.model_validate(body_of(fields, OURS | in_address))
     return body, hashlib.sha256(body.model_dump_json().encode()).digest()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from http import HTTPStatus
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import structlog
 from aiohttp import web
@@ -13,13 +13,14 @@ from pydantic import BaseModel, ValidationError
 
 from engine.access.tokens import NotAuthenticated
 from engine.api.answering import reading
-from engine.api.problems import Forbidden, Problem, of_fields, problem_of
+from engine.api.problems import Forbidden, of_fields
 from engine.api.service import SERVICE
 from engine.api.writing import as_json
 from engine.console.flash import COOKIE as FLASH
-from engine.console.forms import check_origin
+from engine.console.forms import OURS, check_origin, is_ours
 from engine.console.kept import KEPT, Key
 from engine.console.page import Cookie, Data, Elsewhere, Page, Shown
+from engine.console.refusals import refused
 from engine.console.rendering import SECURITY, render, theme_of
 from engine.console.visits import Visit, visit_of
 from engine.store.pauses import Pause, pauses
@@ -38,10 +39,10 @@ def explained(handle: Handling) -> Callable[[web.Request], Awaitable[web.StreamR
                 structlog.contextvars.bind_contextvars(token_id=visit.visitor.token_id)
                 await visit.service.limits.count(visit.visitor.token_id, visit.now)
             return await handle(visit)
-        except NotAuthenticated:
-            return to_sign_in(visit)
+        except NotAuthenticated as error:
+            return await shut_out(visit, error)
         except Exception as error:  # noqa: BLE001 - what nobody foresaw is shown too, and logged
-            return refused(visit, problem_of(error))
+            return refused(visit, error)
 
     return answer
 
@@ -131,20 +132,6 @@ async def _asked(page: Page, visit: Visit) -> dict[str, BaseModel]:
         raise of_fields(error, "parameters") from None
 
 
-def refused(visit: Visit, problem: Problem) -> web.Response:
-    """A page that says why not; for htmx, which puts it beside the form, a few lines."""
-    context = {
-        "status": int(problem.status),
-        "problem": {"title": problem.title, "detail": problem.detail, **problem.more},
-    }
-    if visit.is_part:
-        # Any other status would be an error of the page's script to the browser, whose console nobody should fill.
-        return render(visit, "refusal.html", context, status=HTTPStatus.OK)
-    response = render(visit, "error.html", context, status=problem.status)
-    response.headers.extend(problem.headers)
-    return response
-
-
 def to(path: str) -> web.Response:
     """Have the browser go to another page of the console."""
     return web.Response(status=HTTPStatus.SEE_OTHER, headers={"Location": path, **SECURITY})
@@ -156,9 +143,23 @@ def within(path: str) -> str:
     return path if is_ours else "/"
 
 
-def to_sign_in(visit: Visit) -> web.Response:
-    """Who must sign in first does so, and comes back."""
+async def shut_out(visit: Visit, error: NotAuthenticated) -> web.StreamResponse:
+    """Who must sign in first does so, and comes back; what was typed into a form is not lost over it."""
+    request = visit.request
+    if request.method != "GET" and visit.is_part:
+        return refused(visit, error)
+    if request.method != "GET":
+        is_text = request.content_type == "application/x-www-form-urlencoded" and is_ours(request)
+        fields = {name: str(value) for name, value in (await request.post()).items()} if is_text else {}
+        typed = [(name, value) for name, value in fields.items() if value and name not in OURS]
+        context = {"typed": typed, "back": fields.get("back", "/")}
+        return render(visit, "signed_out.html", context, status=HTTPStatus.UNAUTHORIZED)
     if visit.is_part:
-        return web.Response(headers={"HX-Redirect": "/sign-in", **SECURITY})
-    back = visit.path if visit.request.method == "GET" else "/"
-    return to(f"/sign-in?back={quote(back, safe='/')}")
+        shown = urlsplit(request.headers.get("HX-Current-URL", ""))
+        back = shown.path + (f"?{shown.query}" if shown.query else "")
+        return web.Response(headers={"HX-Redirect": _sign_in(within(back)), **SECURITY})
+    return to(_sign_in(visit.path))
+
+
+def _sign_in(back: str) -> str:
+    return f"/sign-in?back={quote(back, safe='/')}"

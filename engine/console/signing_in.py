@@ -10,10 +10,11 @@ from engine.access.sessions import end_session, open_session
 from engine.access.tokens import NotAuthenticated, Token, authenticate
 from engine.api.answering import SESSION
 from engine.api.service import SERVICE
-from engine.console.forms import check_csrf, check_origin
+from engine.console.forms import check_csrf, check_origin, fields_and_file
 from engine.console.language import COOKIE as LANGUAGE_COOKIE
 from engine.console.language import Language, translations
 from engine.console.page import Cookie
+from engine.console.proxies import client_address
 from engine.console.rendering import THEME_COOKIE, THEMES, render
 from engine.console.serving import explained, keep, to, within
 from engine.console.visits import Visit
@@ -69,17 +70,19 @@ async def _who(visit: Visit, said: dict[str, str]) -> Token:
     engine, written = visit.request.app[SERVICE].engine, said.get("token", "").strip()
     if written:
         return await authenticate(engine, written, now=visit.now)
-    address = visit.request.remote or ""
+    address = client_address(visit.request, visit.service.settings)
     name, password = said.get("name", ""), said.get("password", "")
     return await token_by_password(engine, name, password, address=address, now=visit.now)
 
 
 async def sign_out(visit: Visit) -> web.StreamResponse:
-    """End the session."""
-    check_csrf(visit, {name: str(value) for name, value in (await visit.request.post()).items()})
-    assert visit.secret is not None
-    async with visit.service.engine.begin() as connection:
-        await end_session(connection, visit.secret)
+    """End the session; one that has ended by itself is left as well."""
+    if visit.visitor is not None:
+        async with fields_and_file(visit.request, visit.service) as (fields, _):
+            check_csrf(visit, fields)
+        assert visit.secret is not None
+        async with visit.service.engine.begin() as connection:
+            await end_session(connection, visit.secret)
     response = to("/sign-in")
     response.del_cookie(SESSION, path="/")
     return response

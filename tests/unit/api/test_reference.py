@@ -13,7 +13,7 @@ from engine.access.tokens import NotAuthenticated
 from engine.api.application import application  # noqa: F401 - every refusal there is has been imported with it
 from engine.api.endpoint import PREFIX
 from engine.api.openapi import specification
-from engine.api.problems import TYPES, WrongFields, problem_of
+from engine.api.problems import TYPES, WrongField, WrongFields, problem_of
 from engine.api.reference import bounds_of, is_page, page_of, type_of
 from engine.api.routes import RESOURCES
 from engine.errors import FentanError, InvalidInput, NotFound
@@ -21,6 +21,15 @@ from engine.errors import FentanError, InvalidInput, NotFound
 SPECIFICATION = specification(RESOURCES)
 SCHEMAS = SPECIFICATION["components"]["schemas"]
 PAGE = page_of(SPECIFICATION)
+
+
+def _refusals(error: type[FentanError]) -> set[str]:
+    ours = not error.__module__.startswith(("engine.cli", "engine.client", "engine.console", "tests"))
+    return {error.__name__ for _ in [error] if ours}.union(*map(_refusals, error.__subclasses__()))
+
+
+REFUSALS = _refusals(FentanError)
+"""Now: other tests import what the API does without."""
 
 
 class Read(HTMLParser):
@@ -70,7 +79,8 @@ def test_nothing_on_it_runs_or_is_styled_in_place(read: Read) -> None:
 @pytest.mark.parametrize(
     "error",
     [
-        FentanError(), InvalidInput("x"), NotFound("x"), NotAuthenticated(), KeyInFlight(), WrongFields([("a", "b")]),
+        FentanError(), InvalidInput("x"), NotFound("x"), NotAuthenticated(), KeyInFlight(),
+        WrongFields([WrongField("a", "b")]),
         web.HTTPNotFound(), web.HTTPMethodNotAllowed("PUT", ["GET"]), web.HTTPBadRequest(),
         OverflowError("date value out of range"), ConnectionError(), ValueError(),
     ],
@@ -83,11 +93,7 @@ def test_every_type_of_problem_has_its_place(error: Exception, read: Read) -> No
 
 
 def test_every_refusal_of_the_engine_has_its_place(read: Read) -> None:
-    def all_of(error: type[FentanError]) -> set[str]:
-        ours = not error.__module__.startswith(("engine.cli", "engine.client", "tests"))
-        return {error.__name__ for _ in [error] if ours}.union(*map(all_of, error.__subclasses__()))
-
-    kinds = {re.sub(r"(?<=[a-z])(?=[A-Z])", "-", name).lower() for name in all_of(FentanError)}
+    kinds = {re.sub(r"(?<=[a-z])(?=[A-Z])", "-", name).lower() for name in REFUSALS}
     assert {f"problem-{kind}" for kind in kinds} - set(read.ids) == set()
 
 

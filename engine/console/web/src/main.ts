@@ -8,6 +8,7 @@ import "./finance/match";
 import "./finance/select";
 import "./finance/upload";
 import "./polling";
+import "./refusals";
 
 // The policy of the pages allows no inline style and no text that is run as code.
 htmx.config.includeIndicatorStyles = false;

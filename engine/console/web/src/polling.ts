@@ -7,6 +7,11 @@ interface Swap {
   shouldSwap: boolean;
 }
 
+interface Answer {
+  elt: HTMLElement;
+  xhr: XMLHttpRequest;
+}
+
 const isPolled = (part: HTMLElement): boolean => part.getAttribute("hx-trigger")?.startsWith("every") ?? false;
 
 /** Something is typed, picked or opened in it. */
@@ -14,6 +19,12 @@ function isInUse(part: HTMLElement): boolean {
   const typedIn = document.activeElement?.closest("input, select, textarea");
   return part.querySelector(":popover-open, details[open], :checked:not(option)") !== null || part.contains(typedIn ?? null);
 }
+
+// Whose session has ended is shown the way in, but not while they are in the midst of something on the page.
+document.addEventListener("htmx:beforeOnLoad", (event) => {
+  const { elt, xhr } = (event as CustomEvent<Answer>).detail;
+  if (isPolled(elt) && xhr.getResponseHeader("HX-Redirect") !== null && isInUse(document.body)) event.preventDefault();
+});
 
 let hadFocus = -1;
 
