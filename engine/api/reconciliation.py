@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import date
 from typing import Annotated, Any
 
@@ -20,6 +20,7 @@ from engine.custodian.instructions import State as InstructionState
 from engine.custodian.registered import Custodian, custodian_of
 from engine.custodian.verdicts import Outcome, Sum
 from engine.errors import InvalidInput
+from engine.reconcile.closing import Lack, Missing
 from engine.reconcile.closing import close_run as close_settled
 from engine.reconcile.custody import Quarter, custody_of
 from engine.reconcile.funnel import PARTS, Funnel, funnel_of
@@ -174,6 +175,20 @@ class BreaksOfRunView(Model):
     amount: Money
 
 
+class MissingView(Model):
+    """One thing that keeps a run from being closed: which, in a sentence, and of how many and how much there is such.
+
+    `claims`: the first numbers of the claims it is about; `breaks`: the code of the breaks it is about.
+    """
+
+    lack: Lack
+    text: str
+    count: int | None
+    amount: Money | None
+    claims: list[int]
+    breaks: BreakCode | None
+
+
 class ReconciliationOfRun(Model):
     """What became of a run's money, and what is missing to close it."""
 
@@ -184,7 +199,7 @@ class ReconciliationOfRun(Model):
     funnel: FunnelView
     breaks: Mapping[BreakCode, BreaksOfRunView]
     payouts: Mapping[str, SumView]
-    missing: Sequence[str]
+    missing: list[MissingView]
 
 
 class CustodyView(Model):
@@ -295,7 +310,7 @@ async def show_reconciliation(call: Call, params: OfRun) -> ReconciliationOfRun:
             for code, each in found.breaks.items()
         },
         payouts={_word(state): _sum(total) for state, total in found.payouts.items()},
-        missing=found.missing,
+        missing=[_missing(each) for each in found.missing],
     )
 
 
@@ -408,6 +423,17 @@ def _coverage(found: Coverage) -> CoverageView:
         missing_days=len(found.missing),
         missing=list(found.missing[:DAYS_SHOWN]),
         parked=found.parked,
+    )
+
+
+def _missing(found: Missing) -> MissingView:
+    return MissingView(
+        lack=found.lack,
+        text=found.text,
+        count=found.count,
+        amount=found.amount_minor,
+        claims=list(found.claims),
+        breaks=found.breaks,
     )
 
 

@@ -307,7 +307,7 @@ def outcome_view(report: RunReport) -> OutcomeView:
         phases={name: PhaseView(**took) for name, took in report.phases.items()},
         shards_failed=len(report.failed),
         failed_shards=[FailedShardView(shard_id=shard, error=error) for shard, error in report.failed[:FAILED_SHOWN]],
-        missing_to_close=list(report.missing),
+        missing_to_close=[each.text for each in report.missing],
         failure=run.failure,
     )
 

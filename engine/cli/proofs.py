@@ -182,8 +182,8 @@ def _print_outcome(found: RunOutcome) -> None:
         console.print(table)
     if found.missing:
         console.print("to be done before it can be closed:")
-        for sentence in found.missing:
-            console.print(f"- {sentence}")
+        for missing in found.missing:
+            console.print(f"- {missing.text}")
 
 
 def _print_proof(found: Proof) -> None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from datetime import date
+from enum import StrEnum
 
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from engine.custodian.break_rows import UNRESOLVED
+from engine.custodian.breaks import Code
 from engine.custodian.instructions import State
 from engine.custodian.reference import Kind
 from engine.custodian.standing import read_standing, sent_batches
@@ -28,6 +31,33 @@ UNDER_WAY = (State.ASSESSED, State.SENT, State.DISPUTED)
 """What may still become anything: nobody settles over it."""
 
 _NAMED = 5
+
+
+class Lack(StrEnum):
+    """What keeps a run from being closed."""
+
+    NOT_SETTLED = "not settled"
+    FUNNEL_LEAKS = "funnel leaks"
+    DEBITS_OWED = "debits owed"
+    DEBITS_RETURNED = "debits returned"
+    AID_UNPAID = "aid unpaid"
+    PAYOUTS_UNDER_WAY = "payouts under way"
+    BREAKS_UNRESOLVED = "breaks unresolved"
+
+
+@dataclass(frozen=True)
+class Missing:
+    """One thing that is still to be done. `text`: it in a sentence; `count` and `amount_minor`: of what there is such.
+
+    `claims`: the first numbers of the claims it is about; `breaks`: the code of the breaks it is about.
+    """
+
+    lack: Lack
+    text: str
+    count: int | None = None
+    amount_minor: int | None = None
+    claims: tuple[int, ...] = ()
+    breaks: Code | None = None
 
 
 async def settle_if_done(
@@ -68,13 +98,13 @@ async def close_run(connection: AsyncConnection, run_id: int, *, on: date, actor
     if run.state is not RunState.SETTLED:
         raise NotNow(f"{run.name} is {run.state}; a run is closed once it is settled")
     if missing := await missing_to_close(connection, run):
-        raise InvalidInput("\n".join([f"{run.name} cannot be closed yet:", *missing]))
+        raise InvalidInput("\n".join([f"{run.name} cannot be closed yet:", *(each.text for each in missing)]))
     await record(connection, actor, "close run", run.name, {"on": on.isoformat()})
     return await move(connection, run, RunEvent.CLOSE)
 
 
-async def missing_to_close(connection: AsyncConnection, run: Run) -> list[str]:
-    """What is still to be done before a run can be closed, a sentence each; none of a run that is closed.
+async def missing_to_close(connection: AsyncConnection, run: Run) -> list[Missing]:
+    """What is still to be done before a run can be closed; nothing of a run that is closed.
 
     Of a settled run every debit is looked at, a shard at a time.
     """
@@ -83,47 +113,53 @@ async def missing_to_close(connection: AsyncConnection, run: Run) -> list[str]:
     if run.state is RunState.SETTLED:
         missing = [each async for each in _debits_left(connection, run)]
     else:
-        missing = [f"it is {run.state}: its debits are not all through"]
+        missing = [Missing(Lack.NOT_SETTLED, f"it is {run.state}: its debits are not all through")]
     missing += [each async for each in _aid_left(connection, run)]
     return missing + [each async for each in _breaks_left(connection, run)]
 
 
-async def _debits_left(connection: AsyncConnection, run: Run) -> AsyncIterator[str]:
+async def _debits_left(connection: AsyncConnection, run: Run) -> AsyncIterator[Missing]:
     """By the funnel's amounts; a plan without the table unpaid lets who was asked and did not pay go on owing."""
     try:
         funnel = await funnel_of(connection, run.run_id)
     except FunnelLeaks as error:
-        yield str(error)
+        yield Missing(Lack.FUNNEL_LEAKS, str(error))
         return
     is_written_off = (await rules_of(connection, run.plan_id, run.rules_version)).unpaid is not None
     if (part := funnel.in_flight).count or part.amount_minor:
-        yield f"{grouped(part.amount_minor)} is owed and not in yet, {part.count:,} debits are in flight"
+        said = f"{grouped(part.amount_minor)} is owed and not in yet, {part.count:,} debits are in flight"
+        yield Missing(Lack.DEBITS_OWED, said, part.count, part.amount_minor)
     if (part := funnel.returned).amount_minor and is_written_off:
-        yield f"{part.count:,} debits of {grouped(part.amount_minor)} came back, and are not written off"
+        said = f"{part.count:,} debits of {grouped(part.amount_minor)} came back, and are not written off"
+        yield Missing(Lack.DEBITS_RETURNED, said, part.count, part.amount_minor)
 
 
-async def _aid_left(connection: AsyncConnection, run: Run) -> AsyncIterator[str]:
+async def _aid_left(connection: AsyncConnection, run: Run) -> AsyncIterator[Missing]:
     owed = await aid_owed(connection, run)
     if owed:
-        claims = "claim" if len(owed) == 1 else "claims"
-        yield (
-            f"{grouped(sum(owed.values()))} of aid is not paid, of {len(owed):,} {claims}; "
+        claims, amount = "claim" if len(owed) == 1 else "claims", sum(owed.values())
+        said = (
+            f"{grouped(amount)} of aid is not paid, of {len(owed):,} {claims}; "
             f"`fentan reconcile pay {run.run_id} --as NAME` proposes it"
         )
+        yield Missing(Lack.AID_UNPAID, said, len(owed), amount)
     files = await sent_batches(connection, run.run_id, Kind.PAYOUT)
     standing = await read_standing(connection, plan_shard(run.plan_id), run.run_id, Kind.PAYOUT, batches=files)
     if (under_way := standing.where(*UNDER_WAY)).size:
-        yield f"on no statement yet: the payouts to claims {_listed(under_way.tolist())}"
+        numbers = under_way.tolist()
+        said = f"on no statement yet: the payouts to claims {_listed(numbers)}"
+        yield Missing(Lack.PAYOUTS_UNDER_WAY, said, len(numbers), claims=tuple(numbers[:_NAMED]))
 
 
-async def _breaks_left(connection: AsyncConnection, run: Run) -> AsyncIterator[str]:
+async def _breaks_left(connection: AsyncConnection, run: Run) -> AsyncIterator[Missing]:
     # A refund's instruction has the number of its decision where others have that of their run.
     of_run = (breaks.c.run_id == run.run_id, breaks.c.kind.is_distinct_from("R"), breaks.c.state.in_(UNRESOLVED))
     found = await connection.execute(
         select(breaks.c.code, func.count()).where(*of_run).group_by(breaks.c.code).order_by(breaks.c.code)
     )
     for code, count in found:
-        yield f"{count:,} × {code} not resolved; `fentan reconcile breaks --run {run.run_id}` shows them"
+        said = f"{count:,} × {code} not resolved; `fentan reconcile breaks --run {run.run_id}` shows them"
+        yield Missing(Lack.BREAKS_UNRESOLVED, said, count, breaks=Code(code))
 
 
 def _listed(numbers: list[int]) -> str:

@@ -19,7 +19,7 @@ from engine.custodian.standing import read_standing, sent_batches
 from engine.custodian.verdicts import Sum
 from engine.ledger.accounts import plan_shard
 from engine.money import to_major
-from engine.reconcile.closing import missing_to_close
+from engine.reconcile.closing import Missing, missing_to_close
 from engine.reconcile.funnel import Funnel, funnel_of, shown_sum
 from engine.runs.run import load_run
 from engine.runs.states import RunState
@@ -46,7 +46,7 @@ class RunOutcome:
     funnel: Funnel
     breaks: Mapping[Code, BreaksOfRun]
     payouts: Mapping[State, Sum]
-    missing: Sequence[str]
+    missing: Sequence[Missing]
 
     def as_json(self) -> dict[str, Any]:
         """Counts as numbers, amounts as text in major units."""
@@ -65,7 +65,7 @@ class RunOutcome:
                 for code, each in self.breaks.items()
             },
             "payouts": {state.name.lower(): shown_sum(total) for state, total in self.payouts.items()},
-            "missing": list(self.missing),
+            "missing": [each.text for each in self.missing],
         }
 
 

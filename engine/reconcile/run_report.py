@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from engine.reconcile.closing import missing_to_close
+from engine.reconcile.closing import Missing, missing_to_close
 from engine.roster.plan import rules_of
 from engine.runs.planning import today_in, waits_for
 from engine.runs.report import Totals, cases_of, failed_shards, phase_seconds, phase_table, totals_of
@@ -32,7 +32,7 @@ class RunReport:
     shards: Progress
     totals: Totals | None
     cases: Sequence[Mapping[str, Any]]
-    missing: Sequence[str]
+    missing: Sequence[Missing]
     failed: Sequence[tuple[int, str]]
 
     @property
@@ -56,7 +56,7 @@ class RunReport:
             **(self.totals.as_json() if self.totals is not None else {}),
             "cases": self.cases,
             "since": {name: run.moments[name] for name in _SINCE if name in run.moments},
-            "missing_to_close": self.missing,
+            "missing_to_close": [each.text for each in self.missing],
             "phases": self.phases,
             "preview_digest": run.preview_digest.hex() if run.preview_digest else None,
             "sealed_root": run.root.hex() if run.root else None,

@@ -57,7 +57,7 @@ async def closed(world: World, run: Run, on: date = ON) -> RunState:
 
 async def missing(world: World, run: Run) -> list[str]:
     async with world.engine.connect() as connection:
-        return await missing_to_close(connection, await load_run(connection, run.run_id))
+        return [each.text for each in await missing_to_close(connection, await load_run(connection, run.run_id))]
 
 
 async def aid_paid(world: World, run: Run, folder: Path) -> None:

@@ -130,7 +130,7 @@ class Life:
         """What of its debits keeps the run from being closed."""
         async with self.world.engine.connect() as connection:
             missing = await missing_to_close(connection, await load_run(connection, self.run.run_id))
-        return [each for each in missing if "aid" not in each]
+        return [each.text for each in missing if "aid" not in each.text]
 
     async def states(self, number: int = 1) -> list[State]:
         return [State(each) for each in (await standing(self.world, self.run, number)).state]

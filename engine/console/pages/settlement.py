@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 
 from engine.access.roles import EVERYONE
@@ -15,6 +14,7 @@ from engine.console.language import N_
 from engine.console.page import Pages, Shown
 from engine.console.visits import Visit
 from engine.jobs.job import Kind, State
+from engine.reconcile.closing import Lack
 from engine.runs.corrections import Against
 from engine.runs.states import RunState
 
@@ -36,23 +36,16 @@ _TONES = {
     "waived": "idle",
 }
 
-_MISSING = {
-    r"it is \w+: its debits are not all through": N_("its debits are not all through"),
-    r"(?P<amount>[\d,.]+) is owed and not in yet, (?P<count>[\d,]+) debits are in flight": N_(
-        "%(amount)s is owed and not in yet; debits in flight: %(count)s"
-    ),
-    r"(?P<count>[\d,]+) debits of (?P<amount>[\d,.]+) came back, and are not written off": N_(
-        "debits that came back and are not written off: %(count)s, %(amount)s"
-    ),
-    r"(?P<amount>[\d,.]+) of aid is not paid, of (?P<count>[\d,]+) claims?;.*": N_(
-        "aid that is not paid: %(amount)s; claims: %(count)s"
-    ),
-    r"on no statement yet: the payouts to claims (?P<claims>.*)": N_(
-        "on no statement yet: the payouts to claims %(claims)s"
-    ),
-    r"(?P<count>[\d,]+) × (?P<code>[A-Z_]+) not resolved;.*": N_("breaks that are not resolved: %(count)s × %(code)s"),
+LACKS: Mapping[Lack, str] = {
+    Lack.NOT_SETTLED: N_("Its debits are not all through."),
+    Lack.FUNNEL_LEAKS: N_("Its debits and the ledger do not say the same."),
+    Lack.DEBITS_OWED: N_("%(amount)s is owed and not in yet; debits in flight: %(count)s."),
+    Lack.DEBITS_RETURNED: N_("Debits that came back and are not written off: %(count)s, %(amount)s."),
+    Lack.AID_UNPAID: N_("Aid that is not paid: %(amount)s; claims: %(count)s."),
+    Lack.PAYOUTS_UNDER_WAY: N_("On no statement yet: the payouts to claims %(claims)s."),
+    Lack.BREAKS_UNRESOLVED: N_("Breaks that are not resolved: %(count)s × %(breaks)s."),
 }
-"""The sentences of what is missing to close a run, as pages say them."""
+"""What is missing to close a run, in words."""
 
 
 @pages.get("/runs/{run_id}/settlement", EVERYONE)
@@ -70,7 +63,7 @@ async def settlement(visit: Visit, params: OfRun) -> Shown:
         "found": found.model_dump(mode="json"),
         "custodian": plan.custodian,
         "steps": _steps(found.funnel),
-        "missing": [said_of(each) for each in found.missing],
+        "lacks": LACKS,
         "decisions": decided.model_dump(mode="json"),
         "job": jobs[0].model_dump(mode="json") if jobs else None,
         "is_busy": bool(jobs) and jobs[0].state is State.QUEUED,
@@ -82,14 +75,6 @@ async def settlement(visit: Visit, params: OfRun) -> Shown:
         "today": visit.now.date().isoformat(),
     }
     return Shown("finance/settlement.html", context)
-
-
-def said_of(missing: str) -> tuple[str, Mapping[str, str]]:
-    """A sentence of the API's as a text to translate, and what is filled in; one that is new is said as it is."""
-    for pattern, text in _MISSING.items():
-        if fits := re.fullmatch(pattern, missing):
-            return text, fits.groupdict()
-    return "%(said)s", {"said": missing}
 
 
 def _steps(funnel: FunnelView) -> list[Mapping[str, object]]:

@@ -102,7 +102,13 @@ async def test_I12_the_funnel_of_a_run(served: Served, tmp_path: Path) -> None:
     whole = (await served.viewer.get(f"/v1/runs/{run}/reconciliation")).said
     assert (whole["funnel"], whole["state"], whole["payouts"]) == (funnel, "collecting", {})
     assert whole["breaks"] == {"DUPLICATE_AT_BANK": {"found": 1, "unresolved": 1, "amount": "0.10"}}
-    assert whole["missing"][0] == "it is collecting: its debits are not all through"
+    nothing: dict[str, Any] = {"count": None, "amount": None, "claims": [], "breaks": None}
+    at_work, aid, broken = whole["missing"]
+    assert at_work == {
+        **nothing, "lack": "not settled", "text": "it is collecting: its debits are not all through",
+    }  # fmt: skip
+    assert (aid["lack"], aid["count"], aid["amount"]) == ("aid unpaid", 1, "100.00")
+    assert (broken["lack"], broken["count"], broken["breaks"]) == ("breaks unresolved", 1, "DUPLICATE_AT_BANK")
     await found.world.claim()
     planned = await found.world.planned(date(2019, 7, 28))
     for path, status in ((planned.run_id, 409), (999, 404), ("x", 422)):
