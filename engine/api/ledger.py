@@ -106,9 +106,14 @@ class TrialBalance(Model):
 
 
 class JournalFilter(Paged):
-    """Which journals of a plan. `after`: shard and seq of the last one seen."""
+    """Which journals of a plan. `account`: those with a line on it, by its code; `unit`: what that account is kept in.
+
+    `after`: shard and seq of the last one seen.
+    """
 
     plan: Code
+    account: Annotated[Account | None, BeforeValidator(whole)] = None
+    unit: Unit = Unit.CURRENCY
     kind: Annotated[str | None, Field(pattern=r"^[a-z][a-z -]{0,39}$")] = None
     run_id: Id | None = None
     first: Day | None = None
@@ -301,12 +306,14 @@ async def show_trial_balance(call: Call, params: AsOf) -> TrialBalance:
 
 @endpoints.get("/plans/{plan}/journals", EVERYONE)
 async def list_of_journals(call: Call, params: JournalFilter) -> Page[JournalView]:
-    """The journals of a plan by shard and seq: of a kind, of a run, effective from one day to another."""
+    """The journals of a plan by shard and seq: on an account, of a kind, of a run, effective from day to day."""
     plan = await plan_of(call.connection, params.plan)
+    account = None if params.account is None else account_id(plan.plan_id, params.account, _NUMBERS[params.unit])
     shard_id, seq = map(int, (params.after or "0:0").split(":"))
     found = await list_journals(
         call.connection,
         plan.plan_id,
+        account=account,
         kind=params.kind,
         run_id=params.run_id,
         first=params.first,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import date, datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import BigInteger, Row, Select, cast, func, lateral, select, true, tuple_
+from sqlalchemy import BigInteger, Row, Select, any_, cast, func, lateral, select, true, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from engine.errors import NotFound
@@ -68,6 +68,7 @@ async def list_journals(
     connection: AsyncConnection,
     plan_id: int,
     *,
+    account: int | None = None,
     kind: str | None = None,
     run_id: int | None = None,
     first: date | None = None,
@@ -75,9 +76,14 @@ async def list_journals(
     after: tuple[int, int] = (0, 0),
     limit: int,
 ) -> list[PostedJournal]:
-    """A plan's journals by shard and seq, after a place: of a kind, of a run, effective from one day to another."""
+    """A plan's journals by shard and seq, after a place: effective from one day to another, of a kind, of a run.
+
+    `account`: those with a line on the account of this id.
+    """
     at = journals.c
     query = _JOURNALS.where(*_of_plan(at.shard_id, plan_id), tuple_(at.shard_id, at.seq) > after)
+    if account is not None:
+        query = query.where(any_(at.accounts) == account)
     if kind is not None:
         query = query.where(at.kind == kind)
     if run_id is not None:

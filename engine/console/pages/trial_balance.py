@@ -1,13 +1,17 @@
-"""The trial balance of a plan: every account, debit or credit, as of a day."""
+"""The trial balance of a plan: every account, debit or credit, as of a day; and how far its books are locked."""
 
 from __future__ import annotations
 
 from engine.access.roles import EVERYONE
+from engine.api.decisions import DecisionFilter, list_of_decisions
 from engine.api.fields import LIMIT_MAX, Code, Day, Model
 from engine.api.ledger import AsOf, Unit, show_trial_balance
 from engine.api.plans import PlanPart, list_of_plans
 from engine.console.page import Pages, Shown
+from engine.console.pages.runs import shown
 from engine.console.visits import Visit
+from engine.decisions import DecisionState, Kind
+from engine.errors import NotFound
 
 pages = Pages("/finance")
 
@@ -22,16 +26,23 @@ class Books(Model):
 @pages.get("/finance/trial-balance", EVERYONE)
 async def trial_balance(visit: Visit, params: Books) -> Shown:
     """Every account of a plan that has a line, by what it is kept in, and whether both sides are the same."""
-    plans = (await list_of_plans(visit.call, PlanPart(limit=LIMIT_MAX))).items
-    plan = params.plan or (plans[0].plan if plans else None)
-    found = None if plan is None else await show_trial_balance(visit.call, AsOf(plan=plan, as_of=params.as_of))
-    return Shown(
-        "finance/trial_balance.html",
-        {
-            "plans": [(each.plan, each.name) for each in plans],
-            "plan": next((each.model_dump(mode="json") for each in plans if each.plan == plan), None),
-            "balance": None if found is None else found.model_dump(mode="json"),
-            "units": list(Unit),
-            "as_of": params.as_of,
-        },
-    )
+    call = visit.call
+    plans = (await list_of_plans(call, PlanPart(limit=LIMIT_MAX))).items
+    context: dict[str, object] = {
+        "plans": [(each.plan, each.name) for each in plans],
+        "as_of": params.as_of,
+        "balance": None,
+    }
+    if params.plan is None and not plans:
+        return Shown("finance/trial_balance.html", context)
+    plan = next((each for each in plans if params.plan in (None, each.plan)), None)
+    if plan is None:
+        raise NotFound(f"there is no plan {params.plan}")
+    locks = DecisionFilter(plan=plan.plan, kind=Kind.PERIOD_LOCK, state=DecisionState.PROPOSED)
+    context |= {
+        "plan": shown(plan),
+        "balance": shown(await show_trial_balance(call, AsOf(plan=plan.plan, as_of=params.as_of))),
+        "units": list(Unit),
+        "locks": [shown(each) for each in (await list_of_decisions(call, locks)).items],
+    }
+    return Shown("finance/trial_balance.html", context)

@@ -33,6 +33,8 @@ IN_THE_WORLD = {
     "custodian": "generic-csv",
     "plan": "xianghubao",
     "seat": "1",
+    "shard_id": "1000000",
+    "seq": "1",
     "queue": "post",
     "secret": "a-secret-of-nobody-whatever",
 }

@@ -94,6 +94,10 @@ async def test_journals_by_pages_and_filters(served: Served) -> None:
         (f"run_id={run.run_id}", 3),
         (f"run_id={run.run_id + 1}", 0),
         ("kind=nothing", 0),
+        ("account=1210", 2),
+        (f"account=2210&run_id={run.run_id}&first={DEBIT}", 1),
+        ("account=1210&unit=cover", 0),
+        ("account=1011", 0),
         (f"first={DEBIT}&last={DEBIT}", 3),
         ("first=2019-07-15", 0),
         ("last=2019-07-13", 0),
@@ -101,7 +105,10 @@ async def test_journals_by_pages_and_filters(served: Served) -> None:
         ("after=999999999999999999:999999999999999999", 0),
     ):
         assert len(await all_of(served.viewer, f"{path}?{query}")) == number, query
-    assert (await served.viewer.get(f"{path}?after=1")).status == 422
+    on_it = await all_of(served.viewer, f"{path}?account=1210&limit=1")
+    assert on_it == [each for each in everything if 1210 in {line["code"] for line in each["lines"]}]
+    for query in ("after=1", "account=1", "account=receivable", "unit=gold"):
+        assert (await served.viewer.get(f"{path}?{query}")).status == 422, query
 
 
 async def test_one_journal_with_what_lies_under_its_lines(served: Served) -> None:
