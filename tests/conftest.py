@@ -22,7 +22,7 @@ MEMORY = Path("/dev/shm")  # noqa: S108 - the folder made there is nobody else's
 ROOMY_BYTES = 8 * 2**30
 
 
-def _quick_folder() -> str | None:
+def quick_folder() -> str | None:
     """Where an fsync costs nothing: the tests hurt processes, never the machine, so no file has to outlive that."""
     return str(MEMORY) if MEMORY.is_dir() and shutil.disk_usage(MEMORY).free >= ROOMY_BYTES else None
 
@@ -30,7 +30,7 @@ def _quick_folder() -> str | None:
 @pytest.fixture(scope="session")
 def embedded() -> Iterator[Embedded]:
     """A PostgreSQL and a Valkey of this test process, empty at its start."""
-    with TemporaryDirectory(prefix="fentan-", dir=_quick_folder()) as data_dir, servers(Path(data_dir)) as found:
+    with TemporaryDirectory(prefix="fentan-", dir=quick_folder()) as data_dir, servers(Path(data_dir)) as found:
         yield found
 
 

@@ -1,0 +1,255 @@
+"""What happened in the office from the end of June to 12 August 2019, day by day, by those whose work it is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+from typing import Any
+
+import numpy as np
+
+from engine.custodian.profile import load
+from engine.custodian.registered import assign, register
+from engine.members.deposits import open_deposits
+from engine.plans import NEVER, PlanRules, day_number
+from engine.plans.calendar import notice_end
+from engine.roster.columns import Columns
+from engine.runs.conductor import WorkRules, work
+from engine.runs.states import RunState
+from engine.simulator.custodian import Custodian
+from engine.simulator.faults import Rates
+from tests.integration.prepaid import known
+from tests.integration.worlds import World, build, rules_of_preset
+from tests.screenshots.office import Office
+from tests.screenshots.resolving import WORKED_ON, resolve_older
+
+FIRST, TODAY = date(2019, 6, 20), date(2019, 8, 12)
+OPENED = date(2019, 5, 20)
+
+MUTUAL, BALANCES, TIERS, STAGES = "xianghubao", "waterdrop", "jd-hubao", "meituan"
+
+BANK, WALLET = "east-bank", "harbour-pay"
+RATES = (
+    "insufficient_funds=0.012,closed_account=0.002,duplicate=0.0004,late_return=0.0008,return_with_charges=0.0006,"
+    "amount_mismatch=0.0004,not_ours=0.0004,missing_line=0.0004,truncated_file=0.05"
+)
+
+CLAIMS: Mapping[str, Mapping[date, tuple[int, ...]]] = {
+    MUTUAL: {
+        date(2019, 6, 21): (100_000, 100_000),
+        date(2019, 7, 7): (300_000, 100_000, 50_000),
+        date(2019, 7, 21): (100_000, 80_000, 100_000),
+        date(2019, 8, 7): (300_000, 100_000, 60_000, 100_000),
+    },
+    STAGES: {
+        date(2019, 7, 6): (300_000,),
+        date(2019, 7, 15): (100_000, 300_000),
+        date(2019, 7, 24): (300_000,),
+        date(2019, 8, 6): (100_000, 100_000),
+    },
+    TIERS: {
+        date(2019, 7, 7): (100_000,),
+        date(2019, 7, 22): (200_000, 50_000),
+        date(2019, 8, 7): (100_000, 150_000),
+    },
+    BALANCES: {
+        date(2019, 7, 3): (18_000,),
+        date(2019, 7, 10): (24_000, 15_000),
+        date(2019, 7, 18): (20_000,),
+        date(2019, 7, 24): (12_000, 16_000),
+        date(2019, 7, 31): (22_000,),
+        date(2019, 8, 4): (26_000, 14_000),
+        date(2019, 8, 6): (30_000,),
+        date(2019, 8, 9): (12_000,),
+        date(2019, 8, 12): (45_000, 20_000),
+    },
+}
+"""By plan and notice day, the aid asked for, in yuan."""
+
+RUNS: Mapping[date, tuple[str, date]] = {
+    date(2019, 6, 26): (MUTUAL, date(2019, 6, 28)),
+    date(2019, 7, 9): (STAGES, date(2019, 7, 9)),
+    date(2019, 7, 10): (TIERS, date(2019, 7, 10)),
+    date(2019, 7, 11): (BALANCES, date(2019, 7, 11)),
+    date(2019, 7, 12): (MUTUAL, date(2019, 7, 14)),
+    date(2019, 7, 18): (STAGES, date(2019, 7, 18)),
+    date(2019, 7, 19): (BALANCES, date(2019, 7, 19)),
+    date(2019, 7, 25): (TIERS, date(2019, 7, 25)),
+    date(2019, 7, 26): (MUTUAL, date(2019, 7, 28)),
+    date(2019, 7, 27): (STAGES, date(2019, 7, 27)),
+    date(2019, 8, 2): (BALANCES, date(2019, 8, 2)),
+    date(2019, 8, 7): (BALANCES, date(2019, 8, 7)),
+    date(2019, 8, 9): (STAGES, date(2019, 8, 9)),
+}
+"""The day a run is planned, approved and sealed, and the day it debits."""
+
+
+def joined(seats: int, seed: int, rules: PlanRules) -> Columns:
+    """Seats in the order they joined: most in the first months of the plan's year, some since; a few have left."""
+    random = np.random.default_rng(seed)
+    begins = max(day_number(date(2019, 1, 1)), day_number(rules.starts_on) - 120)
+    early = begins + np.sort(random.integers(0, 40, seats))
+    late = day_number(date(2019, 6, 10)) + np.sort(random.integers(0, 62, seats))
+    is_late = np.arange(seats) > seats * 0.93
+    shares_from = np.where(is_late, late, early).astype(np.int32)
+    leaves = (random.random(seats) < 0.02) & (np.arange(seats) > 100)
+    ended_on = np.where(leaves, day_number(date(2019, 7, 1)) + random.integers(0, 50, seats), NEVER).astype(np.int32)
+    ended_on = np.where(ended_on <= shares_from, NEVER, ended_on).astype(np.int32)
+    weights = np.array([1, 2, 4, 3, 3, 4, 5, 4, 3, 2, 1, 1, 1][: len(rules.tiers)], float)
+    tier = random.choice(len(weights), seats, p=weights / weights.sum()).astype(np.int16)
+    return Columns(shares_from, shares_from, ended_on, tier)
+
+
+@dataclass
+class Account:
+    """The office's account at a custodian, which is played, and how it is played."""
+
+    code: str
+    player: Custodian
+
+    def play(self, office: Office, until: date) -> None:
+        """What the custodian does through a day; its statements lie ready then."""
+        desk = office.served.service.desk
+        self.player.play(desk.folder(self.code, "out"), desk.folder(self.code, "in"), until=until)
+
+
+@dataclass
+class Month:
+    """The plans and accounts of the office, and how far it is."""
+
+    office: Office
+    worlds: dict[str, World]
+    accounts: list[Account]
+    claims: dict[tuple[str, date], list[int]] = field(default_factory=dict)
+    runs: dict[tuple[str, date], int] = field(default_factory=dict)
+    claimants: int = 0
+
+    async def lives(self, on: date) -> None:
+        """One day, from the morning's statements to the evening's instructions."""
+        office = self.office
+        await office.clock.set(on, 7, 5)
+        for account in self.accounts if self.runs else ():
+            account.play(office, on - timedelta(days=1))
+            await office.ask("wang.fang", f"custodians/{account.code}/day", {"on": str(on)})
+        await office.clock.set(on, 8, 30)
+        for plan, world in self.worlds.items():
+            if any(notice_end(world.rules, notice_on) == on for notice_on in CLAIMS[plan]):
+                await office.ask("li.wei", f"plans/{plan}/claims/pass-due", {"on": str(on)})
+        await office.clock.set(on, 9, 20)
+        for plan, notices in CLAIMS.items():
+            for yuan in notices.get(on, ()):
+                claim_id = await self.files(plan, yuan, on)
+                await office.ask("li.wei", f"claims/{claim_id}/publish", {"on": str(on)})
+                self.claims.setdefault((plan, on), []).append(claim_id)
+        if on in RUNS:
+            await self.runs_on(*RUNS[on], on)
+        await self.asks(on)
+        if on in WORKED_ON:
+            await resolve_older(office, on)
+
+    async def files(self, plan: str, yuan: int, on: date) -> int:
+        """A member of the plan files a claim; its number."""
+        self.claimants += 1
+        shard, seat = self.claimants % 4, 11 + self.claimants * 7
+        said = {
+            "plan": plan, "member": f"M{shard * 65_536 + seat}", "diagnosed_on": str(on - timedelta(days=9)),
+            "on": str(on), "aid": f"{yuan}.00",
+        }  # fmt: skip
+        return int((await self.office.ask("li.wei", "claims", said))["claim_id"])
+
+    async def runs_on(self, plan: str, debit_on: date, on: date) -> None:
+        """A run is planned, looked at, approved and worked to its seal."""
+        run_id = await self.planned(plan, debit_on, on)
+        await self.approved(run_id, on)
+        run = await self.works(run_id)
+        assert run.state is RunState.SEALED, run.failure
+        self.runs[plan, debit_on] = run_id
+
+    async def planned(self, plan: str, debit_on: date, on: date) -> int:
+        office = self.office
+        await office.clock.set(on, 9, 40)
+        run_id = int((await office.ask("li.wei", "runs", {"plan": plan, "debit_on": str(debit_on)}))["run_id"])
+        run = await self.works(run_id)
+        assert run.state is RunState.PREVIEWED, run.failure
+        return run_id
+
+    async def approved(self, run_id: int, on: date) -> None:
+        await self.office.clock.set(on, 10, 15)
+        digest = (await self.office.see(f"runs/{run_id}"))["preview_digest"]
+        await self.office.decide("zhao.min", f"runs/{run_id}/approve", {"digest": digest})
+
+    async def works(self, run_id: int) -> Any:
+        """A worker does whatever of a run is due."""
+        rules = WorkRules(
+            "worker-1", lease_seconds=60, slice_seconds=60, max_attempts=5, freeze_hours=24, shards_in_hand=2
+        )
+        await work(self.office.served.service.engine, run_id, rules, lambda _: None)
+        return await next(iter(self.worlds.values())).run(run_id)
+
+    async def asks(self, on: date) -> None:
+        """What is debited tomorrow, or today, is asked of the custodian."""
+        await self.office.clock.set(on, 14)
+        for (plan, debit_on), run_id in self.runs.items():
+            if plan != BALANCES and on == max(debit_on - timedelta(days=1), day_of_run(plan, debit_on)):
+                await self.office.ask("li.wei", f"runs/{run_id}/instruct", {"on": str(on)})
+                await self.office.ask("wang.fang", f"custodians/{BANK}/send", {"on": str(on)})
+
+
+def day_of_run(plan: str, debit_on: date) -> date:
+    """When the run of a debit day is planned."""
+    return next(on for on, run in RUNS.items() if run == (plan, debit_on))
+
+
+async def begin(office: Office) -> Month:
+    """The plans with their members, and who holds their money."""
+    engine = office.served.service.engine
+    rules = {
+        MUTUAL: rules_of_preset(MUTUAL, caps={"per_case": "5.00"}),
+        TIERS: rules_of_preset(TIERS),
+        STAGES: rules_of_preset(STAGES),
+        BALANCES: rules_of_preset(BALANCES),
+    }
+    sizes = {MUTUAL: (16, 1_500), TIERS: (4, 1_600), STAGES: (4, 1_600), BALANCES: (12, 1_200)}
+    worlds = {}
+    for place, (plan, (shards, seats)) in enumerate(sizes.items()):
+        random = np.random.default_rng(place)
+        counts = (seats * random.uniform(0.55, 1.45, shards)).astype(int)
+        seated = [joined(count, 100 * place + shard, rules[plan]) for shard, count in enumerate(counts.tolist())]
+        worlds[plan] = await known(await build(engine, rules[plan], *seated))
+    await deposit(worlds[BALANCES])
+    accounts = [
+        await held(office, BANK, "华东银行", [worlds[MUTUAL], worlds[TIERS], worlds[STAGES]], 7),
+        await held(office, WALLET, "海港支付", [worlds[BALANCES]], 8),
+    ]
+    return Month(office, worlds, accounts)
+
+
+async def deposit(world: World) -> None:
+    """What the members of a prepaid plan begin with."""
+    random = np.random.default_rng(5)
+    async with world.engine.begin() as connection:
+        for number, (_, seats) in enumerate(await world.shards(), 1):
+            amounts = np.array([9_00, 10_00, 15_00, 20_00, 30_00, 50_00])[random.integers(0, 6, seats)]
+            await open_deposits(connection, world.plan, world.shard(number), amounts, on=OPENED, key="opening")
+
+
+async def held(office: Office, code: str, name: str, worlds: list[World], seed: int) -> Account:
+    """An account that holds these plans' money. The custodian takes and gives what the preset generic-csv lays out."""
+    preset = load("generic-csv")
+    profile = preset.model_copy(update={"code": code, "name": name, "payer_known_by": "member_ref"})
+    async with office.served.service.engine.begin() as connection:
+        await register(connection, profile, actor="wang.fang")
+        for world in worlds:
+            await assign(connection, code, world.plan_id, actor="wang.fang")
+    return Account(code, Custodian(profile, seed=seed, rates=Rates.read(RATES), account="6222020019070812"))
+
+
+async def live(office: Office) -> Month:
+    """All of it."""
+    month = await begin(office)
+    on = FIRST
+    while on <= TODAY:
+        await month.lives(on)
+        on += timedelta(days=1)
+    return month
