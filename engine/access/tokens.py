@@ -32,7 +32,10 @@ class NotAuthenticated(FentanError):
 
 @dataclass(frozen=True)
 class Token:
-    """Whose token it is and what it may; never the token itself. `scopes` None: all that the role may."""
+    """Whose token it is and what it may; never the token itself. `scopes` None: all that the role may.
+
+    `has_password`: its holder may sign in to the console by name.
+    """
 
     token_id: int
     name: str
@@ -44,6 +47,7 @@ class Token:
     last_used_at: datetime | None
     revoked_at: datetime | None
     revoked_by: str | None
+    has_password: bool = False
 
     def allows(self, scope: str) -> bool:
         """Whether its scopes have this one; `runs:write` has `runs:read` in it."""
@@ -53,7 +57,10 @@ class Token:
         return does == "read" and f"{resource}:write" in self.scopes
 
 
-TOKEN_COLUMNS = [api_tokens.c[field.name] for field in fields(Token)]
+TOKEN_COLUMNS = [
+    *(api_tokens.c[field.name] for field in fields(Token) if field.name != "has_password"),
+    api_tokens.c.password_hash.is_not(None).label("has_password"),
+]
 
 _BY_NUMBER = select(api_tokens.c.digest, *TOKEN_COLUMNS).where(api_tokens.c.token_id == bindparam("number"))
 """Every request begins with it, so it is built once."""

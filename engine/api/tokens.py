@@ -41,7 +41,10 @@ class NewToken(Model):
 
 
 class TokenView(Model):
-    """Whose a token is, and what it may; never the token itself. No `scopes`: all that the role may."""
+    """Whose a token is, and what it may; never the token itself. No `scopes`: all that the role may.
+
+    `has_password`: its holder may sign in to the console by name.
+    """
 
     token_id: int
     name: str
@@ -52,6 +55,7 @@ class TokenView(Model):
     expires_at: Moment
     revoked_at: Moment | None
     revoked_by: str | None
+    has_password: bool
 
 
 class ListedToken(TokenView):

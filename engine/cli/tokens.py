@@ -68,7 +68,7 @@ def issue(
 
 @app.command("list")
 def list_(as_json: AsJson = False) -> None:
-    """Every token, whose it is, what it may, and when it was last used; never the tokens themselves."""
+    """Every token: whose, what it may, whether it has a password, when last used; never the tokens themselves."""
 
     async def listed(engine: AsyncEngine, _: Settings) -> list[Token]:
         async with engine.connect() as connection:
@@ -78,11 +78,13 @@ def list_(as_json: AsJson = False) -> None:
     if as_json:
         print_json([asdict(token) for token in tokens])
         return
-    table = Table("token", "name", "role", "scopes", "issued by", "expires", "last used", "revoked by")
+    table = Table("token", "name", "role", "scopes", "password", "issued by", "expires", "last used", "revoked by")
     for token in tokens:
         used = f"{token.last_used_at:%Y-%m-%d %H:%M}" if token.last_used_at else "never"
         scopes = ", ".join(token.scopes) if token.scopes is not None else "all"
-        row = (str(token.token_id), token.name, token.role, scopes, token.issued_by, f"{token.expires_at:%Y-%m-%d}")
+        password = "yes" if token.has_password else "no"
+        until = f"{token.expires_at:%Y-%m-%d}"
+        row = (str(token.token_id), token.name, token.role, scopes, password, token.issued_by, until)
         table.add_row(*row, used, token.revoked_by)
     Console(markup=False).print(table)
 

@@ -114,6 +114,7 @@ def test_a_password_from_standard_input(fentan: Fentan, database_url: str, monke
     fentan("token", "issue", "carol", "--role", "finance", *OLGA)
     typed(f"{TYPED}\nwhat follows is not read\n")
     assert said(fentan("token", "password", "1", *OLGA)) == "token 1 of carol has a new password"
+    assert [token["has_password"] for token in told(fentan("token", "list", "--json"))] == [True]
     assert signed_in(database_url, "carol", TYPED).token_id == 1
     for line, why in (("", "12 to 128 characters, not 0"), ("short\r\n", "not 5"), ("I am Carol, hello\n", "the name")):
         typed(line)
@@ -122,6 +123,7 @@ def test_a_password_from_standard_input(fentan: Fentan, database_url: str, monke
     assert "there is no token 7" in refused(fentan("token", "password", "7", *OLGA))
     assert signed_in(database_url, "carol", TYPED).token_id == 1
     assert said(fentan("token", "password", "1", "--remove", *OLGA)) == "token 1 of carol has no password"
+    assert [token["has_password"] for token in told(fentan("token", "list", "--json"))] == [False]
     with pytest.raises(NotAuthenticated):
         signed_in(database_url, "carol", TYPED)
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import re
+from datetime import UTC, datetime
 
 import pytest
 from sqlalchemy import insert, text
 
+from engine.access.passwords import set_password
 from engine.access.roles import Role
 from engine.console.pages.audit import url_of
 from engine.store.audit import record
@@ -288,8 +290,11 @@ async def test_a_token_is_issued_shown_once_and_revoked(served: Served, browser:
     assert (await cara.get("/v1/me")).said["name"] == "cara"
     leaf = await browser.open("/ops/tokens")
     assert token not in leaf.source
-    assert row(leaf, "cara")[1:3] == ["finance", "active"]
+    assert row(leaf, "cara")[1:5] == ["finance", "active", "all of the role", "none"]
     token_id = row(leaf, "cara")[0]
+    async with served.service.engine.begin() as connection:
+        await set_password(connection, int(token_id), "nine plain teacups", now=datetime.now(UTC), actor="admin")
+    assert row(await browser.open("/ops/tokens"), "cara")[4] == "set"
     leaf = await browser.press(f"tokens/{token_id}/revoke")
     assert row(leaf, "cara")[2].startswith("revoked admin ·")
     assert not browser.offers(f"tokens/{token_id}/revoke")
