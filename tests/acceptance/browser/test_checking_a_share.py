@@ -137,3 +137,22 @@ async def test_without_script_the_proof_is_there_to_keep(open_page: OpenPage, wo
     async with page.expect_download() as download:
         await page.locator("#run-2").get_by_role("link", name="Download the proof").click()
     assert (await download.value).suggested_filename == "share-xianghubao-2.json"
+
+
+async def test_finance_has_a_proof_checked_as_members_do(signed_in: OpenPage, served: Served, world: World) -> None:
+    page = await signed_in(served.finance)
+    await page.goto("/finance/members/xianghubao/200/proofs/2")
+    await page.get_by_role("button", name="Verify in this browser").click()
+    await expect(page.locator(".notice.good")).to_contain_text("the share of this seat stands under the public seal")
+    await expect(page.locator(".steps li")).to_have_count(6)
+    await axe(page)
+    await page.route("**/proofs/2", _with_another_amount)
+    await page.get_by_role("button", name="Verify in this browser").click()
+    await expect(page.locator(".notice.bad")).to_contain_text("The proof says 0.03")
+
+
+async def _with_another_amount(route: Route) -> None:
+    answer = await route.fetch()
+    proof = json.loads(await answer.text())
+    raised(proof)
+    await route.fulfill(response=answer, body=json.dumps(proof))

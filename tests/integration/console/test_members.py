@@ -75,6 +75,7 @@ async def test_each_share_has_its_proof(served: Served, browser: Browser) -> Non
     assert "seats 128 to 255" in leaf.text
     assert run.root.hex() in leaf.text.replace(" ", "")
     (file,) = leaf.page.xpath("//a[@download]/@href")
+    assert leaf.page.xpath("//button[@data-verify='1']/@data-proof") == [file]
     assert run.root.hex() in (await browser.open(file)).source
     assert (await browser.open(f"{HERE}/200/proofs/2")).status == 404
 

@@ -1,4 +1,4 @@
-// "Check my share": each step of a proof is computed here, in the member's own browser, and shown as it is done.
+// A proof is checked: each step of it is computed here, in the reader's own browser, and shown as it is done.
 
 import { climbed, hexOf, isInPlace, leafOf, type Proof, sealOver } from "./share/proof";
 
@@ -10,8 +10,8 @@ class Wrong extends Error {}
 const said = (name: string, values: Record<string, string | number> = {}): string =>
   (texts[name] ?? name).replace(/\{(\w+)\}/g, (_, key: string) => String(values[key] ?? ""));
 
-async function proofOf(run: string): Promise<Proof> {
-  const answer = await fetch(`/share/mine/proofs/${run}`);
+async function proofAt(address: string): Promise<Proof> {
+  const answer = await fetch(address);
   if (!answer.ok) throw new Wrong(said("notLoaded"));
   return (await answer.json()) as Proof;
 }
@@ -52,8 +52,8 @@ function verdict(place: HTMLElement, tone: "good" | "bad", ...paragraphs: string
   place.append(notice);
 }
 
-async function verify(run: string, share: string, steps: HTMLElement): Promise<void> {
-  const proof = await proofOf(run);
+async function verify(address: string, run: string, share: string, steps: HTMLElement): Promise<void> {
+  const proof = await proofAt(address);
   line(steps, said("loaded", { count: proof.leaf.amounts.length }));
   mustBe(proof.amount === share && String(proof.run_id) === run, "wrongAmount", { amount: proof.amount });
   mustBe(isInPlace(proof), "wrongPlace");
@@ -71,15 +71,15 @@ async function verify(run: string, share: string, steps: HTMLElement): Promise<v
 }
 
 async function show(button: HTMLButtonElement): Promise<void> {
-  const place = button.closest("li")?.querySelector<HTMLElement>(".verified");
-  const { verify: run, share } = button.dataset;
-  if (!place || run === undefined || share === undefined) return;
+  const place = button.closest(".card")?.querySelector<HTMLElement>(".verified");
+  const { verify: run, share, proof } = button.dataset;
+  if (!place || run === undefined || share === undefined || proof === undefined) return;
   button.disabled = true;
   const steps = document.createElement("ol");
   steps.className = "steps";
   place.replaceChildren(steps);
   try {
-    await verify(run, share, steps);
+    await verify(proof, run, share, steps);
     verdict(place, "good", said("verified"));
   } catch (error) {
     verdict(place, "bad", said("failed"), error instanceof Wrong ? error.message : said("notLoaded"));
@@ -90,14 +90,14 @@ async function show(button: HTMLButtonElement): Promise<void> {
 
 // crypto.subtle is there only where nobody on the way can change the page: over https, or on the machine itself.
 const isAble = globalThis.isSecureContext && "subtle" in crypto;
-const shares = document.querySelector(".shares");
-if (shares && !isAble) {
+const buttons = document.querySelectorAll<HTMLButtonElement>("button[data-verify]");
+if (buttons.length && !isAble) {
   const notice = document.createElement("div");
-  shares.before(notice);
+  document.getElementById("verifying")?.after(notice);
   verdict(notice, "bad", said("noCrypto"));
 }
 
-for (const button of document.querySelectorAll<HTMLButtonElement>("button[data-verify]")) {
+for (const button of buttons) {
   button.hidden = !isAble;
   button.addEventListener("click", () => void show(button));
 }
