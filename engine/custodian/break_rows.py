@@ -6,9 +6,10 @@ How old a break is and how bad follow from the day and the custodian's calendar;
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
+from functools import cache
 from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, Row, and_, case, false, func, or_, select, tuple_
@@ -162,6 +163,8 @@ class Selection:
         states = self.states or (() if self.ids else UNRESOLVED)
         if states:
             conditions.append(breaks.c.state.in_(states))
+        if self.custodian is None and self.age is None and not self.least:
+            return and_(*conditions)
         chosen = [each for each in custodians if self.custodian in (None, each.code)]
         of_one = [and_(breaks.c.custodian_id == each.custodian_id, *self._aged(each, on)) for each in chosen]
         return and_(*conditions, or_(false(), *of_one))
@@ -173,9 +176,7 @@ class Selection:
             if self.age.last is not None:
                 conditions.append(breaks.c.opened_on >= since_of(self.age.last, on, **calendar_of(custodian.profile)))
         if self.least:
-            old = next(age for age in AGES if severity(0, age) >= self.least)
-            large = func.abs(breaks.c.amount_minor) >= AMOUNTS_MINOR[self.least - 1]
-            conditions.append(or_(large, breaks.c.opened_on <= _latest(old, custodian, on)))
+            conditions.append(or_(_is_large(self.least), _is_old(self.least, custodian, on)))
         return conditions
 
 
@@ -184,6 +185,16 @@ def _latest(age: Age, custodian: Custodian, on: date) -> date:
     if age.first == 0:
         return date.max
     return since_of(age.first - 1, on, **calendar_of(custodian.profile)) - timedelta(days=1)
+
+
+def _is_large(least: Severity) -> ColumnElement[bool]:
+    """Whether its amount alone makes a break this bad, or worse."""
+    return func.abs(breaks.c.amount_minor) >= AMOUNTS_MINOR[least - 1]
+
+
+def _is_old(least: Severity, custodian: Custodian, on: date) -> ColumnElement[bool]:
+    """Whether its age alone makes a break of a custodian this bad, or worse, while it is open."""
+    return breaks.c.opened_on <= _latest(next(age for age in AGES if severity(0, age) >= least), custodian, on)
 
 
 async def list_breaks(
@@ -294,23 +305,37 @@ async def weigh_breaks(
 ) -> list[Weighed]:
     """The breaks by custodian and severity, the worst first; a severity that no break has is not there."""
     of = breaks.c
-    size = func.abs(of.amount_minor)
-    bound = case(*[(size >= each, each) for each in reversed(AMOUNTS_MINOR)], else_=0)
-    until = func.greatest(of.opened_on, func.coalesce(of.closed_on, on)).label("until")
+
+    def is_old(least: Severity) -> ColumnElement[bool]:
+        of_one = [and_(of.custodian_id == each.custodian_id, _is_old(least, each, on)) for each in custodians]
+        return or_(false(), *of_one)
+
+    # What is open ages until the day, so that the database tells how bad it is; of what is closed, each two days do.
+    is_closed = of.closed_on.is_not(None)
+    by_amount = _worst_of(_is_large)
+    known = case((is_closed, by_amount), else_=func.greatest(by_amount, _worst_of(is_old))).label("known")
+    days = (of.custodian_id, case((is_closed, of.opened_on)).label("since"), of.closed_on, known)
     grouped = (
-        select(of.custodian_id, of.opened_on, until, bound, func.count(), func.sum(of.suspense_minor))
-        .where(selection.where(custodians, on))
-        .group_by(of.custodian_id, of.opened_on, until, bound)
+        select(*days, func.count(), func.sum(of.suspense_minor)).where(selection.where(custodians, on)).group_by(*days)
     )
-    by_id = {each.custodian_id: each for each in custodians}
+    calendars = {each.custodian_id: calendar_of(each.profile) for each in custodians}
+    codes = {each.custodian_id: each.code for each in custodians}
+
+    @cache
+    def by_age(custodian_id: int, since: date, until: date) -> Severity:
+        return severity(0, age_of(business_days(since, max(since, until), **calendars[custodian_id])))
+
     numbers, suspense = Counter[tuple[str, Severity]](), Counter[tuple[str, Severity]]()
-    for custodian_id, opened_on, last_on, at_least, number, held in await connection.execute(grouped):
-        custodian = by_id[custodian_id]
-        age = age_of(business_days(opened_on, last_on, **calendar_of(custodian.profile)))
-        weight = custodian.code, severity(at_least, age)
-        numbers[weight] += number
-        suspense[weight] += int(held)
+    for custodian_id, since, until, known, number, held in await connection.execute(grouped):
+        worst = Severity(known) if since is None else max(Severity(known), by_age(custodian_id, since, until))
+        numbers[codes[custodian_id], worst] += number
+        suspense[codes[custodian_id], worst] += int(held)
     return [Weighed(*each, numbers[each], suspense[each]) for each in sorted(numbers, key=lambda at: (at[0], -at[1]))]
+
+
+def _worst_of(told: Callable[[Severity], ColumnElement[bool]]) -> ColumnElement[int]:
+    """The worst severity of which something tells that a break has it, or worse."""
+    return case(*[(told(each), each.value) for each in reversed(Severity) if each], else_=Severity.LOW.value)
 
 
 class Step(NamedTuple):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from engine.custodian.actions import Action
 from engine.custodian.aging import AGES
-from engine.custodian.break_rows import Break, Selection, break_of, count_breaks, history_of, list_breaks
+from engine.custodian.break_rows import Break, Selection, break_of, count_breaks, history_of, list_breaks, weigh_breaks
 from engine.custodian.breaks import BreakRefused, Code, Severity
 from engine.custodian.breaks import State as Stands
 from engine.custodian.registered import list_custodians
@@ -106,6 +107,14 @@ async def test_ages_and_severities_that_choose_are_those_that_are_shown(
             await connection.execute(
                 text("UPDATE custodians SET profile = profile || CAST(:days AS jsonb)"), {"days": json}
             )
+        closed = "UPDATE breaks SET state = 'resolved', closed_on = opened_on + 3 WHERE break_id % 3 = 0"
+        await connection.execute(text(closed))
+        weighed = await weigh_breaks(
+            connection, Selection(states=tuple(Stands)), await list_custodians(connection), on=TODAY
+        )
+        of_each = Counter(each.severity for each in await listed(connection, states=tuple(Stands)))
+        assert {each.severity: each.number for each in weighed} == of_each
+        await connection.execute(text("UPDATE breaks SET state = 'open', closed_on = NULL"))
         everything = await listed(connection)
         assert len(everything) == len(opened)
         expected = [
