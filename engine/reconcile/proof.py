@@ -6,7 +6,7 @@ entered by hand and for lines that stand on another day here than there.
 
 from __future__ import annotations
 
-from collections import Counter
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -145,7 +145,7 @@ class Reconciled:
 
 @dataclass(frozen=True)
 class Account:
-    """All that the proofs of one custodian's account are made of, read once for any number of days.
+    """All that the proofs of one custodian's account are made of, read once for all days from one on.
 
     `statements`: those taken that book, in the order they were; `cash`, `suspense`, `payouts`: what was posted.
     """
@@ -192,8 +192,12 @@ class Account:
             suspense=-sum(amount for day, amount in self.suspense.items() if day <= on),
             breaks=breaks,
             pending=pending,
-            coverage=_coverage(self.custodian, self.statements, self.parked, on),
+            coverage=_coverage(self.custodian, self._spoken, self.parked, on),
         )
+
+    @cached_property
+    def _spoken(self) -> Sequence[Covered]:
+        return _spoken(self.statements)
 
     def _started(self, on: date) -> bool:
         return bool(self.statements) and self.statements[0].from_on <= on
@@ -203,12 +207,18 @@ class Account:
 
         In the middle of a statement's days: what it opened with and its lines by then.
         """
-        balance = opening = 0
-        within: Taken | None = None
-        for place, each in enumerate(self.statements):
+        counted: list[Taken] = []
+        for place in reversed(range(len(self.statements))):
+            each = self.statements[place]
             # One that came to nothing may have been taken after those that follow it.
             if each.from_on > on or (place and each.to_on <= on and each.is_still):
                 continue
+            counted.append(each)
+            if each.opening_minor is not None:
+                break  # it says what all before it came to
+        balance = opening = 0
+        within: Taken | None = None
+        for each in reversed(counted):
             opening = balance if each.opening_minor is None else each.opening_minor
             balance = opening + each.credits_minor - each.debits_minor
             balance = balance if each.closing_minor is None else each.closing_minor
@@ -232,53 +242,66 @@ class Account:
     def _shifted(self, on: date) -> tuple[int, int]:
         """What statements by then booked and was posted after; what was posted by then of statements after it."""
         later = ahead = 0
-        for statement in self.statements:
-            for row in self._posted_by(statement):
-                is_booked, is_posted = _day(row, statement) <= on, row.effective_on <= on
-                later += row.net if is_booked and not is_posted else 0
-                ahead += row.net if is_posted and not is_booked else 0
+        for booked_on, row in self._booked:
+            is_booked, is_posted = booked_on <= on, row.effective_on <= on
+            later += row.net if is_booked and not is_posted else 0
+            ahead += row.net if is_posted and not is_booked else 0
         return later, ahead
+
+    @cached_property
+    def _booked(self) -> Sequence[tuple[date, proof_rows.Cash]]:
+        """What was posted for statements, with the day of the statement that it belongs to."""
+        return [(_day(row, each), row) for each in self.statements for row in self._posted_by(each)]
 
     def _posted_by(self, statement: Taken) -> Sequence[proof_rows.Cash]:
         return self.by_statement.get(statement.statement_id, ())
 
     def _waits(self, on: date) -> tuple[dict[Code, Waiting], Waiting]:
-        found: dict[Code | None, Counter[str]] = {}
+        found: dict[Code | None, list[int]] = {}
         for each in self.waits:
             if each.since <= on and (each.until is None or each.until > on):
-                sums = found.setdefault(each.code, Counter())
-                sums.update(count=each.number, amount=each.amount_minor, suspense=each.suspense_minor)
-        shown = {
-            code: Waiting(*(sums[name] for name in ("count", "amount", "suspense"))) for code, sums in found.items()
-        }
+                sums = found.setdefault(each.code, [0, 0, 0])
+                sums[0] += each.number
+                sums[1] += each.amount_minor
+                sums[2] += each.suspense_minor
+        shown = {code: Waiting(*sums) for code, sums in found.items()}
         pending = shown.pop(None, Waiting(0, 0, 0))
         return {code: shown[code] for code in Code if code in shown}, pending
 
 
-def _coverage(custodian: Custodian, taken: Sequence[Taken], parked: Sequence[date], on: date) -> Coverage:
-    said = [each for each in taken if each.from_on <= on]
-    spoken = [Covered(each.from_on, each.to_on, each.opening_minor, each.closing_minor) for each in said]
-    spoken.sort(key=lambda each: (each.from_on, each.to_on))
+def _spoken(taken: Sequence[Taken]) -> list[Covered]:
+    """The days of statements, in their order."""
+    days = [Covered(each.from_on, each.to_on, each.opening_minor, each.closing_minor) for each in taken]
+    return sorted(days, key=lambda each: (each.from_on, each.to_on))
+
+
+def _coverage(custodian: Custodian, spoken: Sequence[Covered], parked: Sequence[date], on: date) -> Coverage:
+    said = spoken[: bisect_right(spoken, on, key=lambda each: each.from_on)]
     parked_by_then = sum(day <= on for day in parked)
-    if not spoken:
+    if not said:
         return Coverage(None, None, (), parked_by_then)
     days = custodian.profile.business_days
     calendar = {} if days is None else {"holidays": days.holidays, "worked": days.worked}
-    missing = tuple(day for day in uncovered(spoken, on) if is_business_day(day, **calendar))
-    last = min(max(each.to_on for each in spoken), on)
-    return Coverage(spoken[0].from_on, last, missing, parked_by_then)
+    missing = tuple(day for day in uncovered(said, on) if is_business_day(day, **calendar))
+    last = min(max(each.to_on for each in said), on)
+    return Coverage(said[0].from_on, last, missing, parked_by_then)
 
 
-async def read_account(connection: AsyncConnection, custodian: Custodian) -> Account:
-    """Everything of a custodian's account that its proofs need."""
+async def read_account(connection: AsyncConnection, custodian: Custodian, first: date | None = None) -> Account:
+    """Everything of a custodian's account that its proofs of `first` and later days need.
+
+    Without a day it is the last that statements speak of.
+    """
     cash = await proof_rows.cash_postings(connection, custodian.plans)
+    taken = await proof_rows.taken_statements(connection, custodian.custodian_id, cash)
+    first = first or max((each.to_on for each in taken), default=date.min)
     return Account(
         custodian,
-        statements=await proof_rows.taken_statements(connection, custodian.custodian_id, cash),
+        statements=taken,
         cash=cash,
         suspense=await proof_rows.by_day(connection, custodian.plans, proof_rows.SUSPENSE),
         payouts=await proof_rows.by_day(connection, custodian.plans, proof_rows.PAYOUTS),
-        waits=await proof_rows.waiting(connection, custodian.custodian_id),
+        waits=await proof_rows.waiting(connection, custodian.custodian_id, first),
         in_transit=await proof_rows.in_transit(connection, custodian),
         parked=await proof_rows.parked_days(connection, custodian.custodian_id),
     )
@@ -286,7 +309,7 @@ async def read_account(connection: AsyncConnection, custodian: Custodian) -> Acc
 
 async def proof_of(connection: AsyncConnection, custodian: Custodian, on: date) -> Proof:
     """The proof of one day (I11): its difference is 0 where the books hold what the statements say."""
-    return (await read_account(connection, custodian)).proof(on)
+    return (await read_account(connection, custodian, on)).proof(on)
 
 
 async def coverage_of(connection: AsyncConnection, custodian: Custodian, on: date) -> Coverage:
@@ -294,12 +317,12 @@ async def coverage_of(connection: AsyncConnection, custodian: Custodian, on: dat
     custodian_id = custodian.custodian_id
     taken = await proof_rows.taken_statements(connection, custodian_id, ())
     parked = await proof_rows.parked_days(connection, custodian_id)
-    return _coverage(custodian, taken, parked, on)
+    return _coverage(custodian, _spoken(taken), parked, on)
 
 
 async def strips(connection: AsyncConnection, custodian: Custodian, first: date, last: date) -> list[Proof]:
     """The proof of every day from the first to the last."""
-    account = await read_account(connection, custodian)
+    account = await read_account(connection, custodian, first)
     return [account.proof(first + timedelta(days=days)) for days in range((last - first).days + 1)]
 
 

@@ -8,7 +8,7 @@ from datetime import date
 from typing import NamedTuple
 
 import numpy as np
-from sqlalchemy import BigInteger, ColumnElement, and_, bindparam, func, select, text
+from sqlalchemy import BigInteger, ColumnElement, Date, and_, bindparam, func, or_, select, text
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -131,7 +131,7 @@ def _of(plans: Sequence[int], code: Account) -> dict[str, list[int]]:
 
 
 class Waits(NamedTuple):
-    """What waits for people or for a later statement, in sum: since a day, until another, None: still.
+    """What waits for people or for a later statement, in sum: since a day or before, until another, None: still.
 
     `code`: None for pending lines.
     """
@@ -145,25 +145,30 @@ class Waits(NamedTuple):
 
 
 _PENDING = text(
-    "SELECT coalesce(line.booked_on, own.from_on, own.to_on, own.taken_at::date) AS since,"
+    "SELECT greatest(coalesce(line.booked_on, own.from_on, own.to_on, own.taken_at::date), :first) AS since,"
     " coalesce(later.from_on, later.to_on, later.taken_at::date) AS until, count(*), sum(line.amount_minor)"
     " FROM statement_lines AS line JOIN statements AS own USING (statement_id)"
     " LEFT JOIN statements AS later ON later.statement_id = line.decided_by"
     " WHERE own.custodian_id = :custodian AND own.books AND own.state = 'taken'"
     " AND (line.outcome = 'pending' OR line.decided_by IS NOT NULL) AND NOT EXISTS (SELECT FROM breaks"
-    " WHERE breaks.statement_id = line.statement_id AND breaks.ordinal = line.ordinal) GROUP BY since, until"
-)
+    " WHERE breaks.statement_id = line.statement_id AND breaks.ordinal = line.ordinal) GROUP BY 1, 2"
+).bindparams(bindparam("first", type_=Date))
 
 
-async def waiting(connection: AsyncConnection, custodian_id: int) -> list[Waits]:
-    """Breaks and pending lines, those that are over too; a line that ever was a break counts as that."""
-    sums = (func.count(), func.sum(breaks.c.amount_minor), func.sum(breaks.c.suspense_minor))
-    days = (breaks.c.code, breaks.c.opened_on, breaks.c.closed_on)
+async def waiting(connection: AsyncConnection, custodian_id: int, first: date) -> list[Waits]:
+    """Breaks and pending lines for the proofs of `first` and later; a line that ever was a break counts as that.
+
+    What began before that day is told as since it, all in one; of breaks those are left out that were over by then.
+    """
+    of = breaks.c
+    sums = (func.count(), func.sum(of.amount_minor), func.sum(of.suspense_minor))
+    days = (of.code, func.greatest(of.opened_on, first).label("since"), of.closed_on)
+    waits = or_(of.closed_on.is_(None), of.closed_on > first)
     opened = await connection.execute(
-        select(*days, *sums).where(breaks.c.custodian_id == custodian_id).group_by(*days).order_by(*days)
+        select(*days, *sums).where(of.custodian_id == custodian_id, waits).group_by(*days).order_by(*days)
     )
     found = [Waits(Code(code), since, until, *map(int, counted)) for code, since, until, *counted in opened]
-    for since, until, count, amount in await connection.execute(_PENDING, {"custodian": custodian_id}):
+    for since, until, count, amount in await connection.execute(_PENDING, {"custodian": custodian_id, "first": first}):
         found.append(Waits(None, since, until, count, int(amount), int(amount)))
     return found
 

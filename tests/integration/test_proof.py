@@ -15,7 +15,7 @@ from engine.custodian.verdicts import NotConserved, Sum
 from engine.ledger.accounts import Account, account_id, plan_shard
 from engine.ledger.journals import Journal, post
 from engine.plans.rules import BusinessDays, Roll
-from engine.reconcile.proof import Waiting, reconciled, strips
+from engine.reconcile.proof import Waiting, proof_of, reconciled, strips
 from tests.integration.bank_statement import BOOKED_ON, Line
 from tests.integration.held import ACTOR, profile_of
 from tests.integration.reconciling import Asked, asked
@@ -143,6 +143,22 @@ async def test_a_statement_over_several_days_is_proved_within(engine: AsyncEngin
         (7, 0, 0, 7, 7, 0),
     ]  # fmt: skip
     assert [len(each.coverage.missing) for each in found] == [0, 0, 0, 0, 0, 1]
+
+
+async def test_a_strip_is_the_proof_of_each_of_its_days(engine: AsyncEngine, tmp_path: Path) -> None:
+    world = await asked(engine, tmp_path)
+    await world.takes(Line(SHARE + 1, world.reference(0)), Line(7, "", on=BOOKED_ON + DAY))
+    await world.takes(Line(9, "", on=BOOKED_ON + 2 * DAY), opening=SHARE + 8)
+    await world.world.sql(
+        "UPDATE breaks SET state = 'resolved', closed_on = :day WHERE amount_minor = 7", day=BOOKED_ON + 3 * DAY
+    )
+    async with engine.connect() as connection:
+        custodian = await custodian_of(connection, world.custodian.code)
+        days = [BOOKED_ON + (each - 1) * DAY for each in range(6)]
+        each_day = [await proof_of(connection, custodian, day) for day in days]
+        assert [sum(each.count for each in proof.breaks.values()) for proof in each_day] == [0, 1, 2, 3, 2, 2]
+        for first in range(len(days)):
+            assert await strips(connection, custodian, days[first], days[-1]) == each_day[first:]
 
 
 async def test_days_that_no_statement_speaks_of_are_missing(engine: AsyncEngine, tmp_path: Path) -> None:
