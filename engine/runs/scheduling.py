@@ -122,7 +122,8 @@ async def list_schedules(
     query = _SCHEDULES.where(plans.c.code > after).order_by(plans.c.code).limit(limit)
     rows = [row._asdict() for row in await connection.execute(query)]
     known = await _newest(connection, [row["plan_id"] for row in rows])
-    facts = await slot_facts(connection, {plan_id: rules for plan_id, (_, rules) in known.items()})
+    today = now.date() - timedelta(days=1)  # it is not over everywhere
+    facts = await slot_facts(connection, {plan_id: rules for plan_id, (_, rules) in known.items()}, since=today)
     return [_standing(_schedule(row), known[row["plan_id"]][1], facts[row["plan_id"]], now) for row in rows]
 
 

@@ -74,8 +74,8 @@ class Waiting(NamedTuple):
 class SlotFacts:
     """What tells the state of a plan's slots.
 
-    `began`: its first run's debit day and its first claim's day, as far as there are any. `ended`: debit days of runs
-    that were voided or failed. `skipped`: by debit day, who skipped it and why.
+    `began`: its first run's debit day and its first claim's day, as far as there are any; or the first day that is
+    told of. `ended`: debit days of runs that were voided or failed. `skipped`: by debit day, who skipped it and why.
     """
 
     began: Sequence[date]
@@ -118,12 +118,22 @@ class SlotFacts:
         return day if final is None or day <= final else None
 
 
-async def slot_facts(connection: AsyncConnection, rules: Mapping[int, PlanRules]) -> dict[int, SlotFacts]:
-    """Those of every plan in `rules`, by its number, in as many queries as for one."""
-    firsts, skipped = await _first_days(connection, list(rules)), await _skipped(connection, list(rules))
-    (live, ended), passed = await _runs(connection, list(rules)), await _waiting(connection, rules)
+async def slot_facts(
+    connection: AsyncConnection, rules: Mapping[int, PlanRules], *, since: date | None = None
+) -> dict[int, SlotFacts]:
+    """Those of every plan in `rules`, by its number, in as many queries as for one.
+
+    `since`: only what tells of the slots from that day on, and of earlier ones that a claim waits for.
+    """
+    plan_ids, passed = list(rules), await _waiting(connection, rules)
+    if since is None or any(each.direction is Direction.CREDIT for each in rules.values()):
+        first, began = date.min, await _first_days(connection, plan_ids)
+    else:
+        first = min([since, *(claim.due_on for claims in passed.values() for claim in claims)])
+        began = {plan_id: [first] for plan_id in plan_ids}
+    (live, ended), skipped = await _runs(connection, plan_ids, first), await _skipped(connection, plan_ids)
     return {
-        plan_id: SlotFacts(firsts[plan_id], live[plan_id], frozenset(ended[plan_id]), skipped[plan_id], passed[plan_id])
+        plan_id: SlotFacts(began[plan_id], live[plan_id], frozenset(ended[plan_id]), skipped[plan_id], passed[plan_id])
         for plan_id in rules
     }
 
@@ -246,9 +256,12 @@ async def _first_days(connection: AsyncConnection, plan_ids: Sequence[int]) -> d
 
 
 async def _runs(
-    connection: AsyncConnection, plan_ids: Sequence[int]
+    connection: AsyncConnection, plan_ids: Sequence[int], first: date = date.min
 ) -> tuple[dict[int, dict[date, DueSlot]], dict[int, set[date]]]:
-    """By plan and debit day, the runs that are neither voided nor failed; and the debit days of those that are."""
+    """By plan and debit day, the runs that are neither voided nor failed; and the debit days of those that are.
+
+    `first`: the first debit day to look at.
+    """
     rows = await connection.execute(
         select(
             share_runs.c.plan_id,
@@ -258,7 +271,7 @@ async def _runs(
             func.count(run_cases.c.claim_id),
         )
         .outerjoin(run_cases, run_cases.c.run_id == share_runs.c.run_id)
-        .where(share_runs.c.plan_id.in_(plan_ids))
+        .where(share_runs.c.plan_id.in_(plan_ids), share_runs.c.debit_on >= first)
         .group_by(share_runs.c.run_id)
     )
     live: dict[int, dict[date, DueSlot]] = {plan_id: {} for plan_id in plan_ids}
