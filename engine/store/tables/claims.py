@@ -9,6 +9,7 @@ from sqlalchemy import (
     Date,
     ForeignKey,
     Identity,
+    Index,
     Integer,
     PrimaryKeyConstraint,
     Table,
@@ -51,6 +52,7 @@ claims = Table(
         name="claims_state_check",
     ),
     CheckConstraint("(run_id IS NOT NULL) = (state IN ('sharing', 'shared'))", name="claims_run_check"),
+    Index("claims_state_index", "state", "claim_id"),
 )
 
 notices = Table(

@@ -206,6 +206,11 @@ statement_lines = Table(
         "statement_id",
         postgresql_where=text("outcome = 'pending' OR (outcome = 'break' AND stage = 7)"),
     ),
+    Index(
+        "statement_lines_waited_index",
+        "statement_id",
+        postgresql_where=text("outcome = 'pending' OR decided_by IS NOT NULL"),
+    ),
 )
 
 breaks = Table(

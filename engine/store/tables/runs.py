@@ -101,6 +101,7 @@ run_cases = Table(
     PrimaryKeyConstraint("run_id", "number", name="run_cases_pkey"),
     UniqueConstraint("run_id", "claim_id", name="run_cases_claim_key"),
     CheckConstraint("(claim_id IS NULL) = (claim_number IS NULL)", name="run_cases_claim_check"),
+    Index("run_cases_claim_index", "claim_id"),
 )
 
 run_shards = Table(
