@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+import structlog
 from rich.console import Console, ConsoleDimensions
 
 from engine.cli import main
@@ -14,7 +16,17 @@ from tests.acceptance.console import Done, Fentan
 
 
 @pytest.fixture
-def console(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Fentan:
+def log_as_before() -> Iterator[None]:
+    """A command says how its whole process logs, which here goes on to other tests."""
+    before = structlog.get_config()
+    yield
+    structlog.configure(**before)
+
+
+@pytest.fixture
+def console(
+    log_as_before: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> Fentan:
     """Each command would wait a second for its imports if it were a process of its own."""
     # Of the class: a console keeps the width it was made under, and some are made once in a process.
     monkeypatch.setattr(Console, "size", ConsoleDimensions(width=200, height=50))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -66,7 +67,8 @@ def become(fentan: Fentan, embedded: Embedded, tmp_path: Path, monkeypatch: pyte
     for process in (api, worker):
         process.terminate()
         process.communicate(timeout=30)
-    assert (api.returncode, worker.returncode) == (0, 0)
+    # A worker that was still starting had nothing to put down first.
+    assert (api.returncode, worker.returncode) in {(0, 0), (0, -signal.SIGTERM)}
 
 
 def test_a_run_by_people_who_have_no_database(fentan: Fentan, become: Become) -> None:
