@@ -95,6 +95,9 @@ def body_of(fields: Fields, apart: frozenset[str]) -> dict[str, Any]:
             place = place.setdefault(each, {})
         if last.endswith("[]"):
             place.setdefault(last.removesuffix("[]"), []).append(value)
+        elif last in place:
+            # Neither is more meant than the other: a reference and a seat may be those of two members.
+            raise WrongFields([WrongField(name.removeprefix("json:"), "is given in two ways")])
         else:
             place[last] = value
     return {name: _rows(value) for name, value in body.items()}

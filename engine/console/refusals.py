@@ -67,6 +67,7 @@ _PATTERNS: Mapping[str, str] = {
 
 _VALUES: Mapping[str, str] = {
     "choose a file": N_("Choose a file."),
+    "is given in two ways": N_("Fill in one of the two, not both."),
     "is neither true nor false": N_("Choose one of those offered."),
     "is no whole number": N_("A whole number."),
     "is not a day like 2019-07-14": N_("A day like 2019-07-14."),

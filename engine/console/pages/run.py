@@ -70,6 +70,7 @@ async def show(visit: Visit, params: OfRun) -> Shown:
         "sums": sums_of(outcome, preview),
         "tie_out": shown(await show_tie_out(call, OfTiedRun(run_id=run_id))) if is_booked else None,
         "is_booked": is_booked,
+        "was_posted": RunState.POSTING in run.moments,
         "is_voidable": run.state in VOIDABLE,
         "may_wait": run.state in MAY_WAIT,
         "is_own": visit.visitor is not None and visit.visitor.name.casefold() == run.planned_by.casefold(),

@@ -40,13 +40,11 @@ def life_of(run: RunView, acts: Sequence[ActView]) -> list[Step]:
     """The steps of a run, those ahead too while it can come to them. `acts`: on it, newest first."""
     reached = [name for name in sorted(run.moments, key=lambda name: run.moments[name]) if name in set(RunState)]
     who: dict[str, str | None] = {RunState.PLANNED: run.planned_by, RunState.APPROVED: run.approved_by}
-    notes: dict[str, str | None] = {RunState.FAILED: run.failure}
+    notes = dict[str, str]()
     voided = next((act for act in acts if act.act == "void run"), None)
     if voided is not None:
         begun = RunState.VOIDING if RunState.VOIDING in reached else RunState.VOIDED
         who[begun], notes[begun] = voided.actor, str(voided.detail.get("reason") or "")
-    elif run.state is RunState.VOIDED:
-        notes[RunState.VOIDED] = run.failure
     steps = [
         Step(
             word=name,

@@ -138,6 +138,11 @@ async def test_a_claim_is_filed_and_goes_to_its_page(served: Served, browser: Br
     assert "300,000.00" in leaf.text
 
     await browser.open("/claims/new?plan=xianghubao")
+    both: dict[str, Any] = fields | {"json:member": "3"}
+    leaf = await browser.press("/v1/claims", **both)
+    assert (leaf.status, "Fill in one of the two" in leaf.text) == (422, True)
+
+    await browser.open("/claims/new?plan=xianghubao")
     leaf = await browser.press("/v1/claims", **(fields | {"member": "M9"}))
     assert (leaf.status, "no such member" in leaf.text) == (404, True)
 

@@ -44,7 +44,7 @@ async def test_the_first_page_says_what_is_asked_for_and_what_was_shared(browser
     assert leaf.status == 200
     notices = [" ".join(each.text_content().split()) for each in leaf.page.xpath("//ul[@class='notices']/li")]
     assert notices == [
-        f"相互宝 · Claim no. {number} under notice since 2019-08-07 300,000.00 yuan aid applied for {left}"
+        f"相互宝 · Claim no. {number} under notice from 2019-08-07 to 2019-08-09 300,000.00 yuan aid applied for {left}"
         for number, left in ((3, "being decided 1 objection"), (4, "being decided"))
     ]
     cells = [[cell.text_content().strip() for cell in row] for row in leaf.page.xpath("//main//tbody/tr")]

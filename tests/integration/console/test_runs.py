@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 
 from engine.access.roles import Role
+from engine.runs.run import lock_run_or_wait
+from engine.runs.voiding import fail
 from tests.integration.api.asked import worked
 from tests.integration.console.browsing import Browser
 from tests.integration.test_credit_runs import surplus
@@ -130,12 +132,14 @@ async def test_a_run_from_its_preview_to_its_seal(served: Served, browser: Brows
     await browser.sign_in(served.viewer)
     leaf = await browser.open("/runs/1")
     assert f"It waits for the approval of somebody else than {PLANNER}" in leaf.text
+    assert "It waits for your approval" not in leaf.text
     assert "All 600 who share pay the same: 0.10 each." in leaf.text
     assert "equal, as previewed" in leaf.text
     assert not browser.offers("runs/1/approve")
 
     await browser.sign_in(served.approver)
     leaf = await browser.open("/runs/1")
+    assert f"It waits for your approval, as {PLANNER} planned it" in leaf.text
     leaf = await browser.press("runs/1/approve")
     assert (leaf.status, leaf.url) == (200, "/runs/1")
     assert (await world.run(1)).approved_by == "approver"
@@ -198,6 +202,41 @@ async def test_a_run_is_paused_resumed_and_voided_for_a_reason(served: Served, b
     await browser.sign_in(served.viewer)
     await browser.open("/runs/1")
     assert not browser.offers("runs/1/void")
+
+
+async def test_what_a_voided_run_left(served: Served, browser: Browser, world: World) -> None:
+    run = await world.sealed()
+    await world.voided(run)
+    await browser.sign_in(served.scheduler)
+    leaf = await browser.open("/runs/1")
+    assert "what was posted is reversed, shard by shard" in leaf.text
+    voided = await world.worked(run)
+    assert voided.void_root is not None
+    leaf = await browser.open("/runs/1")
+    for said in (
+        "It was voided: what it posted is reversed",
+        "Its claims wait for another run.",
+        "nothing of it stands",
+    ):
+        assert said in leaf.text, said
+    assert voided.void_root.hex() in leaf.source.replace("</span><span>", "")
+    links = leaf.page.xpath("//main//a/@href")
+    assert "/runs/1/journals" in links
+    assert "/runs/new?plan=xianghubao&debit_on=2019-07-14" in links
+    assert "/public/runs/1" not in links, "a period that was voided is not public any more"
+
+
+async def test_a_run_that_failed_says_why_and_what_comes_of_it(served: Served, browser: Browser, world: World) -> None:
+    run = await world.planned()
+    async with world.engine.begin() as connection:
+        await fail(connection, await lock_run_or_wait(connection, run.run_id), "nobody shares claim 1")
+    await browser.sign_in(served.viewer)
+    leaf = await browser.open("/runs/1")
+    assert leaf.text.count("nobody shares claim 1") == 1
+    assert "It posted nothing, and nobody is charged." in leaf.text
+    assert "Its claims wait for another run." in leaf.text
+    assert not leaf.page.xpath("//section[@id='files']")
+    assert not leaf.page.xpath("//main//a[starts-with(@href, '/runs/new')]"), "who only looks plans none"
 
 
 @pytest.mark.parametrize("role", [Role.VIEWER, Role.FINANCE])
