@@ -129,6 +129,16 @@ class ProofView(Model):
     coverage: CoverageView
 
 
+class DayView(Model):
+    """What of a proof tells whether somebody must look at the day."""
+
+    day: Day
+    difference: Money
+    breaks: Mapping[BreakCode, WaitingView]
+    pending: WaitingView
+    coverage: CoverageView
+
+
 class ReconciledView(Model):
     """What became of every line that came: lines = matched + pending + ignored + in breaks (I10).
 
@@ -252,17 +262,28 @@ class Correction(Model):
 @endpoints.get("/custodians/{custodian}/proofs", EVERYONE)
 async def list_of_proofs(call: Call, params: ProofDays) -> Page[ProofView]:
     """The proof of a custodian's account, day by day (I11)."""
+    custodian, days = await _days(call, params)
+    proofs = [] if days is None else await strips(call.connection, custodian, *days)
+    return call.page(proofs, params.limit, _proof, lambda each: each.on.toordinal())
+
+
+@endpoints.get("/custodians/{custodian}/days", EVERYONE)
+async def list_of_days(call: Call, params: ProofDays) -> Page[DayView]:
+    """The same days in short: as soon told however many debits are under way, which nobody has to add up for it."""
+    custodian, days = await _days(call, params)
+    proofs = [] if days is None else await strips(call.connection, custodian, *days, with_transit=False)
+    return call.page(proofs, params.limit, _day, lambda each: each.on.toordinal())
+
+
+async def _days(call: Call, params: ProofDays) -> tuple[Custodian, tuple[date, date] | None]:
+    """The first and the last day of a page, and one more; None where no day is left."""
     custodian = await custodian_of(call.connection, params.custodian)
     last = _past(call, custodian, params.last)
     if params.first > last:
         raise InvalidInput(f"first {params.first} is after {last}; give the later day last")
     first = max(params.first.toordinal(), int(params.after or 0) + 1)
-    stop = min(last.toordinal(), first + params.limit) + 1
-    if first >= stop:
-        return call.page(list[Proof](), params.limit, _proof, lambda each: each.on.toordinal())
-    days = date.fromordinal(first), date.fromordinal(stop - 1)
-    proofs = await strips(call.connection, custodian, *days)
-    return call.page(proofs, params.limit, _proof, lambda each: each.on.toordinal())
+    stop = min(last.toordinal(), first + params.limit)
+    return custodian, None if first > stop else (date.fromordinal(first), date.fromordinal(stop))
 
 
 @endpoints.get("/custodians/{custodian}/proofs/{day}", EVERYONE)
@@ -410,6 +431,16 @@ def _proof(found: Proof) -> ProofView:
         in_transit=_sum(found.in_transit),
         payouts_in_transit=found.payouts_in_transit,
         suspense=found.suspense,
+        breaks={code: _waiting(each) for code, each in found.breaks.items()},
+        pending=_waiting(found.pending),
+        coverage=_coverage(found.coverage),
+    )
+
+
+def _day(found: Proof) -> DayView:
+    return DayView(
+        day=found.on,
+        difference=found.difference,
         breaks={code: _waiting(each) for code, each in found.breaks.items()},
         pending=_waiting(found.pending),
         coverage=_coverage(found.coverage),

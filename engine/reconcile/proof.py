@@ -287,10 +287,13 @@ def _coverage(custodian: Custodian, spoken: Sequence[Covered], parked: Sequence[
     return Coverage(said[0].from_on, last, missing, parked_by_then)
 
 
-async def read_account(connection: AsyncConnection, custodian: Custodian, first: date | None = None) -> Account:
+async def read_account(
+    connection: AsyncConnection, custodian: Custodian, first: date | None = None, *, with_transit: bool = True
+) -> Account:
     """Everything of a custodian's account that its proofs of `first` and later days need.
 
-    Without a day it is the last that statements speak of.
+    Without a day it is the last that statements speak of. `with_transit`: also what was sent and stands on no
+    statement, for which every shard is read whose debits are under way.
     """
     cash = await proof_rows.cash_postings(connection, custodian.plans)
     taken = await proof_rows.taken_statements(connection, custodian.custodian_id, cash)
@@ -302,7 +305,7 @@ async def read_account(connection: AsyncConnection, custodian: Custodian, first:
         suspense=await proof_rows.by_day(connection, custodian.plans, proof_rows.SUSPENSE),
         payouts=await proof_rows.by_day(connection, custodian.plans, proof_rows.PAYOUTS),
         waits=await proof_rows.waiting(connection, custodian.custodian_id, first),
-        in_transit=await proof_rows.in_transit(connection, custodian),
+        in_transit=await proof_rows.in_transit(connection, custodian) if with_transit else (),
         parked=await proof_rows.parked_days(connection, custodian.custodian_id),
     )
 
@@ -320,9 +323,11 @@ async def coverage_of(connection: AsyncConnection, custodian: Custodian, on: dat
     return _coverage(custodian, _spoken(taken), parked, on)
 
 
-async def strips(connection: AsyncConnection, custodian: Custodian, first: date, last: date) -> list[Proof]:
-    """The proof of every day from the first to the last."""
-    account = await read_account(connection, custodian, first)
+async def strips(
+    connection: AsyncConnection, custodian: Custodian, first: date, last: date, *, with_transit: bool = True
+) -> list[Proof]:
+    """The proof of every day from the first to the last. `with_transit`: as `read_account` says."""
+    account = await read_account(connection, custodian, first, with_transit=with_transit)
     return [account.proof(first + timedelta(days=days)) for days in range((last - first).days + 1)]
 
 

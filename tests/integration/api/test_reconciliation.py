@@ -61,6 +61,10 @@ async def test_I11_each_day_has_its_proof(served: Served, tmp_path: Path) -> Non
         for day, closing in ((14, "0.00"), (15, "0.30"), *((day, "0.29") for day in range(16, 21)))
     ]
     assert strip[2] == said
+    short = f"{path.removesuffix('proofs')}days?first={DEBIT}&last=2019-07-20&limit=6"
+    days = (await served.viewer.get(short)).said
+    assert days["items"] == [{name: each[name] for name in days["items"][0]} for each in strip[:6]]
+    assert [each["day"] for each in (await served.viewer.get(days["next"])).said["items"]] == [strip[6]["day"]]
     today = (await served.viewer.get(f"{path}?first=2026-01-01&limit=1")).said
     assert (today["items"][0]["day"], today["next"] is None) == ("2026-01-01", False)
     for query, status in (
