@@ -152,6 +152,20 @@ async def test_one_some_of_a_reason_and_all_are_tried_again(
     assert "Nothing failed here." in (await browser.open("/ops/queues/jobs")).text
 
 
+async def test_nothing_ticked_tries_nothing_again(served: Served, browser: Browser, failed: list[int]) -> None:
+    await browser.sign_in(served.ops)
+    leaf = await browser.open("/ops/queues/jobs")
+    picked = leaf.page.xpath("//form[@id='retry-picked']//input[@type='hidden'] | //input[@form='retry-picked']")
+    fields = [(field.get("name"), field.get("value")) for field in picked]
+    none = [(name, value) for name, value in fields if name != "json:items[]"] + [("reason", "ticked none")]
+    leaf = await browser.send("/do/v1/queues/jobs/retry", MultiFields(none))
+    assert (leaf.status, "Choose at least 1." in leaf.text) == (422, True)
+    assert await jobs_in(served, "failed") == failed
+
+    await browser.send("/do/v1/queues/jobs/retry", MultiFields([*fields, ("reason", "ticked all that are shown")]))
+    assert await jobs_in(served, "failed") == []
+
+
 class MultiFields(dict[str, object]):
     """Fields of which several have the same name."""
 
