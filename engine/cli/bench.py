@@ -26,6 +26,7 @@ from engine.cli import report_file
 from engine.cli.alternatives import ALTERNATIVES, Amounts, Measured, load_sources, measure
 from engine.cli.api_bench import api_table, measure_api
 from engine.cli.custodian_bench import bring_accounts, custodian_table, measure_custodian
+from engine.cli.list_bench import BUDGET_MS, Sizes, lists_table, measure_lists
 from engine.cli.processes import worker_processes
 from engine.cli.run import follow
 from engine.cli.shell import Addresses, addresses, start
@@ -94,6 +95,7 @@ BUDGETS = (
     Budget("instructions_per_second", "debits asked for/s (CSV)", 2e6, 8e6),
     Budget("statement_lines_per_second", "statement lines/s, posted (CSV)", 1.5e6, 4e6),
     Budget("camt_entries_per_second", "camt.053 entries/s, one core", 1e5, 2.5e5),
+    Budget("slowest_list_p95_ms", "p95 of the slowest list, ms", BUDGET_MS, 100, "below"),
 )
 
 
@@ -117,22 +119,26 @@ def bench(
     members: Annotated[int, typer.Option(min=1_000, help="Members of the plan.")] = 20_000_000,
     report: Annotated[Path | None, typer.Option(help="Where the JSON report goes.")] = None,
     workers: Annotated[int, typer.Option(min=1, max=64, help="Worker processes.")] = 2,
+    breaks: Annotated[int, typer.Option(min=1_000, help="Breaks in the lists.")] = Sizes.breaks,
+    runs: Annotated[int, typer.Option(min=100, help="Runs in the lists.")] = Sizes.runs,
     keep: Annotated[bool, typer.Option("--keep", help="Keep the database fentan_bench.")] = False,
 ) -> None:
-    """Measure a share run and its custodian's statement beside other ways to do the same, in a database of its own."""
+    """Measure a share run and its custodian's statement beside other ways to do the same, and then long lists."""
     report_file.prepare(report)
     settings = start()
     with addresses(settings) as found:
         settings.data_dir.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(prefix="bench-", dir=settings.data_dir) as folder:
-            outcome = asyncio.run(_bench(found, Path(folder).resolve(), members, workers, keep=keep))
+            outcome = asyncio.run(
+                _bench(found, Path(folder).resolve(), members, workers, Sizes(breaks, runs), keep=keep)
+            )
     if report is not None:
         report_file.write(report, outcome)
         console.print(f"report: {report}")
 
 
 async def _bench(
-    found: Addresses, folder: Path, members_count: int, workers_count: int, *, keep: bool
+    found: Addresses, folder: Path, members_count: int, workers_count: int, sizes: Sizes, *, keep: bool
 ) -> dict[str, Any]:
     here = Addresses(
         make_url(found.database_url).set(database=DATABASE).render_as_string(hide_password=False), found.redis_url
@@ -143,14 +149,14 @@ async def _bench(
         )
         try:
             async with engine_on(here.database_url) as engine:
-                return await _measured(engine, here, folder, members_count, workers_count)
+                return await _measured(engine, here, folder, members_count, workers_count, sizes)
         finally:
             if not keep:
                 await _outside_transaction(server, f"DROP DATABASE {DATABASE} WITH (FORCE)")
 
 
 async def _measured(
-    engine: AsyncEngine, here: Addresses, folder: Path, members_count: int, workers_count: int
+    engine: AsyncEngine, here: Addresses, folder: Path, members_count: int, workers_count: int, sizes: Sizes
 ) -> dict[str, Any]:
     await migrate(engine)
     machine = await _machine(engine, here)
@@ -174,7 +180,8 @@ async def _measured(
     for alternative in ALTERNATIVES:
         theirs[alternative.name] = await measure(engine, alternative, ours.amounts)
         console.print(f"{alternative.title}: {theirs[alternative.name].members_per_second:,.0f} members/s")
-    outcome = _report(ours, theirs) | custodian | api | {"machine": machine}
+    lists = await measure_lists(engine, here, ours.run, rules, sizes)
+    outcome = _report(ours, theirs) | custodian | api | lists | {"machine": machine}
     _print(outcome)
     return outcome
 
@@ -406,7 +413,7 @@ def _print(outcome: dict[str, Any]) -> None:
             budget.title, f"{sign} {budget.must:,.10g}", f"{sign} {budget.aim:,.10g}", f"{measured:,.10g}",
             budget.verdict(measured),
         )  # fmt: skip
-    for table in (phases, layouts, custodian_table(outcome), api_table(outcome), budgets):
+    for table in (phases, layouts, custodian_table(outcome), api_table(outcome), lists_table(outcome), budgets):
         for column in table.columns[1:]:
             column.justify = "right"
         console.print(table)

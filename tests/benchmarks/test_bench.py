@@ -15,7 +15,7 @@ from engine.money import to_minor
 
 pytestmark = pytest.mark.benchmarks
 
-MEMBERS = 200_000
+MEMBERS, BREAKS, RUNS = 200_000, 3_000, 600
 
 
 @pytest.fixture(scope="module")
@@ -23,11 +23,13 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """The report of one small bench on servers of its own."""
     folder = tmp_path_factory.mktemp("bench")
     path = folder / "made" / "bench.json"
+    sizes = {"--members": MEMBERS, "--breaks": BREAKS, "--runs": RUNS}
+    asked = [str(word) for option in sizes.items() for word in option]
     subprocess.run(
-        [sys.executable, "-m", "engine.cli.main", "bench", "--members", str(MEMBERS), "--report", str(path)],
+        [sys.executable, "-m", "engine.cli.main", "bench", *asked, "--report", str(path)],
         env=os.environ | {"FENTAN_DATA_DIR": str(folder / "data"), "FENTAN_DATABASE_URL": "", "FENTAN_REDIS_URL": ""},
         check=True,
-        timeout=300,
+        timeout=600,
     )
     loaded: dict[str, Any] = json.loads(path.read_text("utf-8"))
     return loaded
@@ -39,10 +41,10 @@ def test_the_report_has_every_figure(report: dict[str, Any]) -> None:
         *("ratio_row_ledger", "ratio_row_ledger_half_full_pages", "ratio_copy_rows", "ratio_executemany"),
         *("ratio_orm_add_all", "bytes_per_entry", "worker_peak_mib"),
         *("instructions_per_second", "statement_lines_per_second", "camt_entries_per_second", "instruct_peak_mib"),
-        *("statement_peak_mib", "ratio_duckdb", "ratio_postgres_join"),
+        *("statement_peak_mib", "ratio_duckdb", "ratio_postgres_join", "slowest_list_p95_ms"),
     }
     assert {name for name in figures if not report[name] > 0} == set()
-    assert set(report) - figures == {"total", "phases", "alternatives", "custodian", "api", "machine"}
+    assert set(report) - figures == {"total", "phases", "alternatives", "custodian", "api", "lists", "machine"}
     assert report["members"] == MEMBERS
 
 
@@ -87,3 +89,12 @@ def test_people_read_while_a_run_posts(report: dict[str, Any]) -> None:
     for asked in api["milliseconds"].values():
         assert set(asked) == {"member_statement", "trial_balance", "queue_overview"}
         assert all(0 < row["p50"] <= row["p99"] for row in asked.values())
+
+
+def test_each_list_is_asked_for(report: dict[str, Any]) -> None:
+    lists = report["lists"]
+    assert (lists["breaks"], lists["runs"]) == (BREAKS, RUNS)
+    times = lists["milliseconds"]
+    assert {name.partition(": ")[0] for name in times} == {"console", "API"}
+    assert all(0 < row["p50"] <= row["p95"] <= row["max"] for row in times.values())
+    assert report["slowest_list_p95_ms"] == max(row["p95"] for row in times.values())
