@@ -1,4 +1,4 @@
-"""A clock that is set by hand: for the database, and for the API and the console in this process.
+"""A clock that stands, and is set by hand: for the database, and for the API and the console in this process.
 
 Pages show ages, days left, moments of every step. A world that is to look the same whenever it is built lives at a time
 of its own.
@@ -23,13 +23,11 @@ SHANGHAI = ZoneInfo("Asia/Shanghai")
 READERS: tuple[ModuleType, ...] = (answering, serving, visits, asked)
 """The modules here that ask what time it is; everything below them is told."""
 
-# Found before PostgreSQL's own, and by every default of a column, because it is made before the schema. While a day is
-# lived time passes in it, so that what came later is later; at its end it stands still.
+# Found before PostgreSQL's own, and by every default of a column, because it is made before the schema.
 _MAKE = (
-    "CREATE TABLE hands (moment timestamptz NOT NULL, since timestamptz)",
-    "INSERT INTO hands VALUES (pg_catalog.clock_timestamp(), NULL)",
-    """CREATE FUNCTION clock_timestamp() RETURNS timestamptz LANGUAGE sql VOLATILE AS
-    'SELECT moment + coalesce(pg_catalog.clock_timestamp() - since, interval ''0'') FROM public.hands'""",
+    "CREATE TABLE hands (moment timestamptz NOT NULL)",
+    "INSERT INTO hands VALUES (pg_catalog.clock_timestamp())",
+    "CREATE FUNCTION clock_timestamp() RETURNS timestamptz LANGUAGE sql VOLATILE AS 'SELECT moment FROM public.hands'",
     "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET search_path = public, pg_catalog', current_database()); END $$",
 )
 
@@ -48,14 +46,11 @@ class Clock:
                 await connection.execute(text(statement))
         await self._engine.dispose()
 
-    async def set(self, on: date, hour: int, minute: int = 0, *, stands: bool = False) -> datetime:
-        """It is then. `stands`: no time passes from now on."""
+    async def set(self, on: date, hour: int, minute: int = 0) -> datetime:
+        """It is then, until it is set again."""
         self.moment = datetime.combine(on, time(hour, minute), SHANGHAI)
         async with self._engine.begin() as connection:
-            since = "NULL" if stands else "pg_catalog.clock_timestamp()"
-            await connection.execute(
-                text(f"UPDATE hands SET moment = :moment, since = {since}"), {"moment": self.moment}
-            )
+            await connection.execute(text("UPDATE hands SET moment = :moment"), {"moment": self.moment})
         return self.moment
 
     @contextmanager

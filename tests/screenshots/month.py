@@ -84,6 +84,33 @@ RUNS: Mapping[date, tuple[str, date]] = {
 }
 """The day a run is planned, approved and sealed, and the day it debits."""
 
+HOOKS = {
+    "https://platform.example.org/fentan/share-links": ["run.sealed", "run.settled", "run.closed", "share.requested"],
+    "https://alerts.example.org/finance": ["break.opened", "run.settled"],
+}
+PLANS_AT = {MUTUAL: "09:40", TIERS: "09:40", STAGES: "09:40"}
+LOST_ON = date(2019, 8, 11)
+"""The bank's statement of the day before did not come that morning; what came later waits for it."""
+
+PAID_UNTIL = date(2019, 8, 1)
+
+OBJECTIONS = (
+    (MUTUAL, date(2019, 7, 21), 1, 1, "treated for the same illness in 2018, before joining"),
+    (BALANCES, date(2019, 8, 6), 2, 0, "the diagnosis is of an illness that the plan does not share"),
+    (MUTUAL, date(2019, 8, 7), 1, 2, "the hospital's seal on the report does not look right"),
+)
+"""By plan, notice day and days into the notice: of which claim of the day, and what is said."""
+
+ANSWERS = (
+    (MUTUAL, date(2019, 7, 21), 2, 1, "the hospital's file shows treatment since March 2018", False),
+    (BALANCES, date(2019, 8, 6), 3, 0, "the second report names it; it is on the plan's list", True),
+)
+"""Likewise, what is answered, and whether the claim stands. The last objection waits."""
+
+
+EARLY = 0.93
+"""So many of a plan's members joined in its first months."""
+
 
 def joined(seats: int, seed: int, rules: PlanRules) -> Columns:
     """Seats in the order they joined: most in the first months of the plan's year, some since; a few have left."""
@@ -91,7 +118,7 @@ def joined(seats: int, seed: int, rules: PlanRules) -> Columns:
     begins = max(day_number(date(2019, 1, 1)), day_number(rules.starts_on) - 120)
     early = begins + np.sort(random.integers(0, 40, seats))
     late = day_number(date(2019, 6, 10)) + np.sort(random.integers(0, 62, seats))
-    is_late = np.arange(seats) > seats * 0.93
+    is_late = np.arange(seats) > seats * EARLY
     shares_from = np.where(is_late, late, early).astype(np.int32)
     leaves = (random.random(seats) < 0.02) & (np.arange(seats) > 100)
     ended_on = np.where(leaves, day_number(date(2019, 7, 1)) + random.integers(0, 50, seats), NEVER).astype(np.int32)
@@ -113,6 +140,11 @@ class Account:
         desk = office.served.service.desk
         self.player.play(desk.folder(self.code, "out"), desk.folder(self.code, "in"), until=until)
 
+    def lose(self, office: Office) -> None:
+        """What the custodian has ready does not arrive."""
+        for path in office.served.service.desk.folder(self.code, "in").glob("*.csv"):
+            path.unlink()
+
 
 @dataclass
 class Month:
@@ -123,6 +155,7 @@ class Month:
     accounts: list[Account]
     claims: dict[tuple[str, date], list[int]] = field(default_factory=dict)
     runs: dict[tuple[str, date], int] = field(default_factory=dict)
+    paid: set[int] = field(default_factory=set)
     claimants: int = 0
 
     async def lives(self, on: date) -> None:
@@ -131,6 +164,8 @@ class Month:
         await office.clock.set(on, 7, 5)
         for account in self.accounts if self.runs else ():
             account.play(office, on - timedelta(days=1))
+            if on == LOST_ON and account.code == BANK:
+                account.lose(office)
             await office.ask("wang.fang", f"custodians/{account.code}/day", {"on": str(on)})
         await office.clock.set(on, 8, 30)
         for plan, world in self.worlds.items():
@@ -145,6 +180,8 @@ class Month:
         if on in RUNS:
             await self.runs_on(*RUNS[on], on)
         await self.asks(on)
+        await self.pays(on)
+        await self.objects(on)
         if on in WORKED_ON:
             await resolve_older(office, on)
 
@@ -187,6 +224,39 @@ class Month:
         await work(self.office.served.service.engine, run_id, rules, lambda _: None)
         return await next(iter(self.worlds.values())).run(run_id)
 
+    async def pays(self, on: date) -> None:
+        """The aid of a run is paid once the run has settled, and the run is closed when nothing of it is left."""
+        for run_id in await self.settled() if on < PAID_UNTIL else ():
+            if run_id not in self.paid:
+                self.paid.add(run_id)
+                await self.office.clock.set(on, 11)
+                proposed = await self.office.ask("wang.fang", f"runs/{run_id}/payouts", {"on": str(on)})
+                await self.office.clock.set(on, 13, 30)
+                await self.office.ask("zhao.min", f"decisions/{proposed['decision_id']}/approve")
+            else:
+                await self.office.may("wang.fang", f"runs/{run_id}/close")
+
+    async def settled(self) -> list[int]:
+        """The runs whose debits are through."""
+        found = await self.office.sql("SELECT run_id FROM share_runs WHERE state = 'settled' ORDER BY run_id")
+        return list(found.scalars())
+
+    async def objects(self, on: date) -> None:
+        """Somebody doubts a claim under notice; li.wei answers, and one does not stand."""
+        office = self.office
+        for plan, notice_on, days, place, reason in OBJECTIONS:
+            if on == notice_on + timedelta(days=days):
+                await office.clock.set(on, 12, 10)
+                claim_id = self.claims[plan, notice_on][place]
+                await office.ask("li.wei", f"claims/{claim_id}/objections", {"on": str(on), "reason": reason})
+        for plan, notice_on, days, place, answer, stands in ANSWERS:
+            if on == notice_on + timedelta(days=days):
+                await office.clock.set(on, 15, 40)
+                path = f"claims/{self.claims[plan, notice_on][place]}"
+                await office.ask("li.wei", f"{path}/objections/1/resolve", {"on": str(on), "resolution": answer})
+                if not stands:
+                    await office.ask("li.wei", f"{path}/reject", {"on": str(on), "reason": answer})
+
     async def asks(self, on: date) -> None:
         """What is debited tomorrow, or today, is asked of the custodian."""
         await self.office.clock.set(on, 14)
@@ -218,6 +288,11 @@ async def begin(office: Office) -> Month:
         seated = [joined(count, 100 * place + shard, rules[plan]) for shard, count in enumerate(counts.tolist())]
         worlds[plan] = await known(await build(engine, rules[plan], *seated))
     await deposit(worlds[BALANCES])
+    await use_up(worlds[MUTUAL])
+    for url, events in HOOKS.items():
+        await office.ask("chen.ying", "webhooks", {"url": url, "events": events})
+    for plan, plans_at in PLANS_AT.items():
+        await office.ask("li.wei", f"schedules/{plan}", {"plans_at": plans_at})
     accounts = [
         await held(office, BANK, "华东银行", [worlds[MUTUAL], worlds[TIERS], worlds[STAGES]], 7),
         await held(office, WALLET, "海港支付", [worlds[BALANCES]], 8),
@@ -232,6 +307,15 @@ async def deposit(world: World) -> None:
         for number, (_, seats) in enumerate(await world.shards(), 1):
             amounts = np.array([9_00, 10_00, 15_00, 20_00, 30_00, 50_00])[random.integers(0, 6, seats)]
             await open_deposits(connection, world.plan, world.shard(number), amounts, on=OPENED, key="opening")
+
+
+async def use_up(world: World) -> None:
+    """What the members of a plan with a cap per year shared from January to June, so that some come near it now."""
+    random = np.random.default_rng(6)
+    for number, (_, seats) in enumerate(await world.shards(), 1):
+        shared = np.clip(random.normal(136_00, 11_00, seats), 0, 188_00).astype(int)
+        is_late = np.arange(seats) > seats * EARLY
+        await world.used(number, np.where(is_late, 0, shared).tolist())
 
 
 async def held(office: Office, code: str, name: str, worlds: list[World], seed: int) -> Account:

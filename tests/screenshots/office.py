@@ -27,7 +27,7 @@ from engine.settings import load_settings
 from engine.store.database import engine_on, migrate
 from engine.store.embedded import servers
 from tests.conftest import quick_folder
-from tests.integration.api.asked import worked
+from tests.integration.api.asked import upload, worked
 from tests.screenshots.clock import Clock
 from tests.serving import Answer, Caller, Served
 
@@ -61,6 +61,11 @@ class Office:
         answer = await self.people[name].post(f"/v1/{path}", said, **headers)
         assert answer.status < 300, (name, path, answer.said)
         return await worked(self.served, answer) if answer.status == 202 else answer.said
+
+    async def brings(self, name: str, path: str, content: str) -> Any:
+        """Somebody brings a file, and a worker has it; what came of that."""
+        answer = await upload(self.people[name], f"/v1/{path}", content)
+        return await worked(self.served, answer)
 
     async def may(self, name: str, path: str, said: object = None) -> Any:
         """The same of what may be refused; None where it is."""
