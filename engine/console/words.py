@@ -77,9 +77,14 @@ class Words:
         if value is None:
             return _NO_TIME
         at = datetime.fromisoformat(value) if isinstance(value, str) else value
-        said = format_timedelta(at - self.now, add_direction=True, locale=str(self.language))
+        away, locale = at - self.now, str(self.language)
+        is_now = abs(away) < timedelta(seconds=1)
+        said = self._just_now() if is_now else format_timedelta(away, add_direction=True, locale=locale)
         exact = at.astimezone(self.zone).strftime("%Y-%m-%d %H:%M:%S %Z")
         return Markup('<time datetime="{}" title="{}">{}</time>').format(at.astimezone(UTC).isoformat(), exact, said)
+
+    def _just_now(self) -> str:
+        return translations(self.language).gettext("just now")
 
     def duration(self, seconds: float | None) -> str:
         """A length of time, to one unit."""

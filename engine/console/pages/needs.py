@@ -46,6 +46,7 @@ async def needs_of(
     found = [*await _to_approve(visit), *_of_operations(visit, queues), *_of_the_clock(visit, schedules)]
     if visit.may("drain_worker"):
         workers = (await list_of_workers(visit.call, Paged(limit=LIMIT_MAX))).items
+        found.append(Need("no worker", int(all(each.is_lost for each in workers)), "/ops/workers", "bad"))
         found.append(Need("lost workers", sum(each.is_lost for each in workers), "/ops/workers", "bad"))
     if visit.may("pass_claim"):
         board = await list_of_notices(visit.call, BoardFilter(limit=LIMIT_MAX))

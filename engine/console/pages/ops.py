@@ -46,6 +46,12 @@ async def queue(visit: Visit, params: FailedPart) -> Shown:
     return Shown("ops/queue.html", shown)
 
 
+@pages.get("/ops/paused", EVERYONE)
+async def paused(_: Visit) -> Shown:
+    """What every page says of paused queues, for those that have been open for a while."""
+    return Shown("ops/paused.html", {})
+
+
 @pages.get("/ops/workers", EVERYONE)
 async def workers(visit: Visit) -> Shown:
     """The workers that were heard of in the last hour."""

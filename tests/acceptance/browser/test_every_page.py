@@ -1,12 +1,20 @@
-"""Every page there is, opened by an admin in light and dark: it answers, it complains of nothing, axe finds nothing."""
+"""Every page there is, opened by an admin: wide and narrow, in both languages and colours, with all that opens on it.
+
+It answers, it complains of nothing, axe finds nothing, nothing runs out of a small screen; and it reads without script.
+"""
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Iterator, Sequence
+from itertools import chain
+
 import pytest
+from playwright.async_api import Page
 
 from engine.console.routes import PAGES
 from tests.acceptance.browser.conftest import OpenPage
-from tests.acceptance.browser.watched import axe
+from tests.acceptance.browser.watched import COLOURS, axe
 from tests.integration.api.test_custodians import world_of
 from tests.integration.api.test_statements import taken
 from tests.integration.bank_statement import Line
@@ -17,6 +25,7 @@ pytestmark = pytest.mark.acceptance
 NO_PAGES = {
     "/": "what is there once somebody signed in is opened by that",
     "/runs/{run_id}/live": "a part of its run's page, in the story",
+    "/ops/paused": "a part of every page",
     "/share/mine": "of who opened a link, in the story",
     "/share/mine/proofs/{run_id}": "a file",
     "/finance/members/{plan}/{seat}/proofs/{run_id}": "a proof, for the script of another page",
@@ -39,6 +48,25 @@ IN_THE_WORLD = {
     "secret": "a-secret-of-nobody-whatever",
 }
 SHOWN = [page.path for area in PAGES for page in area.all if page.method == "GET" and page.path not in NO_PAGES]
+NARROW = {"width": 360, "height": 740}
+
+OVERFLOWS = "document.documentElement.scrollWidth > window.innerWidth"
+TOO_WIDE = """[...document.querySelectorAll('main *')]
+    .filter(each => each.getBoundingClientRect().right > window.innerWidth && !each.closest('.table-box, .tabs'))
+    .map(each => each.outerHTML.slice(0, 200)).slice(0, 3)"""
+ASKED = """[...document.querySelectorAll('[popover] form')]
+    .map(each => each.getAttribute('action').replace(/[0-9]+/g, 'N'))"""
+OPEN = """number => {
+    document.querySelector(':popover-open')?.hidePopover();
+    const ask = document.querySelectorAll('[popover] form')[number].closest('[popover]');
+    ask.showPopover();
+    return ask;
+}"""
+IS_SEEN_WHOLE = """ask => {
+    const { left, right, top, bottom } = ask.getBoundingClientRect();
+    return left >= 0 && right <= window.innerWidth && top >= 0 && bottom <= window.innerHeight
+        && ask.scrollWidth <= ask.clientWidth;
+}"""
 
 
 async def furnish(served: Served) -> None:
@@ -54,20 +82,77 @@ async def furnish(served: Served) -> None:
     assert (await served.admin.post("/v1/webhooks", hook)).status == 201
 
 
+def places() -> Iterator[tuple[str, str]]:
+    """Every page and its address in the world."""
+    for path in ("/", *SHOWN):
+        yield path, path.format(**IN_THE_WORLD) + QUERIES.get(path, "")
+
+
 async def test_every_page_shuts_nobody_out(signed_in: OpenPage, served: Served) -> None:
     await furnish(served)
     # Colours that are on their way from one scheme to the other are neither's.
-    page = await signed_in(served.admin, reduced_motion="reduce")
+    wide = await signed_in(served.admin, reduced_motion="reduce")
+    narrow = await signed_in(
+        served.admin, reduced_motion="reduce", locale="zh-CN", color_scheme="dark", viewport=NARROW, has_touch=True
+    )
+    plain = await signed_in(served.admin, java_script_enabled=False)
+    found = await asyncio.gather(in_english(wide), in_chinese(narrow), without_script(plain))
+    assert list(chain.from_iterable(found)) == []
+
+
+async def in_english(page: Page) -> list[str]:
+    """What is wrong in light and dark where there is room."""
     wrong: list[str] = []
-    for path in ("/", *SHOWN):
-        response = await page.goto(path.format(**IN_THE_WORLD) + QUERIES.get(path, ""))
-        assert response is not None
-        if response.status != 200:
-            wrong.append(f"{path}: {response.status}")
-        for scheme in ("light", "dark"):
-            await page.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
-            try:
-                await axe(page)
-            except AssertionError as found:
-                wrong.append(f"{scheme}: {found}")
-    assert wrong == [], "\n".join(wrong)
+    for path, address in places():
+        response = await page.goto(address)
+        if response is None or response.status != 200:
+            wrong.append(f"{path}: {response and response.status}")
+        await page.emulate_media(color_scheme="light")
+        wrong += await found_by_axe(page)
+        await page.emulate_media(color_scheme="dark")
+        wrong += await found_by_axe(page, rules=COLOURS)
+    return wrong
+
+
+async def in_chinese(page: Page) -> list[str]:
+    """What is wrong on a small dark screen, and in whatever opens there."""
+    wrong: list[str] = []
+    opened: set[str] = set()
+    for path, address in places():
+        await page.goto(address)
+        wrong += await found_by_axe(page)
+        if await page.evaluate(OVERFLOWS):
+            wrong.append(f"{path} is wider than the screen: {await page.evaluate(TOO_WIDE)}")
+        for number, asks in enumerate(await page.evaluate(ASKED)):
+            if asks in opened:
+                continue
+            opened.add(asks)
+            ask = await page.evaluate_handle(OPEN, number)
+            wrong += await found_by_axe(page, part=":popover-open")
+            if not await ask.evaluate(IS_SEEN_WHOLE):
+                wrong.append(f"{path}: {asks} is not within the screen")
+    await page.goto("/")
+    await page.locator(".menu > summary").click()
+    wrong += await found_by_axe(page, part=".menu")
+    assert len(opened) > 20
+    return wrong
+
+
+async def without_script(page: Page) -> list[str]:
+    """Which pages say nothing to whoever has no script."""
+    wrong: list[str] = []
+    for path, address in places():
+        response = await page.goto(address)
+        heading = await page.locator("h1").all_inner_texts()
+        said = "".join(await page.locator("main").all_inner_texts())
+        if response is None or response.status != 200 or not all(heading) or len(said) < len(str(heading)) + 20:
+            wrong.append(f"{path} without script: {response and response.status}, {heading}, {said[:50]!r}")
+    return wrong
+
+
+async def found_by_axe(page: Page, part: str | None = None, rules: Sequence[str] | None = None) -> list[str]:
+    try:
+        await axe(page, part, rules)
+    except AssertionError as found:
+        return [str(found)]
+    return []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -15,10 +16,13 @@ AXE = Path(assets.__file__).parent / "web" / "node_modules" / "axe-core" / "axe.
 
 _TELL = "document.addEventListener('securitypolicyviolation', e => tell(`${e.violatedDirective}: ${e.blockedURI}`))"
 
-_RUN_AXE = """() => axe.run(document, {
+_RUN_AXE = """([part, rules]) => axe.run(part ?? document, {
     resultTypes: ['violations'],
-    runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice'],
+    runOnly: rules ?? ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice'],
 })"""
+
+COLOURS = ("color-contrast", "link-in-text-block")
+"""The rules that another colour scheme may break where the first broke none."""
 
 
 class Complaints(list[str]):
@@ -55,10 +59,14 @@ class Complaints(list[str]):
         await context.add_init_script(_TELL)
 
 
-async def axe(page: Page) -> None:
-    """Fail on what axe-core finds serious or critical on a page as it stands, in WCAG 2.2 AA with its contrasts."""
-    await page.evaluate(AXE.read_text("utf-8"))
-    found: dict[str, Any] = await page.evaluate(_RUN_AXE)
+async def axe(page: Page, part: str | None = None, rules: Sequence[str] | None = None) -> None:
+    """Fail on what axe-core finds serious or critical on a page as it stands, in WCAG 2.2 AA with its contrasts.
+
+    `part`: a selector, where the rest was looked at before; `rules`: those to hold it to, all of them if None.
+    """
+    if not await page.evaluate("'axe' in window"):
+        await page.evaluate(AXE.read_text("utf-8"))
+    found: dict[str, Any] = await page.evaluate(_RUN_AXE, [part, rules])
     serious = [
         f"{each['id']} ({each['impact']}): {each['help']}\n    {node['html']}\n    {node['failureSummary']}"
         for each in found["violations"]

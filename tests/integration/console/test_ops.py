@@ -72,6 +72,11 @@ async def test_queues_are_paused_and_resumed_and_everybody_sees_it(served: Serve
     await browser.press("queues/send/resume")
     assert browser.offers("queues/send/pause")
 
+    part = await browser.open("/ops/paused", **{"HX-Request": "true"})
+    assert part.page.get("id") == "paused"
+    assert not part.page.xpath("//li")
+
+    await browser.open("/ops")
     leaf = await browser.press("queues/pause", reason="a new version")
     assert leaf.source.count("a new version") == 12  # of six queues: in its row, and in the banner
     assert not browser.offers("queues/pause")
@@ -386,3 +391,18 @@ async def test_it_is_said_in_chinese(served: Served, browser: Browser, failed: l
         ("/ops/webhooks", "登记 Webhook"),
     ):
         assert said in (await browser.open(path)).text, path
+
+
+async def test_what_was_done_outlives_redis(served: Served, browser: Browser, world: World, failed: list[int]) -> None:
+    await world.worked(await world.planned())
+    await served.ops.post("/v1/queues/send/pause", {"reason": WHY})
+    await browser.sign_in(served.ops)
+
+    async def told() -> list[object]:
+        queues, jobs, audit = [await browser.open(f"/ops{path}") for path in ("", "/queues/jobs", "/audit")]
+        return [row(queues, "measure"), row(queues, "jobs"), row(jobs, "disk full")[0], heads(audit)]
+
+    before = await told()
+    await served.service.bell._redis.flushall()
+    assert await told() == before
+    assert "Paused: send" in (await browser.open("/")).text
