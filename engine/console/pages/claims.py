@@ -19,7 +19,7 @@ from engine.api.claims import (
     show_stages,
 )
 from engine.api.fields import Code, Flag, Model
-from engine.api.notices import BoardFilter, list_of_notices
+from engine.api.notices import BoardFilter, SomeBoards, list_of_notices, show_boards
 from engine.api.plans import OfPlan, RulesOf, YearOf, show_calendar, show_plan, show_rules
 from engine.claims import State
 from engine.claims.states import Event, possible
@@ -55,7 +55,7 @@ async def show_claims(visit: Visit, params: Listed) -> Shown:
     call, kept = visit.call, {"plan": params.plan} if params.plan else {}
     notices: Mapping[int, object]
     counts = await show_claim_counts(call, SomeClaims(plan=params.plan))
-    due = (await list_of_notices(call, BoardFilter(plan=params.plan, due=True, limit=BOARD_MAX))).items
+    boards = (await show_boards(call, SomeBoards(plan=params.plan))).plans
     asked = params.model_dump(exclude={"due", "newest_first"})
     if params.due:
         board = await list_of_notices(call, BoardFilter(**{k: v for k, v in asked.items() if k != "state"}, due=True))
@@ -68,9 +68,8 @@ async def show_claims(visit: Visit, params: Listed) -> Shown:
         "on_board": notices,
         "counts": shown(counts),
         "plans": await plans_of(visit),
-        "due": due,
-        "due_by_plan": {plan: sum(claim.plan == plan for claim in due) for plan in sorted({c.plan for c in due})},
-        "due_max": BOARD_MAX,
+        "due": sum(board.due for board in boards),
+        "due_by_plan": {board.plan: board.due for board in boards if board.due},
         "asked": params,
         "all_of_them": _claims_at(kept),
         "due_ones": _claims_at(kept | {"due": "true"}),

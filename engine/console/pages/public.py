@@ -12,7 +12,7 @@ from fractions import Fraction
 from typing import Any
 
 from engine.api.fields import Code, Id, Model, Numbered
-from engine.api.notices import BoardFilter, list_of_notices
+from engine.api.notices import BoardFilter, SomeBoards, list_of_notices, show_boards
 from engine.api.periods import (
     CasePart,
     OfPeriod,
@@ -61,12 +61,15 @@ async def show_all(visit: Visit, params: NoticePart) -> Shown:
     """The first page: what stands under notice now, the plans, the latest periods, and what they came to."""
     call = visit.call
     notices = await list_of_notices(call, BoardFilter(after=params.after, limit=NOTICES_SHOWN))
+    boards = (await show_boards(call, SomeBoards())).plans
     periods = (await list_of_periods(call, PeriodFilter(limit=PERIODS_SHOWN))).items
     helped = [shown(each) for each in (await show_help(call)).plans]
     plans = await plans_of(visit)
     latest = {period.plan: shown(period) for period in reversed(periods)}
     context = {
         "board": shown(notices),
+        "under_notice": sum(board.under_notice for board in boards),
+        "over": sum(board.due + board.objected for board in boards),
         "periods": [shown(period) for period in periods],
         "plans": plans,
         "helped": {each["plan"]: each for each in helped},

@@ -143,6 +143,8 @@ async def test_the_notice_board_has_nothing_of_the_members(served: Served, engin
     assert (await served.viewer.get(first.said["next"])).said["items"] == board[1:]
     due = await served.viewer.get("/v1/notices?due=true")
     assert [claim["claim_id"] for claim in due.said["items"]] == [1]
+    boards = await served.viewer.get("/v1/notices/counts?plan=xianghubao")
+    assert boards.said == {"plans": [{"plan": "xianghubao", "under_notice": 1, "due": 1, "objected": 0}]}
     passed = await served.scheduler.post("/v1/plans/xianghubao/claims/pass-due", {})
     assert passed.said == {"plan": "xianghubao", "on": str(today), "passed": [1]}
     assert [claim["claim_id"] for claim in (await served.viewer.get("/v1/notices")).said["items"]] == [2]
@@ -160,6 +162,8 @@ async def test_an_objection_keeps_a_claim_from_being_due(served: Served, engine:
     assert [claim["claim_id"] for claim in (await served.viewer.get("/v1/notices?due=true")).said["items"]] == [1]
     await served.scheduler.post("/v1/claims/1/objections", {"reason": "two papers differ", "on": "2019-07-08"})
     assert (await served.viewer.get("/v1/notices?due=true")).said["items"] == []
+    boards = await served.viewer.get("/v1/notices/counts")
+    assert boards.said == {"plans": [{"plan": "xianghubao", "under_notice": 0, "due": 0, "objected": 1}]}
 
 
 async def test_a_claim_in_stages_is_billed(served: Served, engine: AsyncEngine) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from engine.access.roles import Role
@@ -252,6 +254,16 @@ async def test_who_may_not_move_a_run_has_no_button_and_is_refused(
         kept = browser.leaf
         assert (await browser.send(f"/do/v1/runs/1/{operation}", fields)).status == 403
         browser.leaf = kept
+
+
+async def test_how_fast_a_run_goes_and_how_long_it_takes(served: Served, browser: Browser, world: World) -> None:
+    await world.posting(1)
+    await browser.sign_in(served.viewer)
+    await world.sql("UPDATE run_shards SET finished_at = clock_timestamp() + interval '1 minute' WHERE state = 'done'")
+    leaf = await browser.open("/runs/1")
+    (headway,) = leaf.page.xpath("//*[@id='headway']")
+    said = " ".join(headway.text_content().split())
+    assert re.search(r"300 / 600.* [\d,]+ members a second · \d+ \w+ left · 1 of 3 shards$", said), said
 
 
 async def test_failed_shards_are_seen_and_tried_again(served: Served, browser: Browser, world: World) -> None:
