@@ -26,6 +26,10 @@ class OtherPayload(FentanError):
     invariant = "I3"
 
 
+class SecretShown(FentanError):
+    """This was done already, and its secret was shown that once; if it is lost, revoke it and ask for another."""
+
+
 @dataclass(frozen=True)
 class Remembered:
     """An answer as it was given."""

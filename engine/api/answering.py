@@ -19,7 +19,7 @@ from engine.access.tokens import NotAuthenticated, Token, authenticate
 from engine.api.compression import compress
 from engine.api.endpoint import Endpoint
 from engine.api.fields import KEY, TAG
-from engine.api.problems import Forbidden, KeyMissing, WrongField, WrongFields
+from engine.api.problems import KeyMissing, WrongField, WrongFields
 from engine.api.reading import params_of, received
 from engine.api.service import SERVICE, Call, Service, Streamed, Upload
 from engine.api.writing import Write, as_json, etag, write
@@ -33,7 +33,7 @@ SESSION = "fentan_session"
 REQUEST_ID = web.RequestKey("request_id", str)
 
 log = structlog.get_logger()
-_is_key, _is_tag = re.compile(KEY).search, re.compile(TAG).search
+is_key, _is_tag = re.compile(KEY).search, re.compile(TAG).search
 
 
 def answering(endpoint: Endpoint) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
@@ -43,7 +43,8 @@ def answering(endpoint: Endpoint) -> Callable[[web.Request], Awaitable[web.Strea
         service = request.app[SERVICE]
         now = datetime.now(UTC)
         token = await _caller(request, now)
-        await admit(service, endpoint, token, now)
+        await service.limits.count(token.token_id, now)
+        endpoint.admit(token)
         structlog.contextvars.bind_contextvars(token_id=token.token_id)
         params = params_of(endpoint.params, request)
         async with received(endpoint, request, service) as (body, digest):
@@ -69,16 +70,6 @@ async def _caller(request: web.Request, now: datetime) -> Token:
     if scheme.lower() != "bearer":
         raise NotAuthenticated
     return await authenticate(engine, written.strip(), now=now)
-
-
-async def admit(service: Service, endpoint: Endpoint, token: Token, now: datetime) -> None:
-    """Let a token's request in, and count it. Raises TooManyRequests, Forbidden."""
-    await service.limits.count(token.token_id, now)
-    if token.role not in endpoint.roles:
-        may = ", ".join(sorted(endpoint.roles))
-        raise Forbidden(f"{token.role} may not {endpoint.name.replace('_', ' ')}; it takes the role {may}")
-    if not token.allows(endpoint.scope):
-        raise Forbidden(f"the token's scopes lack {endpoint.scope}; ask for a token that has it")
 
 
 async def _read(
@@ -126,7 +117,7 @@ def _key(endpoint: Endpoint, request: web.Request) -> str | None:
         if endpoint.moves_money:
             raise KeyMissing
         return None
-    if not _is_key(key):
+    if not is_key(key):
         raise WrongFields([WrongField("header/Idempotency-Key", f"must match {KEY}")])
     return key
 

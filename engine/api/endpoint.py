@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeVar, get_type_hints
+from functools import wraps
+from inspect import unwrap
+from typing import Any, TypeVar, cast, get_type_hints
 
 from pydantic import BaseModel
 
 from engine.access.roles import Role
+from engine.access.tokens import Token
 from engine.api.fields import Nothing
+from engine.api.problems import Forbidden
 from engine.api.service import Call, Streamed, Upload
 
 PREFIX = "/v1"
@@ -52,6 +56,18 @@ class Endpoint:
     def scope(self) -> str:
         """What a token with scopes must have."""
         return f"{self.resource}:{'write' if self.writes else 'read'}"
+
+    def is_open_to(self, token: Token) -> bool:
+        """Whether a token's role and scopes allow it."""
+        return token.role in self.roles and token.allows(self.scope)
+
+    def admit(self, token: Token) -> None:
+        """Let a token in. Raises Forbidden."""
+        if token.role not in self.roles:
+            may = ", ".join(sorted(self.roles))
+            raise Forbidden(f"{token.role} may not {self.name.replace('_', ' ')}; it takes the role {may}")
+        if not token.allows(self.scope):
+            raise Forbidden(f"the token's scopes lack {self.scope}; ask for a token that has it")
 
     def names(self, in_path: Mapping[str, str]) -> str:
         """What `changes` shows of a path, by name: the same for every endpoint that changes it."""
@@ -125,13 +141,20 @@ class Endpoints:
                 answer=hints["return"],
                 status=status,
                 moves_money=moves_money,
-                changes=changes,
+                changes=changes and unwrap(changes),
                 is_secret=is_secret,
                 media_type=media_type,
             )
             assert (endpoint.answer is Streamed) == (media_type != "application/json"), endpoint.name
             assert not (moves_money and is_secret), endpoint.name
             self.all.append(endpoint)
-            return handler
+
+            @wraps(handler)
+            async def admitted(call: Call, *given: Any, **named: Any) -> Any:
+                # Whoever else calls it, as pages do, does so in the name of somebody who may.
+                endpoint.admit(call.token)
+                return await handler(call, *given, **named)
+
+            return cast(Handler, admitted)
 
         return declared

@@ -136,7 +136,7 @@ async def saved(read: Callable[[int], Awaitable[bytes]], service: Service) -> As
     with tempfile.NamedTemporaryFile(dir=folder, prefix="upload-", delete=False) as file:
         path = Path(file.name)
         try:
-            while piece := await _piece(read):
+            while piece := await piece_of(read):
                 size += len(piece)
                 if size > bytes_max:
                     raise TooLarge(f"the file is larger than {service.settings.upload_mib_max:,} MiB")
@@ -150,7 +150,8 @@ async def saved(read: Callable[[int], Awaitable[bytes]], service: Service) -> As
             path.unlink(missing_ok=True)  # noqa: ASYNC240 - one name in a folder
 
 
-async def _piece(read: Callable[[int], Awaitable[bytes]]) -> bytes:
+async def piece_of(read: Callable[[int], Awaitable[bytes]]) -> bytes:
+    """The next of what comes, nothing at its end. Raises Malformed, TooSlow."""
     with _coming():
         async with asyncio.timeout(SILENCE_SECONDS):
             return await read(_PIECE_BYTES)

@@ -12,7 +12,7 @@ from engine.access.roles import EVERYONE, FINANCE
 from engine.api.endpoint import Endpoints
 from engine.api.fields import Code, Day, Model, Money, Numbered, Page, Paged, Seat, Text, minor, whole
 from engine.api.proposed import Proposal, day_of, proposal
-from engine.api.run_views import RunView
+from engine.api.run_views import RunView, run_view
 from engine.api.runs import OfRun, show_run
 from engine.api.service import Call
 from engine.custodian.breaks import Code as BreakCode
@@ -404,7 +404,7 @@ async def close_run(call: Call, params: OfRun) -> RunView:
     """Close a settled run: its aid is paid, its breaks are resolved, and every debit is accounted for."""
     run = await load_run(call.connection, params.run_id)
     await close_settled(call.connection, run.run_id, on=await day_of(call, run.plan_id), actor=call.actor)
-    return await show_run(call, params)
+    return run_view(await load_run(call.connection, run.run_id))
 
 
 def _past(call: Call, custodian: Custodian, day: date | None) -> date:

@@ -6,14 +6,14 @@ import hashlib
 import json
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pydantic import BaseModel
 from sqlalchemy import func, select
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from engine.access.idempotency import Remembered, recall, remember
+from engine.access.idempotency import Remembered, SecretShown, recall, remember
 from engine.api.endpoint import PREFIX, Endpoint
 from engine.api.problems import Stale
 from engine.api.service import Call, Service, Upload
@@ -49,16 +49,22 @@ class Write:
 
 
 async def write(service: Service, call_on: Callable[[AsyncConnection], Call], asked: Write) -> tuple[Remembered, bool]:
-    """The answer, and whether it was given before under the same key. Raises what the handler does, Stale."""
+    """The answer, and whether it was given before under the same key.
+
+    Raises what the handler does, Stale, and SecretShown for a key under which a secret was given.
+    """
     async with _writing(service, asked.seen) as connection:
         call = call_on(connection)
         if asked.key is not None:
             known = await recall(connection, call.actor, asked.key, asked.asked)
             if known is not None:
+                if asked.endpoint.is_secret:
+                    raise SecretShown
                 return known, True
         answer = await _done(call, asked)
         if asked.key is not None:
-            await remember(connection, call.actor, asked.key, asked.asked, answer)
+            kept = replace(answer, body=b"") if asked.endpoint.is_secret else answer
+            await remember(connection, call.actor, asked.key, asked.asked, kept)
     await _ring(service.bell, call)
     return answer, False
 

@@ -16,13 +16,13 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from engine.access.idempotency import Remembered
 from engine.access.tokens import NotAuthenticated
-from engine.api.answering import admit
+from engine.api.answering import is_key
 from engine.api.endpoint import Endpoint
-from engine.api.problems import WrongField, WrongFields, of_fields
+from engine.api.problems import Malformed, WrongField, WrongFields, of_fields
 from engine.api.service import Call, Upload
 from engine.api.writing import Write, write
 from engine.console.flash import say
-from engine.console.forms import OURS, Fields, body_of, check_csrf, fields_and_file
+from engine.console.forms import OURS, Fields, body_of, fields_and_file
 from engine.console.rendering import SECURITY, render
 from engine.console.serving import explained, to, within
 from engine.console.visits import Visit, call_of
@@ -34,9 +34,8 @@ def doing(endpoint: Endpoint) -> Callable[[web.Request], Awaitable[web.StreamRes
     async def do(visit: Visit) -> web.StreamResponse:
         if visit.visitor is None:
             raise NotAuthenticated
-        async with fields_and_file(visit.request, visit.service) as (fields, upload):
-            check_csrf(visit, fields)
-            await admit(visit.service, endpoint, visit.visitor, visit.now)
+        endpoint.admit(visit.visitor)
+        async with fields_and_file(visit) as (fields, upload):
             answer = await _done(endpoint, visit, fields, upload)
         return _after(endpoint, visit, fields, answer)
 
@@ -58,7 +57,9 @@ async def _done(endpoint: Endpoint, visit: Visit, fields: Fields, upload: Upload
 
     path = request.path.removeprefix("/do")
     # The key is the visitor's: what one session does twice is done once.
-    key = None if endpoint.is_secret else fields.get("key") or None
+    key = fields.get("key") or None
+    if key is not None and not is_key(key):
+        raise Malformed("the key of the form is none")
     asked = Write(endpoint, path, request.match_info, params, body, digest, key, fields.get("seen") or None)
     return (await write(visit.service, call_on, asked))[0]
 

@@ -57,7 +57,8 @@ class Data:
 class Page:
     """What is shown at a path. `params`: of path and query; a field of the query that is left blank is not there.
 
-    `method`: POST for what a visitor without a session sends, which changes nothing that the API could be asked for.
+    `method`: POST for a form that is no operation of the API. What it writes has a transaction of its own, so it holds
+    no connection meanwhile, and reads within `visit.reading()`: whoever waits for a second one keeps others waiting.
     `kept_seconds`: so long it is shown again to whoever has not signed in, without asking the database.
     """
 

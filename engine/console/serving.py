@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from http import HTTPStatus
+from typing import Any
 from urllib.parse import quote, urlsplit
 
 import structlog
 from aiohttp import web
+from multidict import MultiMapping
 from pydantic import BaseModel, ValidationError
 
 from engine.access.tokens import NotAuthenticated
-from engine.api.answering import reading
 from engine.api.problems import Forbidden, of_fields
-from engine.api.service import SERVICE
 from engine.api.writing import as_json
 from engine.console.flash import COOKIE as FLASH
 from engine.console.forms import OURS, check_origin, is_ours
@@ -56,18 +56,36 @@ def showing(page: Page, area: str) -> Callable[[web.Request], Awaitable[web.Stre
                 raise NotAuthenticated
             if visit.visitor.role not in page.roles:
                 raise Forbidden(f"{visit.visitor.role} may not see this page")
+        if area and visit.visitor is not None:
+            visit.caller = visit.visitor
         if page.method == "POST":
-            check_origin(visit.request)
-        asked = await _asked(page, visit)
+            return await _sent(page, visit, area)
+        if foreign := [name for name in visit.request.query if name not in page.params.model_fields]:
+            # What others append to a link on its way is none of ours: a page has one address.
+            return to(str(visit.request.rel_url.without_query_params(*foreign)))
+        asked = _asked(page, visit, visit.request.query)
         if page.kept_seconds and visit.visitor is None and FLASH not in visit.request.cookies:
             return await _kept(page, visit, asked, area)
-        async with reading(visit.request.app[SERVICE]) as connection:
-            visit.begins(connection)
-            paused = [each for each in (await pauses(connection)).values() if each.paused_at] if visit.visitor else []
+        async with visit.reading():
             shown = await page.handler(visit, **asked)
-            return _answer(visit, shown, area, paused)
+            return _answer(visit, shown, area, await _paused(visit))
 
     return explained(show)
+
+
+async def _sent(page: Page, visit: Visit, area: str) -> web.Response:
+    """What a form came to."""
+    check_origin(visit.request)
+    shown = await page.handler(visit, **_asked(page, visit, await visit.request.post()))
+    async with visit.reading():
+        return _answer(visit, shown, area, await _paused(visit))
+
+
+async def _paused(visit: Visit) -> list[Pause]:
+    """What whoever works here sees on every page. Read last: a handler may set how its transaction begins."""
+    if visit.caller is not visit.visitor:
+        return []
+    return [each for each in (await pauses(visit.call.connection)).values() if each.paused_at]
 
 
 async def _kept(page: Page, visit: Visit, asked: dict[str, BaseModel], area: str) -> web.Response:
@@ -76,8 +94,7 @@ async def _kept(page: Page, visit: Visit, asked: dict[str, BaseModel], area: str
     html = kept.get(key, visit.now)
     if html is not None:
         return web.Response(text=html, content_type="text/html", headers=SECURITY)
-    async with reading(visit.request.app[SERVICE]) as connection:
-        visit.begins(connection)
+    async with visit.reading():
         response = _answer(visit, await page.handler(visit, **asked), area, ())
     if response.status == HTTPStatus.OK and response.text is not None:
         kept.keep(key, response.text, visit.now, page.kept_seconds)
@@ -114,20 +131,18 @@ def keep(response: web.Response, request: web.Request, cookie: Cookie) -> None:
     )
 
 
-async def _asked(page: Page, visit: Visit) -> dict[str, BaseModel]:
-    """The parameters of path, query and form. Raises WrongFields."""
+def _asked(page: Page, visit: Visit, sent: MultiMapping[Any]) -> dict[str, BaseModel]:
+    """The parameters of the path and of what was sent. Raises WrongFields."""
     if not page.params.model_fields:
         return {}
-    request = visit.request
-    sent = await request.post() if page.method == "POST" else request.query
     given: dict[str, object] = {}
     for name in sent:
-        # A filter that is left as it is says nothing; what a signed-in page adds to its forms is none of the page's.
+        # A filter that is left as it is says nothing; what every page adds to its forms is none of this one's.
         values = [str(value) for value in sent.getall(name) if value]
-        if values and name != "csrf":
+        if values and name not in OURS:
             given[name] = values[0] if len(values) == 1 else values
     try:
-        return {"params": page.params.model_validate(given | request.match_info)}
+        return {"params": page.params.model_validate(given | visit.request.match_info)}
     except ValidationError as error:
         raise of_fields(error, "parameters") from None
 

@@ -10,7 +10,7 @@ from engine.access.sessions import end_session, open_session
 from engine.access.tokens import NotAuthenticated, Token, authenticate
 from engine.api.answering import SESSION
 from engine.api.service import SERVICE
-from engine.console.forms import check_csrf, check_origin, fields_and_file
+from engine.console.forms import check_origin, fields_and_file
 from engine.console.language import COOKIE as LANGUAGE_COOKIE
 from engine.console.language import Language, translations
 from engine.console.page import Cookie
@@ -78,8 +78,8 @@ async def _who(visit: Visit, said: dict[str, str]) -> Token:
 async def sign_out(visit: Visit) -> web.StreamResponse:
     """End the session; one that has ended by itself is left as well."""
     if visit.visitor is not None:
-        async with fields_and_file(visit.request, visit.service) as (fields, _):
-            check_csrf(visit, fields)
+        async with fields_and_file(visit):
+            pass
         assert visit.secret is not None
         async with visit.service.engine.begin() as connection:
             await end_session(connection, visit.secret)

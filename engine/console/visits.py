@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
@@ -13,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from engine.access.roles import Role
 from engine.access.sessions import csrf_of, session_token
 from engine.access.tokens import NotAuthenticated, Token
-from engine.api.answering import REQUEST_ID, SESSION
+from engine.api.answering import REQUEST_ID, SESSION, reading
 from engine.api.endpoint import Endpoint
 from engine.api.routes import ENDPOINTS
 from engine.api.service import SERVICE, Call, Service
@@ -23,18 +24,25 @@ OPERATIONS: Mapping[str, Endpoint] = {endpoint.name: endpoint for endpoint in EN
 """What the API can be asked for, by name."""
 
 _LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
-ANYBODY = Token(0, "anybody", Role.VIEWER, (), "nobody", _LONG_AGO, datetime.max.replace(tzinfo=UTC), None, None, None)
-"""Who has not signed in: public pages ask the API's handlers in this name, and none of them decides anything."""
+_PUBLIC = ("members:read", "notices:read", "periods:read", "plans:read")
+ANYBODY = Token(
+    0, "anybody", Role.VIEWER, _PUBLIC, "nobody", _LONG_AGO, datetime.max.replace(tzinfo=UTC), None, None, None
+)
+"""In whose name public pages ask the API's handlers, whoever looks at them."""
 
 
 @dataclass
 class Visit:
-    """Who asks for a page, and what it is made with. `visitor`: None: nobody signed in; `secret`: of the session."""
+    """Who asks for a page, and what it is made with.
+
+    `visitor`: None: nobody signed in; `secret`: of the session. `caller`: in whose name the API's handlers are called.
+    """
 
     request: web.Request
     visitor: Token | None
     secret: str | None
     now: datetime
+    caller: Token = ANYBODY
     call: Call = field(init=False)
 
     @property
@@ -54,8 +62,8 @@ class Visit:
 
     @property
     def path(self) -> str:
-        """Where the visitor is, with the query: where forms come back to."""
-        return self.request.rel_url.raw_path_qs
+        """Where the visitor is, with the query: where forms come back to. Empty where a form was answered."""
+        return "" if self.request.path.startswith("/do/") else self.request.rel_url.raw_path_qs
 
     @property
     def is_part(self) -> bool:
@@ -64,12 +72,18 @@ class Visit:
 
     def may(self, operation: str) -> bool:
         """Whether the visitor's role and scopes allow an operation of the API."""
-        endpoint = OPERATIONS[operation]
-        return self.visitor is not None and self.visitor.role in endpoint.roles and self.visitor.allows(endpoint.scope)
+        return self.visitor is not None and OPERATIONS[operation].is_open_to(self.visitor)
 
-    def begins(self, connection: AsyncConnection) -> None:
-        """Have what the API's handlers are called with."""
-        self.call = call_of(self.request, self.visitor or ANYBODY, connection, self.now)
+    def is_me(self, name: str) -> bool:
+        """Whether it was the visitor who planned or proposed something, which they then do not approve (I13)."""
+        return self.visitor is not None and self.visitor.name.casefold() == name.casefold()
+
+    @asynccontextmanager
+    async def reading(self) -> AsyncIterator[None]:
+        """Have `call`, with which the API's handlers read on one connection, for the length of a block."""
+        async with reading(self.service) as connection:
+            self.call = call_of(self.request, self.caller, connection, self.now)
+            yield
 
 
 def call_of(request: web.Request, token: Token, connection: AsyncConnection, now: datetime) -> Call:

@@ -64,15 +64,16 @@ async def look_up(visit: Visit, params: BySeat) -> Shown | Elsewhere:
 @pages.post("/finance/members", EVERYONE)
 async def found(visit: Visit, params: ByReference) -> Shown | Elsewhere:
     """The seats of a member; straight to the seat where it is the only one."""
-    context = {"plans": await plans_of(visit), "plan": params.plan}
-    try:
-        seats = await find_member(visit.call, OfPlan(plan=params.plan), Reference(member_ref=params.member_ref))
-    except NotFound:
-        return Shown("finance/members.html", context | {"found": []}, HTTPStatus.NOT_FOUND)
-    if len(seats.spells) == 1:
-        return Elsewhere(_address(params.plan, seats.spells[0].seat))
-    standing = [await show_member(visit.call, MemberOn(plan=params.plan, seat=each.seat)) for each in seats.spells]
-    return Shown("finance/members.html", context | {"found": [shown(each) for each in standing]})
+    async with visit.reading():
+        context = {"plans": await plans_of(visit), "plan": params.plan}
+        try:
+            seats = await find_member(visit.call, OfPlan(plan=params.plan), Reference(member_ref=params.member_ref))
+        except NotFound:
+            return Shown("finance/members.html", context | {"found": []}, HTTPStatus.NOT_FOUND)
+        if len(seats.spells) == 1:
+            return Elsewhere(_address(params.plan, seats.spells[0].seat))
+        standing = [await show_member(visit.call, MemberOn(plan=params.plan, seat=each.seat)) for each in seats.spells]
+        return Shown("finance/members.html", context | {"found": [shown(each) for each in standing]})
 
 
 @pages.get("/finance/members/{plan}/{seat}", EVERYONE)

@@ -10,7 +10,6 @@ from urllib.parse import urlencode
 from pydantic import BaseModel
 
 from engine.access.roles import EVERYONE, SCHEDULERS
-from engine.api.answering import reading
 from engine.api.claims import ClaimFilter, list_of_claims
 from engine.api.fields import Code, Day, Model
 from engine.api.plans import DayOf, PlanPart, PlanView, YearOf, list_of_plans, show_calendar, show_forecast, show_plan
@@ -19,7 +18,7 @@ from engine.api.runs import RunFilter, SomeRuns, list_of_runs, show_run_counts
 from engine.api.schedules import OfSlot, SlotFilter, SlotView, list_of_slots, show_due_claims
 from engine.claims import State
 from engine.console.page import Pages, Shown
-from engine.console.visits import Visit, call_of
+from engine.console.visits import Visit
 from engine.runs.slots import SlotState
 
 pages = Pages("/runs")
@@ -93,12 +92,8 @@ async def plan_one(visit: Visit, params: Planning) -> Shown:
 @pages.get("/runs/new/estimate", EVERYONE)
 async def estimate(visit: Visit, params: Estimated) -> Shown:
     """What members would share next, by the claims under notice and today's roster."""
-    assert visit.visitor is not None
-    # The estimate is one snapshot, which a connection that has read something cannot begin any more.
-    async with reading(visit.service) as connection:
-        call = call_of(visit.request, visit.visitor, connection, visit.now)
-        found = await show_forecast(call, DayOf(plan=params.plan))
-    return Shown("runs/estimate.html", {"estimate": shown(found), "sums": balanced(shown(found))})
+    found = shown(await show_forecast(visit.call, DayOf(plan=params.plan)))
+    return Shown("runs/estimate.html", {"estimate": found, "sums": balanced(found)})
 
 
 async def plans_of(visit: Visit) -> list[Mapping[str, object]]:

@@ -76,7 +76,8 @@ async def send_link(visit: Visit, params: Asked) -> Elsewhere | Shown:
         address = client_address(visit.request, visit.service.settings)
         await count_request(visit.service.engine, address, now=visit.now)
     except TooManyFailures as error:
-        return await _form(visit, params.plan, params.member_ref, error.wait_seconds)
+        async with visit.reading():
+            return await _form(visit, params.plan, params.member_ref, error.wait_seconds)
     async with visit.service.engine.begin() as connection:
         plan = await plan_of(connection, params.plan)
         await request_link(connection, plan, params.member_ref.strip(), now=visit.now)
