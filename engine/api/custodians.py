@@ -173,15 +173,17 @@ async def show_custodian(call: Call, params: OfCustodian) -> CustodianView:
 
 @endpoints.get("/custodians/{custodian}/coverage", EVERYONE)
 async def show_coverage(call: Call, params: OfCustodian) -> CoverageView:
-    """Which days a custodian's statements speak of until today, and which are missing."""
+    """Which days a custodian's statements speak of until today, and which are missing: none before it is over."""
     custodian = await custodian_of(call.connection, params.custodian)
-    found = await coverage_of(call.connection, custodian, call.today(custodian.profile.time_zone))
+    today = call.today(custodian.profile.time_zone)
+    found = await coverage_of(call.connection, custodian, today)
+    missing = [day for day in found.missing if day < today]
     return CoverageView(
         custodian=custodian.code,
         first_on=found.first_on,
         last_on=found.last_on,
-        days_missing=len(found.missing),
-        missing=list(found.missing[:MISSING_SHOWN]),
+        days_missing=len(missing),
+        missing=missing[:MISSING_SHOWN],
         parked=found.parked,
     )
 

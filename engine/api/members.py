@@ -120,9 +120,11 @@ class MemberView(Model):
 class EntryView(Model):
     """One amount on one of the member's accounts, debits positive, and the account's balance after it.
 
-    `paid_by_seat`: whose bank account the share is debited to, where it is not the member's.
+    `shard_id`, `seq`: where its journal stands. `paid_by_seat`: whose bank account the share is debited to, where it is
+    not the member's.
     """
 
+    shard_id: int
     seq: int
     effective_on: Day
     kind: str
@@ -307,6 +309,7 @@ def _place(entry: Entry) -> tuple[int, int]:
 
 def _entry(entry: Entry, balance: int, paid_by: dict[int, int]) -> EntryView:
     return EntryView(
+        shard_id=entry.shard_id,
         seq=entry.seq,
         effective_on=entry.effective_on,
         kind=entry.kind,

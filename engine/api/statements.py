@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import Annotated, Any
 
@@ -15,7 +16,7 @@ from engine.api.fields import Code, Day, Digest, Flag, Id, Model, Moment, Money,
 from engine.api.jobs import JobView, asked
 from engine.api.service import Call, Upload
 from engine.custodian.raw_text import raw_bytes
-from engine.custodian.registered import custodian_of
+from engine.custodian.registered import custodian_of, plan_codes
 from engine.custodian.statement_rows import ImportedStatement, StatementState, list_statements, statement_of
 from engine.custodian.verdicts import Stage
 from engine.jobs.job import Kind
@@ -29,6 +30,7 @@ from engine.reconcile.statement_line import (
     stored_lines,
 )
 from engine.reconcile.taking import kept_file
+from engine.store.tables import PLAN_STRIDE
 
 endpoints = Endpoints("statements", "What custodians say happened: proved before anything is posted from it.")
 
@@ -163,9 +165,10 @@ class LinePostingView(Model):
     """One line of a journal that a statement's line is in, with others of its day; debit positive.
 
     `own`: of a line with detail, the part of the seat, or claim, that the statement's line is about. What the booking
-    of a whole batch posted on all shards is one sum, of no shard.
+    of a whole batch posted on all shards is one sum, of no shard and no plan.
     """
 
+    plan: str | None
     shard_id: int | None
     seq: int | None
     key: str
@@ -285,7 +288,7 @@ async def show_line(call: Call, params: OfLine) -> LineDetail:
     """One line of a statement: what it says, what became of it, and what was posted for it."""
     known = await statement_of(call.connection, params.statement_id)
     line = await line_of(call.connection, call.service.desk.files, known, params.ordinal)
-    posted = await postings_of(call.connection, known, line)
+    posted, plans = await postings_of(call.connection, known, line), await plan_codes(call.connection)
     return LineDetail(
         **_said(known, line),
         value_on=line.value_on,
@@ -295,7 +298,7 @@ async def show_line(call: Call, params: OfLine) -> LineDetail:
         charges=line.charges_minor,
         count=line.count,
         breaks=await breaks_of(call.connection, params.statement_id, params.ordinal),
-        postings=[LinePostingView(**_plain(each)) for each in posted],
+        postings=[_posting(each, plans) for each in posted],
     )
 
 
@@ -323,5 +326,6 @@ def _said(known: ImportedStatement, line: StatementLine) -> dict[str, Any]:
 _SAID = ("ordinal", "place", "booked_on", "reference", "kind", "reason", "outcome", "code", "decided_by")
 
 
-def _plain(posted: LinePosting) -> dict[str, Any]:
-    return {name.removesuffix("_minor"): value for name, value in posted._asdict().items()}
+def _posting(posted: LinePosting, plans: Mapping[int, str]) -> LinePostingView:
+    plain = {name.removesuffix("_minor"): value for name, value in posted._asdict().items()}
+    return LinePostingView(plan=None if posted.shard_id is None else plans[posted.shard_id // PLAN_STRIDE], **plain)

@@ -17,7 +17,7 @@ from engine.custodian.events import NOT_SENT, Event
 from engine.custodian.instructions import State
 from engine.custodian.reference import RUN_MAX, Kind
 from engine.errors import InvalidInput
-from engine.plans.days import day_number
+from engine.plans.days import date_of, day_number
 from engine.store.arrays import copy_out
 from engine.store.tables import instruction_events
 
@@ -44,6 +44,11 @@ def call_number(plan_id: int, on: date) -> int:
     if not 0 <= day < _DAYS or number > RUN_MAX:
         raise InvalidInput(f"plan {plan_id} on {on}: no reference has room for its calls")
     return number
+
+
+def called_on(number: int) -> date | None:
+    """The day of a plan's calls of this number; None for that of a run or a decision."""
+    return None if number < _FIRST else date_of((number - _FIRST) % _DAYS)
 
 
 @dataclass(frozen=True)

@@ -52,6 +52,7 @@ class Member(TypedDict):
 class StatementEntry(TypedDict):
     """One amount on one of the member's accounts, debits positive, and the account's balance after it."""
 
+    shard_id: int
     seq: int
     effective_on: str
     kind: str

@@ -24,6 +24,7 @@ from engine.api.plans import PlanPart, list_of_plans
 from engine.console.language import N_
 from engine.console.page import Pages, Shown
 from engine.console.visits import Visit
+from engine.custodian.calls import called_on
 from engine.decisions import DecisionState, Kind
 from engine.ledger.accounts import Account
 
@@ -127,7 +128,7 @@ async def decisions(visit: Visit, params: Decisions) -> Shown:
         {
             "decisions": found.model_dump(mode="json"),
             "subjects": {each.decision_id: _subject(each) for each in found.items},
-            "mine": {each.decision_id for each in found.items if _is_mine(visit, each)},
+            "mine": {each.decision_id for each in found.items if visit.is_me(each.proposed_by)},
             "filter": params,
             "is_first": params.after is None,
             "by_state": [(each, _at(kept | {"state": each})) for each in Which],
@@ -148,7 +149,7 @@ async def decision(visit: Visit, params: PartsOf) -> Shown:
             "view": found,
             "decision": _shown(found),
             "subject": _subject(found),
-            "is_mine": _is_mine(visit, found),
+            "is_mine": visit.is_me(found.proposed_by),
             "detail": list(_facts(found.detail)),
             "outcome": list(_facts(found.outcome or {})),
             "parts_listed": _shown(parts),
@@ -157,14 +158,11 @@ async def decision(visit: Visit, params: PartsOf) -> Shown:
     )
 
 
-def _is_mine(visit: Visit, found: DecisionView) -> bool:
-    """Whether the visitor proposed it, who then does not approve it (I13)."""
-    return found.proposed_by.casefold() == visit.call.actor.casefold()
-
-
 def _subject(found: DecisionView) -> tuple[str, str, str | None]:
-    """What a decision is about: its kind, its number or code, and where it is seen."""
+    """What a decision is about: its kind, its number, code or, of a plan's calls, their day, and where it is seen."""
     kind, _, name = found.subject.partition(":")
+    if kind == "run" and (day := called_on(int(name))):
+        return "call", day.isoformat(), None
     area = _AREAS.get(kind)
     return kind, name, None if area is None else area + quote(name)
 

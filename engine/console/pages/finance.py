@@ -23,10 +23,11 @@ from engine.api.decisions import DecisionFilter, list_of_decisions
 from engine.api.fields import Day, Model
 from engine.api.jobs import JobFilter, list_of_jobs
 from engine.api.plans import PlanPart, list_of_plans
+from engine.api.reconciliation import DayView, ProofDay, ProofDays, list_of_days, show_proof_of_day, show_reconciled
 from engine.api.reconciliation import OfCustodian as Reconciling
-from engine.api.reconciliation import ProofDay, ProofDays, ProofView, list_of_proofs, show_proof_of_day, show_reconciled
 from engine.console.page import Pages, Shown
 from engine.console.visits import Visit
+from engine.custodian.breaks import Code as BreakCode
 from engine.custodian.breaks import SeverityName
 from engine.custodian.outbox import FileKind, FileState
 from engine.custodian.profile import presets
@@ -119,7 +120,7 @@ async def one_custodian(visit: Visit, params: CustodianPage) -> Shown:
 async def _strip(
     visit: Visit, custodian: CustodianView, coverage: CoverageView, until: date | None
 ) -> Mapping[str, object]:
-    """The proofs of an account's last days, as cells; and the days before and after which there are more."""
+    """An account's last days, as cells; and the days before and after which there are more."""
     today = visit.call.today(custodian.time_zone)
     last = until or today
     if until is None and coverage.last_on is not None and today - coverage.last_on >= timedelta(days=STRIP_DAYS):
@@ -128,9 +129,9 @@ async def _strip(
     # One day more, to tell what each day adds to what is missing.
     first = last - timedelta(days=STRIP_DAYS)
     asked = ProofDays(custodian=custodian.custodian, first=first, last=last, limit=STRIP_DAYS + 1)
-    proofs = (await list_of_proofs(visit.call, asked)).items
+    days = (await list_of_days(visit.call, asked)).items
     return {
-        "days": _cells(custodian.custodian, proofs),
+        "days": _cells(coverage, days),
         "first": first + timedelta(days=1),
         "last": last,
         "before": first,
@@ -138,25 +139,39 @@ async def _strip(
     }
 
 
-def _cells(custodian: str, proofs: Sequence[ProofView]) -> list[Mapping[str, object]]:
+def _cells(coverage: CoverageView, days: Sequence[DayView]) -> list[Mapping[str, object]]:
     """A cell for each day but the first. `state`: as charts.html knows it."""
     return [
         {
-            "day": proof.day,
-            "state": _state(before, proof),
-            "difference": to_major(proof.difference) if proof.difference else None,
-            "url": f"/finance/custodians/{custodian}?day={proof.day}#proof",
+            "day": day.day,
+            "state": _state(coverage, before, day),
+            "difference": to_major(day.difference) if day.difference else None,
+            "url": f"/finance/custodians/{coverage.custodian}?day={day.day}#proof",
         }
-        for before, proof in pairwise(proofs)
+        for before, day in pairwise(days)
     ]
 
 
-def _state(before: ProofView, proof: ProofView) -> str:
-    coverage = proof.coverage
-    if coverage.missing_days > before.coverage.missing_days:
+def _state(coverage: CoverageView, before: DayView, day: DayView) -> str:
+    """How a day stands by all statements that came: one that opens as the last closed covers the days between."""
+    if _is_missing(coverage, before, day):
         return "gap"
-    if coverage.first_on is None or proof.day < coverage.first_on:
+    if coverage.first_on is None or coverage.last_on is None or not coverage.first_on <= day.day <= coverage.last_on:
         return "none"
-    if proof.difference or proof.pending.count or proof.breaks:
+    if day.difference:
+        return "differs"
+    if day.pending.count > before.pending.count or any(_grew(before, day, code) for code in day.breaks):
         return "open"
-    return "ok" if coverage.last_on is not None and proof.day <= coverage.last_on else "none"
+    return "carried" if day.pending.count or day.breaks else "ok"
+
+
+def _is_missing(coverage: CoverageView, before: DayView, day: DayView) -> bool:
+    if len(coverage.missing) == coverage.days_missing or day.day <= coverage.missing[-1]:
+        return day.day in coverage.missing
+    # The coverage names no more of them: each day says how many were missing by then.
+    return day.coverage.missing_days > before.coverage.missing_days
+
+
+def _grew(before: DayView, day: DayView, code: BreakCode) -> bool:
+    """Whether more breaks of a code are open than the day before."""
+    return code not in before.breaks or day.breaks[code].count > before.breaks[code].count

@@ -71,8 +71,10 @@ async def test_open_items_and_severities_are_seen(served: Served, browser: Brows
     await browser.sign_in(served.viewer)
     leaf = await browser.open("/finance")
     assert (states(browser)["2019-07-15"], states(browser)["2019-07-16"]) == ("open", "open")
-    assert leaf.page.xpath("//a[starts-with(@href, '/finance/breaks?severity=')]")
-    (proved,) = leaf.page.xpath("//a[contains(@href, 'day=2019-07-16')]/@href")
+    severities = leaf.page.xpath("//div[@class='stats']//p[@class='label']")
+    assert [each.text_content().strip() for each in severities] == ["Critical", "High", "Medium", "Low"]
+    assert sum(int(each.getnext().text_content()) for each in severities) == 2
+    (proved,) = leaf.page.xpath("//li/a[contains(@href, 'day=2019-07-16')]/@href")
     leaf = await browser.open(proved.partition("#")[0])
     for said in ("Proof of 2019-07-16", "= closing balance 0.29", "Cash by the books 0.29", "2, 0.20", "1, 0.09"):
         assert said in leaf.text, said

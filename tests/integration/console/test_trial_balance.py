@@ -63,7 +63,7 @@ async def test_each_account_leads_to_its_journals_and_those_to_their_detail(serv
     for address in addresses:
         assert (await browser.open(address)).status == 200, address
         listed |= set(places(browser))
-    (everything,) = leaf.page.xpath("//p[@class='note']/a[contains(@href, '/journals/')]/@href")
+    (everything,) = leaf.page.xpath("//section//p/a[contains(@href, '/journals/')]/@href")
     leaf = await browser.open(everything)
     assert set(places(browser)) == listed == {f"{plan}/{world.shard(0)}/1", f"{plan}/{world.shard(1)}/1"}
     leaf = await browser.open(addresses[0])
@@ -103,7 +103,7 @@ async def test_the_books_are_locked_by_two(served: Served, browser: Browser) -> 
     await world.takes(*[Line(10, world.reference(seat)) for seat in range(4)])
     path = f"/finance/trial-balance?plan={world.world.plan.code}&as_of=2019-07-15"
     await browser.sign_in(served.finance)
-    assert "No period of these books is locked yet." in (await browser.open(path)).text
+    assert "Locked throughno day yet" in (await browser.open(path)).text
     leaf = await browser.press("/periods/lock", through="2019-07-16")
     assert (leaf.status, "no statement" in leaf.text) == (409, True)
     await browser.open(path)
@@ -114,7 +114,7 @@ async def test_the_books_are_locked_by_two(served: Served, browser: Browser) -> 
     assert leaf.page.xpath("//a[@href='/finance/decisions/1']")
     assert (await served.approver.post("/v1/decisions/1/approve")).status == 200
     leaf = await browser.open(path)
-    assert "The books are locked through 2019-07-15." in leaf.text
+    assert "Locked through2019-07-15" in leaf.text
     assert "is proposed" not in leaf.text
 
 
