@@ -28,10 +28,11 @@ def uncovered(taken: Sequence[Covered], through: date) -> Iterator[date]:
     closing: int | None = None
     for each in taken:
         chained = closing is not None and each.opening_minor == closing
-        while day < min(each.from_on, through + _DAY) and not chained:
+        while day < each.from_on and day <= through and not chained:
             yield day
             day += _DAY
-        day = max(day, each.to_on + _DAY)
+        if day <= each.to_on:
+            day = each.to_on + _DAY
         closing = each.closing_minor
     while day <= through:
         yield day
