@@ -76,6 +76,10 @@ _VALUES: Mapping[str, str] = {
 """By what the API says of values that it looks at itself."""
 
 
+_ABOVE_THE_PART = {"HX-Retarget": "#stale", "HX-Reswap": "innerHTML", "HX-Reselect": ".notice"}
+"""Where htmx puts why a part of a page could not be shown anew: the part stays as it was, and is asked for again."""
+
+
 class Wrong(NamedTuple):
     """A wrong field of a form. `path`: `breaks/ids/0`; `name`: what its words are known by; `text`: what to do."""
 
@@ -128,7 +132,11 @@ def refused(visit: Visit, error: Exception) -> web.Response:
     refusal = refusal_of(error, problem, visit.language, visit.request[REQUEST_ID])
     if visit.is_part:
         # Any other status would be an error of the page's script to the browser, whose console nobody should fill.
-        return render(visit, "refusal.html", {"refusal": refusal}, status=HTTPStatus.OK)
+        is_form = visit.request.method != "GET"
+        told = render(visit, "refusal.html", {"refusal": refusal, "is_form": is_form}, status=HTTPStatus.OK)
+        if not is_form:
+            told.headers.extend(_ABOVE_THE_PART)
+        return told
     response = render(visit, "error.html", {"refusal": refusal}, status=refusal.status)
     response.headers.extend(problem.headers)
     return response

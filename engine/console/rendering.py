@@ -127,7 +127,8 @@ def render(
         "asset": assets.url,
         "styles": assets.styles,
         "paused": paused,
-        "notices": said_before(visit, words),
+        # A part of a page has no place for what the whole one says.
+        "notices": [] if visit.is_part else said_before(visit, words),
         "areas": [Area(url, said(name), url == area) for url, name in NAVIGATION.items()],
     }
     text = made.get_template(template).render(shared | dict(context))

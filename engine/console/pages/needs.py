@@ -63,16 +63,16 @@ async def needs_of(
 
 async def _to_approve(visit: Visit) -> list[Need]:
     """What others planned or proposed (I13)."""
-    found, mine = [], visit.call.actor
+    found = []
     if visit.may("approve_run"):
         runs = await list_of_runs(visit.call, RunFilter(state=RunState.PREVIEWED, limit=LIMIT_MAX))
-        waiting = [run.run_id for run in runs.items if run.planned_by != mine]
+        waiting = [run.run_id for run in runs.items if not visit.is_me(run.planned_by)]
         url = f"/runs/{waiting[0]}" if len(waiting) == 1 else "/runs?state=previewed"
         found.append(Need("runs to approve", len(waiting), url, is_least=runs.next is not None))
     if visit.may("approve_decision"):
         asked = DecisionFilter(state=DecisionState.PROPOSED, limit=LIMIT_MAX)
         decisions = await list_of_decisions(visit.call, asked)
-        others = [each.decision_id for each in decisions.items if each.proposed_by != mine]
+        others = [each.decision_id for each in decisions.items if not visit.is_me(each.proposed_by)]
         url = f"/finance/decisions/{others[0]}" if len(others) == 1 else "/finance/decisions?state=proposed"
         found.append(Need("decisions to approve", len(others), url, is_least=decisions.next is not None))
     return found

@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import dataclass
 from datetime import date, timedelta
 
+from engine.access.tokens import NotAuthenticated
 from engine.api.breaks import SomeBreaks, severities_of_breaks
 from engine.api.custodians import CoverageView, OfCustodian, SomeCustodians, list_of_custodians, show_coverage
 from engine.api.fields import LIMIT_MAX
@@ -48,6 +49,8 @@ class Covered:
 @pages.get("/", ANYONE)
 async def overview(visit: Visit) -> Shown | Elsewhere:
     """What is under way. Who has not signed in sees what is public."""
+    if visit.visitor is None and visit.is_part:
+        raise NotAuthenticated
     if visit.visitor is None:
         return Elsewhere("/public")
     call = visit.call

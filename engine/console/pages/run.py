@@ -73,7 +73,7 @@ async def show(visit: Visit, params: OfRun) -> Shown:
         "was_posted": RunState.POSTING in run.moments,
         "is_voidable": run.state in VOIDABLE,
         "may_wait": run.state in MAY_WAIT,
-        "is_own": visit.visitor is not None and visit.visitor.name.casefold() == run.planned_by.casefold(),
+        "is_own": visit.is_me(run.planned_by),
         "exports": await _exports(visit, run_id) if is_booked else [],
         "cases_shown": CASES_SHOWN,
         "classes_shown": CLASSES_SHOWN,

@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 from playwright.async_api import Request, expect
+from sqlalchemy import text
 
 from tests.acceptance.browser.conftest import PATIENCE_MS, OpenPage
 from tests.acceptance.browser.watched import axe
@@ -61,6 +62,23 @@ async def test_a_form_that_is_open_stays_until_it_is_closed(signed_in: OpenPage,
     await expect(page.locator("textarea[name=reason]")).to_have_value("the wrong day")
     await page.keyboard.press("Escape")
     await expect(page.locator("h1")).to_contain_text("sealed")
+
+
+async def test_a_fault_leaves_what_is_shown_and_what_comes_after_it_is_followed_again(
+    signed_in: OpenPage, served: Served
+) -> None:
+    page = await signed_in(served.ops)
+    await page.goto("/ops")
+    queues = await page.locator("#live tbody tr").count()
+    async with served.service.engine.begin() as connection:
+        await connection.execute(text("ALTER TABLE jobs RENAME TO jobs_away"))
+    await expect(page.locator("#stale")).to_contain_text("could not be brought up to date", timeout=PATIENCE_MS)
+    await expect(page.locator("#live tbody tr")).to_have_count(queues)
+    await axe(page)
+    async with served.service.engine.begin() as connection:
+        await connection.execute(text("ALTER TABLE jobs_away RENAME TO jobs"))
+    await expect(page.locator("#stale")).to_be_empty(timeout=PATIENCE_MS)
+    await expect(page.locator("#live tbody tr")).to_have_count(queues)
 
 
 async def test_what_is_decided_stays_readable_without_script(signed_in: OpenPage, served: Served, world: World) -> None:

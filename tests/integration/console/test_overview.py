@@ -52,6 +52,11 @@ async def test_who_has_not_signed_in_sees_what_is_public(browser: Browser) -> No
     assert (await browser.open("/")).url.startswith("/public")
 
 
+async def test_whose_session_ends_meanwhile_is_led_to_sign_in(browser: Browser) -> None:
+    leaf = await browser.open("/", **{"HX-Request": "true", "HX-Current-URL": f"{browser.url}/"})
+    assert (leaf.source, leaf.headers["HX-Redirect"]) == ("", "/sign-in?back=/")
+
+
 async def test_a_run_under_way_shows_how_far_it_is(served: Served, browser: Browser, world: World) -> None:
     run = await world.planned()
     await world.worked(run)
@@ -78,6 +83,8 @@ async def test_a_run_waits_for_whoever_may_approve_it_and_did_not_plan_it(
     waits = {"1 run waits for your approval": f"/runs/{run.run_id}"}
     assert (await seen_by(browser, served.approver)).items() >= waits.items()
     assert waits.keys().isdisjoint(await seen_by(browser, served.scheduler))
+    same = await served.caller("SCHEDULER", Role.APPROVER)
+    assert waits.keys().isdisjoint(await seen_by(browser, same)), "a name in capitals is the same person"
     planner = await served.caller("scheduler", Role.APPROVER)
     assert waits.keys().isdisjoint(await seen_by(browser, planner))
     reader = await served.caller("reader", Role.APPROVER, scopes=["runs:read"])

@@ -36,6 +36,17 @@ async def test_a_page_says_what_it_is_in_the_visitors_language(
     assert leaf.page.xpath("//main//p[@lang='en'][contains(., 'no run 404')]")
 
 
+async def test_a_part_that_cannot_be_shown_anew_stays_and_the_page_says_why(served: Served, browser: Browser) -> None:
+    await browser.sign_in(served.viewer)
+    assert (await browser.open("/ops")).page.xpath("//div[@id='stale'][@role='alert'][not(node())]")
+    part = await browser.open("/runs/404", **PART)
+    assert (part.status, part.headers["HX-Retarget"], part.headers["HX-Reselect"]) == (200, "#stale", ".notice")
+    assert part.text.startswith("What is shown here could not be brought up to date.")
+    part = await browser.send(PAUSE, {}, **PART)
+    assert "HX-Retarget" not in part.headers
+    assert "up to date" not in part.text
+
+
 @pytest.mark.parametrize(
     ("fields", "headers", "name", "text"),
     [

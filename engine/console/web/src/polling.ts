@@ -30,6 +30,8 @@ let hadFocus = -1;
 
 document.addEventListener("htmx:beforeSwap", (event) => {
   const swap = (event as CustomEvent<Swap>).detail;
+  // A part has come: why it could not is told no more.
+  if (swap.target.id !== "" && swap.target.id !== "stale") document.getElementById("stale")?.replaceChildren();
   if (!isPolled(swap.target)) {
     return;
   }
