@@ -176,7 +176,7 @@ def test_what_is_kept_ends_and_is_bounded() -> None:
 
 async def test_public_pages_in_chinese(browser: Browser, world: World) -> None:
     for path, says in (
-        ("/public", "申请互助的，与已分摊的"),
+        ("/public", "谁在申请互助，大家分摊了多少"),
         ("/public/xianghubao", "每月 7、21 日公示"),
         ("/public/runs/1", "收入 = 支出"),
     ):
