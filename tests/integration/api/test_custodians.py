@@ -5,8 +5,10 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from aiohttp import ClientError
@@ -83,6 +85,16 @@ async def test_coverage(served: Served) -> None:
     assert (found["first_on"], found["last_on"], found["parked"]) == ("2019-07-15", "2019-07-15", 0)
     assert found["missing"][0] == "2019-07-16"
     assert found["days_missing"] > len(found["missing"]) == 366
+
+
+async def test_no_day_is_missing_before_it_is_over(served: Served) -> None:
+    world = await world_of(served)
+    yesterday = datetime.now(ZoneInfo("Asia/Shanghai")).date() - timedelta(days=1)
+    for on, missing in ((yesterday - timedelta(days=7), 5), (yesterday, 0)):
+        opening = 0 if missing else 10
+        await world.takes(Line(10, "nobody", on=on), opening=opening, on=yesterday)
+        found = (await served.viewer.get(f"{BANK}/coverage")).said
+        assert (found["last_on"], found["days_missing"]) == (on.isoformat(), missing)
 
 
 async def test_a_run_is_instructed_and_its_files_sent(served: Served) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from typing import Any
 
 import pytest
@@ -64,6 +65,21 @@ async def test_each_day_is_proved_open_or_missing(served: Served, browser: Brows
     shown = states(browser)
     assert (len(shown), min(shown), max(shown)) == (30, "2019-06-19", "2019-07-18")
     assert [shown[f"2019-07-{day}"] for day in (14, 15, 16, 17)] == ["none", "ok", "gap", "gap"]
+
+
+async def test_what_is_only_older_stands_apart(served: Served, browser: Browser) -> None:
+    found = await world_of(served)
+    await found.takes(Line(10, found.reference(0)), Line(9, "nobody knows"))
+    await found.takes(Line(10, found.reference(1), on=date(2019, 7, 17)), opening=19)
+    await browser.sign_in(served.viewer)
+    leaf = await browser.open("/finance?until=2019-07-18")
+    shown = states(browser)
+    assert [shown[f"2019-07-{day}"] for day in (14, 15, 16, 17, 18)] == ["none", "open", "carried", "carried", "gap"]
+    assert "1 day to look at 2019-07-15" in leaf.text
+    missing = leaf.page.xpath("//p[@class='coverage']//a[contains(@href, '?day=')]/@href")
+    assert missing[1] == f"{BANK}?day=2019-07-18#proof", "what a later statement follows on is no gap"
+    assert "No statement speaks of this day." in (await browser.open(f"{BANK}?day=2019-07-18")).text
+    assert "No statement speaks of this day." not in (await browser.open(f"{BANK}?day=2019-07-16")).text
 
 
 async def test_open_items_and_severities_are_seen(served: Served, browser: Browser) -> None:

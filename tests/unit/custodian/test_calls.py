@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from engine.custodian.calls import Called, call_number, fold_calls
+from engine.custodian.calls import Called, call_number, called_on, fold_calls
 from engine.custodian.events import NOT_SENT, Event
 from engine.custodian.instructions import State
 from engine.custodian.reference import RUN_MAX, Kind, Reference
@@ -42,6 +42,8 @@ def test_a_number_is_of_one_plan_and_day_and_above_all_runs() -> None:
     assert numbers == sorted(set(numbers))
     assert numbers[0] > 36**5
     assert numbers[-1] == RUN_MAX
+    assert [called_on(number) for number in numbers[:3]] == [date(1970, 1, 1), JUNE, date(2097, 9, 26)]
+    assert called_on(36**5 - 1) is None
     assert str(Reference(Kind.AUTO_TOP_UP, call_number(12, JUNE), 1, 0))[:7] == "A10CDXC"
     for plan, on in ((45_360, JUNE), (1, date(2097, 9, 27)), (1, date(1969, 12, 31))):
         with pytest.raises(InvalidInput, match="no reference has room for its calls"):
