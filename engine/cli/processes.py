@@ -169,9 +169,9 @@ async def _extend(engine: AsyncEngine, token_id: int) -> None:
 
 
 def _welcome(address: str, text: str, workers: int) -> None:
-    """Where the API is and a token for it, as a shell takes them."""
+    """Where the console and the API are and a token for both, as a shell takes them."""
     crew = f"{workers} worker{'' if workers == 1 else 's'}"
-    typer.echo(f"the API and {crew} are up; Ctrl-C stops them. Its reference: {address}/v1/reference")
+    typer.echo(f"the console, the API and {crew} are up at {address}; sign in with this token. Ctrl-C stops them all")
     typer.echo(f"export FENTAN_API_URL={address}")
     typer.echo(f"export FENTAN_API_TOKEN={text}")
 

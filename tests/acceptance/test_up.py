@@ -86,7 +86,7 @@ def test_up_serves_a_first_admin_and_ends_whole(tmp_path: Path, servers: dict[st
     tokens = []
     for _ in range(2):
         with started(tmp_path, "up", "--workers", "1", "--port", "0", **servers) as up:
-            assert printed(up).startswith("the API and 1 worker are up; Ctrl-C stops them. Its reference: http://127")
+            assert printed(up).startswith("the console, the API and 1 worker are up at http://127")
             url, token = exported(up), exported(up)
             tokens.append(token)
             assert [status(f"{url}/v1/runs", each) for each in tokens] == ([200] if len(tokens) == 1 else [401, 200])

@@ -10,6 +10,7 @@ from engine.access.tokens import NotAuthenticated
 from engine.api.breaks import SomeBreaks, severities_of_breaks
 from engine.api.custodians import CoverageView, OfCustodian, SomeCustodians, list_of_custodians, show_coverage
 from engine.api.fields import LIMIT_MAX
+from engine.api.plans import PlanPart, list_of_plans
 from engine.api.queues import list_queues
 from engine.api.run_views import ProgressView, RunView
 from engine.api.runs import OfRun, RunFilter, SomeRuns, list_of_runs, show_progress, show_run_counts
@@ -70,10 +71,16 @@ async def overview(visit: Visit) -> Shown | Elsewhere:
         "queues": queues,
         "has_schedules": bool(schedules),
         "slots": sorted((each for each in schedules if each.next_slot), key=lambda each: str(each.next_slot)),
+        "is_new": not (number or schedules or custodians) and await _is_empty(visit),
         "custodians": [Covered(each, _through(each)) for each in coverages],
         "severities": [(severity, severities[severity]) for severity in reversed(SeverityName)],
     }
     return Shown("overview/overview.html", shown)
+
+
+async def _is_empty(visit: Visit) -> bool:
+    """Whether there is no plan yet: who looks is told how it begins."""
+    return not (await list_of_plans(visit.call, PlanPart(limit=1))).items
 
 
 async def _under_way(visit: Visit) -> tuple[list[UnderWay], int]:

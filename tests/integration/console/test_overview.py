@@ -46,6 +46,7 @@ async def test_nothing_there_yet_is_a_page_that_says_so(served: Served, browser:
     for said in ("Nothing waits for you.", "No run is under way.", "The clock plans no runs.", "No custodian"):
         assert said in leaf.text
     assert not browser.offers("/resume")
+    assert "fentan plan register xianghubao --as viewer" in leaf.text
 
 
 async def test_who_has_not_signed_in_sees_what_is_public(browser: Browser) -> None:
@@ -63,6 +64,7 @@ async def test_a_run_under_way_shows_how_far_it_is(served: Served, browser: Brow
     await browser.sign_in(served.viewer)
     leaf = await browser.open("/")
     assert "waits for approval by somebody else" in leaf.text
+    assert "How it begins" not in leaf.text
     await world.approved(run)
     await advance(world.engine, run.run_id, freeze_hours=24)
     await world.set_shards(run, "done", [1])
