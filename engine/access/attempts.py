@@ -2,7 +2,7 @@
 
 Guesses of a password count by name and network together. By the name alone a stranger could keep its holder out by
 failing again and again; so they only keep out others of their own network, for a minute at most, and never whoever has
-the token. What strangers may ask for without a name counts by network alone.
+the token.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ class TooManyFailures(FentanError):
         self.wait_seconds = wait_seconds
 
 
-def wait_after(failures: int, braked_from: int = BRAKED_FROM) -> timedelta:
+def wait_after(failures: int) -> timedelta:
     """How long nothing is tried after so many failures in a row: 0 at first, then 1 s, 2 s, 4 s … a minute."""
-    if failures < braked_from:
+    if failures < BRAKED_FROM:
         return timedelta()
-    return min(timedelta(seconds=1 << min(failures - braked_from, 6)), _WAIT_MOST)
+    return min(timedelta(seconds=1 << min(failures - BRAKED_FROM, 6)), _WAIT_MOST)
 
 
 def who_tries(name: str, address: str) -> bytes:
@@ -55,7 +55,7 @@ def who_tries(name: str, address: str) -> bytes:
     return hashlib.sha256(f"{network}\n{name}".encode("utf-8", "replace")).digest()
 
 
-async def count_try(engine: AsyncEngine, digest: bytes, *, now: datetime, braked_from: int = BRAKED_FROM) -> None:
+async def count_try(engine: AsyncEngine, digest: bytes, *, now: datetime) -> None:
     """Let somebody try, counted as a failure before it is known to be none: tries side by side count each.
 
     Raises TooManyFailures while they have to wait; such a try is not counted. An hour without any is a new beginning.
@@ -67,7 +67,7 @@ async def count_try(engine: AsyncEngine, digest: bytes, *, now: datetime, braked
     async with engine.begin() as connection:
         await connection.execute(delete(sign_in_attempts).where(of.digest.in_(old)))
         row = (await connection.execute(held.returning(of.failures, of.last_failed_at))).one()
-        wait = wait_after(row.failures, braked_from)
+        wait = wait_after(row.failures)
         if wait and row.last_failed_at + wait > now:
             raise TooManyFailures(ceil((row.last_failed_at + wait - now).total_seconds()))
         counted = update(sign_in_attempts).where(of.digest == digest)

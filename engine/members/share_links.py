@@ -11,13 +11,12 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from sqlalchemy import Text, Update, delete, func, insert, literal, select, update
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection
 
-from engine.access.attempts import count_try, who_tries
 from engine.access.secret import digest_of, new_secret
 from engine.errors import NotFound
 from engine.members.member import no_member
-from engine.roster.members import find_seats
+from engine.roster.members import find_seats, ref_of
 from engine.roster.plan import Plan
 from engine.store.audit import record
 from engine.store.outbox import Event, announce
@@ -27,12 +26,8 @@ LINK_LASTS = timedelta(minutes=15)
 VIEW_LASTS = timedelta(minutes=15)
 LINKS_AN_HOUR = 5
 """So many unused ones of a seat: whoever knows a reference cannot have its holder flooded."""
-ASKED_FREELY = 20
-"""So often one network asks before it has to wait: a family or an office, not a list of references."""
 
 _HOUR = timedelta(hours=1)
-_NO_NAME = "\nshare link"
-"""Under which requests are counted among tries to sign in, none of which has a line in its name."""
 
 
 class LinkSpent(NotFound):
@@ -46,14 +41,6 @@ class Opened(NamedTuple):
     seat: int
     viewer: str
     expires_at: datetime
-
-
-async def count_request(engine: AsyncEngine, address: str, *, now: datetime) -> None:
-    """Let somebody at an IP address ask for a link, whoever it is of. Raises TooManyFailures while they have to wait.
-
-    The brake is that of signing in: who works through a list of references gets to one a minute.
-    """
-    await count_try(engine, who_tries(_NO_NAME, address), now=now, braked_from=ASKED_FREELY)
 
 
 async def request_link(connection: AsyncConnection, plan: Plan, member_ref: str, *, now: datetime) -> None:
@@ -72,7 +59,7 @@ async def request_link(connection: AsyncConnection, plan: Plan, member_ref: str,
     recent = (await connection.execute(count)).scalar_one()
     async with connection.begin_nested() as kept:
         secret = new_secret()
-        # The outbox has the secret because the platform must: it opens one seat, once, for a quarter of an hour, to
+        # The outbox has the secret because the platform must: it shows one member, once, for a quarter of an hour, to
         # whom could read that seat's entries beside it, and it is blanked when it is used or an hour old.
         detail = {"plan": plan.code, "seat": seat, "path": _path(secret), "expires_at": (now + LINK_LASTS).isoformat()}
         message_id = await announce(connection, Event.SHARE_REQUESTED, f"plan:{plan.code}", detail)
@@ -105,14 +92,18 @@ async def open_link(connection: AsyncConnection, secret: str, *, now: datetime) 
     return Opened(row.plan_id, row.seat, viewer, now + VIEW_LASTS)
 
 
-async def link_viewer(connection: AsyncConnection, viewer: str, *, now: datetime) -> tuple[int, int]:
-    """(plan_id, seat) of the shares that whoever opened a link may still look at. Raises LinkSpent."""
+async def link_viewer(connection: AsyncConnection, viewer: str, *, now: datetime) -> tuple[int, list[int]]:
+    """(plan_id, seats): of the member whose shares whoever opened a link may still look at, the latest seat first.
+
+    Who left and joined again has had several. Raises LinkSpent.
+    """
     of = share_links.c
     query = select(of.plan_id, of.seat).where(of.viewer_digest == digest_of(viewer), of.used_at > now - VIEW_LASTS)
     row = (await connection.execute(query)).one_or_none()
     if row is None:
         raise LinkSpent
-    return row.plan_id, row.seat
+    seats = await find_seats(connection, row.plan_id, await ref_of(connection, row.plan_id, row.seat))
+    return row.plan_id, [seat for _, seat in reversed(seats)]
 
 
 def _path(secret: str) -> str:
