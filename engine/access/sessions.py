@@ -29,9 +29,12 @@ _BY_DIGEST = (
 
 
 async def open_session(connection: AsyncConnection, token: Token, *, now: datetime) -> tuple[str, datetime]:
-    """Sign the holder of a token in: the secret for the cookie, and when it ends, with the token at the latest."""
+    """Sign the holder of a token in: the secret for the cookie, and when it ends at the latest.
+
+    It ends with its token, whose own end may yet be put off: so that is looked at each time.
+    """
     await connection.execute(delete(sessions).where(sessions.c.expires_at <= now))
-    secret, ends_at = new_secret(), min(now + SESSION_LASTS, token.expires_at)
+    secret, ends_at = new_secret(), now + SESSION_LASTS
     values = {"digest": digest_of(secret), "token_id": token.token_id, "opened_at": now, "expires_at": ends_at}
     await connection.execute(insert(sessions).values(values))
     await record(connection, token.name, "sign in", f"token:{token.token_id}")
