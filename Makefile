@@ -10,7 +10,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 export PIP_NO_INPUT = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo replay assets up bench test lint constraints clean
+.PHONY: help demo replay assets screenshots up bench test lint constraints clean
 
 help: ## list these targets
 	@echo 'make TARGET [MEMBERS=…] [PLAN=…] [WORKERS=…] [PORT=…] [REPORT=…] [PYTHON=…]'
@@ -29,6 +29,10 @@ replay: $(READY) ## the run that 相互宝 published on 21 January 2019: 23,000,
 # What it makes is in no package's way: `demo` and `replay` never ask for it. Nothing is done where no source changed.
 assets: $(READY) ## the console's script and style, with Node and npm packages of their own
 	@$(BIN)/python engine/console/web/hatch_build.py
+
+# On a world of its own, whose clock stands on one day: what did not change looks the same again.
+screenshots: assets ## a picture of every page of the console into docs/screenshots; needs Chromium, takes minutes
+	@$(BIN)/python -m tests.screenshots
 
 up: assets ## servers, the API with the console, workers and sweeper in the foreground, until Ctrl-C; prints an admin's token
 	@exec $(BIN)/fentan up $(if $(WORKERS),--workers $(WORKERS)) $(if $(PORT),--port $(PORT))

@@ -9,8 +9,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from playwright.async_api import Browser, BrowserContext, Page, ViewportSize, async_playwright
+from playwright.async_api import Browser, BrowserContext, Error, Page, ViewportSize, async_playwright
 
+from engine.api.answering import SESSION
 from engine.errors import InvalidInput
 from tests.acceptance.browser.conftest import FLAGS
 from tests.pages import address_of
@@ -19,16 +20,17 @@ from tests.screenshots.pictures import FOLDER, Picture, pictures
 from tests.screenshots.shown import Shown
 
 WIDE, NARROW = ViewportSize(width=1440, height=900), ViewportSize(width=390, height=844)
-TALL = 1_900
+TALL = 1_240
 """Of a longer page so many pixels from its top are kept."""
 
-QUALITY = 72
+QUALITY = 55
 PATIENCE_MS = 20_000
 
 WHO = {
     "": "chen.ying",
     "/runs": "zhao.min",
     "/runs/new": "li.wei",
+    "/runs/{run_id}/settlement": "wang.fang",
     "/claims": "li.wei",
     "/finance": "wang.fang",
     "/finance/decisions": "zhao.min",
@@ -74,12 +76,14 @@ class Camera:
         if picture.also == "verified":
             await page.get_by_role("button", name="Verify").first.click()
             await page.locator(".verified, .notice.good").first.wait_for()
-        height = min(int(await page.evaluate(SETTLED)), TALL)
-        session = await page.context.new_cdp_session(page)
         size = NARROW if picture.is_narrow else WIDE
-        clip = {"x": 0, "y": 0, "width": size["width"], "height": max(height, size["height"]), "scale": 1}
-        how = {"format": "webp", "quality": QUALITY, "clip": clip, "captureBeyondViewport": True}
-        taken = await session.send("Page.captureScreenshot", how)
+        await page.set_viewport_size(size)
+        height = min(int(await page.evaluate(SETTLED)), TALL)
+        # What sticks to the end of the window is then at the end of the picture.
+        await page.set_viewport_size({**size, "height": max(height, size["height"])})
+        await page.evaluate(SETTLED)
+        session = await page.context.new_cdp_session(page)
+        taken = await session.send("Page.captureScreenshot", {"format": "webp", "quality": QUALITY})
         await session.detach()
         return base64.b64decode(taken["data"])
 
@@ -99,16 +103,12 @@ class Camera:
             reduced_motion="reduce",
         )
         context.set_default_timeout(PATIENCE_MS)
-        await (self._open_link(context) if who is None else self._sign_in(context, who))
+        if who is None:
+            await self._open_link(context)
+        else:
+            session = {"name": SESSION, "value": self._office.sessions[who], "url": self._office.served.url}
+            await context.add_cookies([session])  # type: ignore[list-item]  # a TypedDict
         return await context.new_page()
-
-    async def _sign_in(self, context: BrowserContext, who: str) -> None:
-        page = await context.new_page()
-        await page.goto("/sign-in")
-        await page.locator("input[name=token]").fill(self._office.people[who].token)
-        await page.locator("form:has(input[name=token]) button[type=submit]").click()
-        await page.wait_for_url("**/")
-        await page.close()
 
     async def _open_link(self, context: BrowserContext) -> None:
         page = await context.new_page()
@@ -129,15 +129,24 @@ async def camera(office: Office, world: Shown) -> AsyncIterator[Camera]:
 
 
 async def take_all(office: Office, world: Shown) -> list[Path]:
-    """Every picture into its file, and no file left that is none of them; those that are new or changed."""
+    """Every picture into its file, and no file left that is none of them; those that are new or changed.
+
+    Raises InvalidInput that names every page that could not be taken.
+    """
     FOLDER.mkdir(exist_ok=True)
-    changed, wanted = [], list(pictures())
+    changed, wrong, wanted = [], list[str](), list(pictures())
     async with camera(office, world) as lens:
         for picture in wanted:
-            file, taken = FOLDER / picture.file, await lens.take(picture)
+            try:
+                file, taken = FOLDER / picture.file, await lens.take(picture)
+            except (InvalidInput, KeyError, Error) as error:
+                wrong.append(f"{picture.file}: {error}")
+                continue
             if not file.exists() or file.read_bytes() != taken:
                 file.write_bytes(taken)
                 changed.append(file)
     for file in set(FOLDER.glob("*.webp")) - {FOLDER / each.file for each in wanted}:
         file.unlink()
+    if wrong:
+        raise InvalidInput("\n".join(wrong))
     return changed

@@ -49,9 +49,9 @@ CLAIMS: Mapping[str, Mapping[date, tuple[int, ...]]] = {
         date(2019, 8, 6): (100_000, 100_000),
     },
     TIERS: {
-        date(2019, 7, 7): (100_000,),
-        date(2019, 7, 22): (200_000, 50_000),
-        date(2019, 8, 7): (100_000, 150_000),
+        date(2019, 7, 7): (30_000,),
+        date(2019, 7, 22): (40_000, 15_000),
+        date(2019, 8, 7): (30_000, 50_000),
     },
     BALANCES: {
         date(2019, 7, 3): (18_000,),
@@ -89,6 +89,20 @@ HOOKS = {
     "https://alerts.example.org/finance": ["break.opened", "run.settled"],
 }
 PLANS_AT = {MUTUAL: "09:40", TIERS: "09:40", STAGES: "09:40"}
+FILED: Mapping[date, tuple[tuple[str, int], ...]] = {
+    date(2019, 8, 8): ((MUTUAL, 50_000),),
+    date(2019, 8, 9): ((MUTUAL, 300_000),),
+    date(2019, 8, 10): ((TIERS, 20_000),),
+    date(2019, 8, 11): ((MUTUAL, 100_000),),
+}
+"""Claims that wait for a notice day."""
+
+WITHDRAWN_ON, WITHDRAWN_FOR = date(2019, 8, 11), "the hospital corrected the diagnosis; the member asks for nothing"
+"""The first of them."""
+
+TWICE, DROPPED_FOR = (MUTUAL, date(2019, 7, 28)), "claim 15 was rejected only this morning; look at the list once more"
+"""A run that was planned, and planned again."""
+
 LOST_ON = date(2019, 8, 11)
 """The bank's statement of the day before did not come that morning; what came later waits for it."""
 
@@ -155,6 +169,7 @@ class Month:
     accounts: list[Account]
     claims: dict[tuple[str, date], list[int]] = field(default_factory=dict)
     runs: dict[tuple[str, date], int] = field(default_factory=dict)
+    filed: list[int] = field(default_factory=list)
     paid: set[int] = field(default_factory=set)
     claimants: int = 0
 
@@ -177,6 +192,7 @@ class Month:
                 claim_id = await self.files(plan, yuan, on)
                 await office.ask("li.wei", f"claims/{claim_id}/publish", {"on": str(on)})
                 self.claims.setdefault((plan, on), []).append(claim_id)
+        await self.waits(on)
         if on in RUNS:
             await self.runs_on(*RUNS[on], on)
         await self.asks(on)
@@ -195,10 +211,22 @@ class Month:
         }  # fmt: skip
         return int((await self.office.ask("li.wei", "claims", said))["claim_id"])
 
+    async def waits(self, on: date) -> None:
+        """What is filed for a later notice, and one that is withdrawn before it."""
+        for plan, yuan in FILED.get(on, ()):
+            self.filed.append(await self.files(plan, yuan, on))
+        if on == WITHDRAWN_ON:
+            said = {"on": str(on), "reason": WITHDRAWN_FOR}
+            await self.office.ask("li.wei", f"claims/{self.filed[0]}/withdraw", said)
+
     async def runs_on(self, plan: str, debit_on: date, on: date) -> None:
         """A run is planned, looked at, approved and worked to its seal."""
         run_id = await self.planned(plan, debit_on, on)
-        await self.approved(run_id, on)
+        if (plan, debit_on) == TWICE:
+            await self.office.decide("li.wei", f"runs/{run_id}/void", {"reason": DROPPED_FOR})
+            run_id = await self.planned(plan, debit_on, on)
+        await self.office.clock.set(on, 10, 15)
+        await self.approved(run_id)
         run = await self.works(run_id)
         assert run.state is RunState.SEALED, run.failure
         self.runs[plan, debit_on] = run_id
@@ -211,8 +239,7 @@ class Month:
         assert run.state is RunState.PREVIEWED, run.failure
         return run_id
 
-    async def approved(self, run_id: int, on: date) -> None:
-        await self.office.clock.set(on, 10, 15)
+    async def approved(self, run_id: int) -> None:
         digest = (await self.office.see(f"runs/{run_id}"))["preview_digest"]
         await self.office.decide("zhao.min", f"runs/{run_id}/approve", {"digest": digest})
 
@@ -313,7 +340,7 @@ async def use_up(world: World) -> None:
     """What the members of a plan with a cap per year shared from January to June, so that some come near it now."""
     random = np.random.default_rng(6)
     for number, (_, seats) in enumerate(await world.shards(), 1):
-        shared = np.clip(random.normal(136_00, 11_00, seats), 0, 188_00).astype(int)
+        shared = np.clip(random.normal(140_00, 15_00, seats), 0, 188_00).astype(int)
         is_late = np.arange(seats) > seats * EARLY
         await world.used(number, np.where(is_late, 0, shared).tolist())
 

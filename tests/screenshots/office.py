@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -16,6 +16,7 @@ from sqlalchemy import text
 
 from engine.access.roles import Role
 from engine.access.tokens import issue
+from engine.api.answering import SESSION
 from engine.api.application import application, listening, service_on
 from engine.api.routes import SCOPES
 from engine.console.application import with_console
@@ -55,6 +56,8 @@ class Office:
     served: Served
     clock: Clock
     people: Mapping[str, Caller]
+    sessions: dict[str, str] = field(default_factory=dict)
+    """By name, the cookie of who signed in to the console."""
 
     async def ask(self, name: str, path: str, said: object = None, **headers: str) -> Any:
         """Somebody does something; what the API says of it. A job is done before it is told of."""
@@ -82,6 +85,13 @@ class Office:
         answer = await self.people["xu.jing"].get(f"/v1/{path}")
         assert answer.status == 200, (path, answer.said)
         return answer.said
+
+    async def sign_in(self) -> None:
+        """Everybody signs in to the console."""
+        for name, caller in self.people.items():
+            path, said = f"{self.served.url}/sign-in", {"token": caller.token}
+            async with self.served.session.post(path, data=said, allow_redirects=False) as response:
+                self.sessions[name] = response.cookies[SESSION].value
 
     async def link(self, plan: str, member_ref: str) -> str:
         """The path of a link by which a member of a plan sees their shares, once."""

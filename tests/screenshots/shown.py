@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
-from tests.screenshots.month import BALANCES, BANK, MUTUAL, Month
+from tests.screenshots.month import BALANCES, BANK, MUTUAL, TIERS, Month
 from tests.screenshots.pictures import Picture
 
 _QUERIES = {
@@ -48,10 +48,10 @@ async def shown_of(month: Month) -> Shown:
         "plan": MUTUAL, "custodian": BANK, "run_id": found["previewed"], "line_id": f"{found['statement_id']}-2",
         "webhook_id": 1, "seat": 25, "shard_id": shard_id, "queue": "post", "secret": "a-secret-of-nobody-whatever",
     }  # fmt: skip
-    sealed, posting = {"run_id": month.runs[MUTUAL, date(2019, 7, 28)]}, {"run_id": found["posting"]}
+    sealed, posting = {"run_id": month.runs[MUTUAL, date(2019, 7, 14)]}, {"run_id": found["posting"]}
     others = {
         "sealed": sealed, "posting": posting, "/runs/{run_id}/shards": posting, "/runs/{run_id}/journals": sealed,
         "/runs/{run_id}/settlement": sealed, "/public/runs/{run_id}": sealed,
-        "/public/{plan}": {"plan": BALANCES},
+        "/public/{plan}": {"plan": BALANCES}, "/runs/new": {"plan": TIERS},
     }  # fmt: skip
     return Shown(usual, others)
