@@ -12,7 +12,17 @@ from pydantic import BaseModel
 from engine.access.roles import EVERYONE, SCHEDULERS
 from engine.api.claims import ClaimFilter, list_of_claims
 from engine.api.fields import Code, Day, Model
-from engine.api.plans import DayOf, PlanPart, PlanView, YearOf, list_of_plans, show_calendar, show_forecast, show_plan
+from engine.api.plans import (
+    CalendarView,
+    DayOf,
+    PlanPart,
+    PlanView,
+    YearOf,
+    list_of_plans,
+    show_calendar,
+    show_forecast,
+    show_plan,
+)
 from engine.api.plans import OfPlan as PlanOf
 from engine.api.runs import RunFilter, SomeRuns, list_of_runs, show_run_counts
 from engine.api.schedules import OfSlot, SlotFilter, SlotView, list_of_slots, show_due_claims
@@ -68,11 +78,12 @@ async def plan_one(visit: Visit, params: Planning) -> Shown:
     if params.plan is None:
         return Shown("runs/new.html", {"plans": plans, "plan": None})
     plan = shown(await show_plan(visit.call, PlanOf(plan=params.plan)))
-    calendar = await show_calendar(visit.call, YearOf(plan=params.plan, year=visit.now.year))
+    year = visit.now.year
+    calendars = [await show_calendar(visit.call, YearOf(plan=params.plan, year=each)) for each in (year, year + 1)]
     slots = (await list_of_slots(visit.call, SlotFilter(plan=params.plan, limit=SLOTS_MAX))).items
     missed = [slot for slot in reversed(slots) if slot.state is SlotState.MISSED]
-    today = visit.call.today(calendar.time_zone)
-    debit_on = params.debit_on or _next(slots) or today
+    today = visit.call.today(calendars[0].time_zone)
+    debit_on = params.debit_on or _next(slots, calendars, today)
     due = await show_due_claims(visit.call, OfSlot(plan=params.plan, debit_on=debit_on))
     waiting = await list_of_claims(visit.call, ClaimFilter(plan=params.plan, state=State.PASSED, limit=PLANS_MAX))
     context = {
@@ -115,10 +126,13 @@ def balanced(of: Mapping[str, object]) -> Mapping[str, str]:
     return {name: str(amount) for name, amount in (money_in | money_out | sums).items()}
 
 
-def _next(slots: list[SlotView]) -> date | None:
-    """The first slot that was missed, else the one to come."""
+def _next(slots: list[SlotView], calendars: list[CalendarView], today: date) -> date:
+    """The first slot that was missed, else the next that has no run yet; today where a plan debits on any day."""
     waits = [slot.debit_on for slot in reversed(slots) if slot.state in (SlotState.MISSED, SlotState.OPEN)]
-    return waits[0] if waits else None
+    taken = {slot.debit_on for slot in slots}
+    days = [slot.debit_on for calendar in calendars for slot in calendar.slots]
+    ahead = [day for day in days if day >= today and day not in taken]
+    return next(iter(waits + ahead), today)
 
 
 def _runs_at(query: Mapping[str, object]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import date
 
 import pytest
 
@@ -88,6 +89,21 @@ async def test_a_run_is_planned(served: Served, browser: Browser, world: World) 
     leaf = await browser.open(f"/runs/new?plan=xianghubao&debit_on={DEBIT}")
     assert "This day has its run already." in leaf.text
     assert not browser.offers("/v1/runs")
+
+
+async def test_the_day_that_is_proposed_is_the_next_without_a_run(served: Served, browser: Browser) -> None:
+    world = await build(served.service.engine, rules_of_preset("jd-hubao"), alike(5))
+    await browser.sign_in(served.scheduler)
+
+    async def proposed() -> date:
+        leaf = await browser.open("/runs/new?plan=jd-hubao")
+        return date.fromisoformat(leaf.page.xpath("//input[@name='debit_on']/@value")[0])
+
+    first = await proposed()
+    await world.claim()
+    assert await proposed() < first, "what was missed comes first"
+    await world.planned(first)
+    assert await proposed() > first
 
 
 async def test_who_may_not_plan_has_no_page_for_it(served: Served, browser: Browser, world: World) -> None:
