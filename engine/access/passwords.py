@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import unicodedata
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from datetime import datetime
 from functools import cache
 from typing import TypeVar
@@ -29,6 +31,16 @@ T = TypeVar("T")
 _HASHER = PasswordHasher()
 _WORKERS = ThreadPoolExecutor(max_workers=2, thread_name_prefix="password")
 """A hash takes 64 MiB while it is made: however many sign in at once, two are."""
+
+AT_ONCE, AT_ONCE_OF_A_NETWORK = 32, 8
+"""So many sign in, or wait for it; whoever floods us from one network leaves room for the others."""
+
+_signing_in = Counter[bytes]()
+"""How many do now, of each network."""
+
+
+class TooManyAtOnce(FentanError):
+    """Too many people sign in at this moment; try again in a few seconds, or sign in with the token."""
 
 
 class NoPassword(FentanError):
@@ -70,9 +82,28 @@ async def token_by_password(
 ) -> Token:
     """The live token that a name and its password stand for. `address`: the IP address that it is tried from.
 
-    Raises NotAuthenticated, in the same words and after the same work whether the name is known or not, and
-    TooManyFailures.
+    Raises NotAuthenticated, in the same words and after the same work whether the name is known or not,
+    TooManyFailures, and TooManyAtOnce, before any work.
     """
+    with _in_turn(address):
+        return await _token_by_password(engine, name, password, now=now, address=address)
+
+
+@contextmanager
+def _in_turn(address: str) -> Iterator[None]:
+    network = who_tries("", address)
+    if _signing_in.total() >= AT_ONCE or _signing_in[network] >= AT_ONCE_OF_A_NETWORK:
+        raise TooManyAtOnce
+    _signing_in[network] += 1
+    try:
+        yield
+    finally:
+        _signing_in[network] -= 1
+        if not _signing_in[network]:
+            del _signing_in[network]
+
+
+async def _token_by_password(engine: AsyncEngine, name: str, password: str, *, now: datetime, address: str) -> Token:
     try:
         name = actor_name(name)
     except InvalidInput:

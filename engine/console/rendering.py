@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping
-from functools import cache
-from typing import Any, NamedTuple
+from functools import cache, partial
+from typing import Any
 from urllib.parse import quote
 from zoneinfo import ZoneInfo
 
@@ -19,7 +19,8 @@ from engine.api.writing import as_json, etag
 from engine.console.assets import ASSETS
 from engine.console.flash import COOKIE as FLASH
 from engine.console.flash import said_before
-from engine.console.language import N_, Language, translations
+from engine.console.language import Language, translations
+from engine.console.navigation import areas_of, is_within_reach
 from engine.console.visits import OPERATIONS, Visit
 from engine.console.words import Words, money, number, percent
 
@@ -31,23 +32,6 @@ SECURITY = {
     "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
     "Referrer-Policy": "same-origin",
 }
-
-NAVIGATION = {
-    "/": N_("Overview"),
-    "/runs": N_("Runs"),
-    "/claims": N_("Claims"),
-    "/finance": N_("Finance"),
-    "/ops": N_("Operations"),
-}
-"""The navigation: where each area begins, and what it is called."""
-
-
-class Area(NamedTuple):
-    """One entry of the navigation."""
-
-    url: str
-    label: str
-    is_current: bool
 
 
 @cache
@@ -114,7 +98,7 @@ def render(
 ) -> web.Response:
     """The page. `paused`: queues, for the banner that everyone sees who works here."""
     made, assets = environment(visit.language), visit.request.app[ASSETS]
-    words, said = Words(visit.language, zone_of(visit), visit.now), translations(visit.language).gettext
+    words = Words(visit.language, zone_of(visit), visit.now)
     shared = {
         "words": words,
         "visitor": visit.visitor,
@@ -129,7 +113,8 @@ def render(
         "paused": paused,
         # A part of a page has no place for what the whole one says.
         "notices": [] if visit.is_part else said_before(visit, words),
-        "areas": [Area(url, said(name), url == area) for url, name in NAVIGATION.items()],
+        "areas": areas_of(visit, area),
+        "is_within_reach": partial(is_within_reach, visit),
     }
     text = made.get_template(template).render(shared | dict(context))
     response = web.Response(text=text, content_type="text/html", status=status, headers=SECURITY)

@@ -5,10 +5,11 @@ from __future__ import annotations
 from aiohttp import web
 
 from engine.access.attempts import TooManyFailures
-from engine.access.passwords import token_by_password
+from engine.access.passwords import TooManyAtOnce, token_by_password
 from engine.access.sessions import end_session, open_session
 from engine.access.tokens import NotAuthenticated, Token, authenticate
 from engine.api.answering import SESSION
+from engine.api.problems import title_of
 from engine.api.service import SERVICE
 from engine.console.forms import check_origin, fields_and_file
 from engine.console.language import COOKIE as LANGUAGE_COOKIE
@@ -52,6 +53,8 @@ async def sign_in(visit: Visit) -> web.StreamResponse:
     except TooManyFailures as error:
         why = words.gettext("Too many tries failed. Wait %d seconds, or sign in with the token.") % error.wait_seconds
         return _again(visit, back, said, why, 429)
+    except TooManyAtOnce as error:
+        return _again(visit, back, said, words.gettext(title_of(type(error))), 503)
     async with visit.service.engine.begin() as connection:
         if visit.secret is not None:
             await end_session(connection, visit.secret)

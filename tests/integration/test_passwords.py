@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -14,7 +16,15 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from engine.access.attempts import BRAKED_FROM, TooManyFailures
-from engine.access.passwords import NoPassword, remove_password, set_password, token_by_password
+from engine.access.passwords import (
+    AT_ONCE,
+    AT_ONCE_OF_A_NETWORK,
+    NoPassword,
+    TooManyAtOnce,
+    remove_password,
+    set_password,
+    token_by_password,
+)
 from engine.access.roles import Role
 from engine.access.sessions import open_session, session_token
 from engine.access.tokens import NotAuthenticated, Token, issue, revoke
@@ -65,7 +75,7 @@ REFUSED = "no one of this name has this password"
 
 async def test_a_name_and_its_password_are_a_token(engine: AsyncEngine) -> None:
     token = await holder(engine)
-    assert (await token_by_password(engine, "anna", GOOD, now=NOW)) == token
+    assert (await token_by_password(engine, "anna", GOOD, now=NOW)) == replace(token, has_password=True)
     assert await tried(engine, name=" anna ", password=GOOD) == "anna", "names have one spelling"
     assert await tried(engine, GOOD.replace("c", "\uff43")) == "anna", "what looks the same is the same"
 
@@ -228,6 +238,24 @@ async def test_guesses_side_by_side_are_counted_each(engine: AsyncEngine) -> Non
     await holder(engine)
     said = await asyncio.gather(*[tried(engine, WRONG) for _ in range(8)])
     assert sorted(said) == [REFUSED] * BRAKED_FROM + ["wait 1"] * (8 - BRAKED_FROM)
+
+
+async def test_a_flood_of_names_is_turned_away_and_leaves_room_for_other_networks(engine: AsyncEngine) -> None:
+    await holder(engine)
+
+    async def flooded(number: int, address: str) -> type[Exception]:
+        with pytest.raises((NotAuthenticated, TooManyAtOnce)) as refused:
+            await token_by_password(engine, f"nobody {number}", WRONG, now=NOW, address=address)
+        return refused.type
+
+    flood = asyncio.gather(*[flooded(number, "198.51.100.7") for number in range(100)])
+    await asyncio.sleep(0)  # all of them are there before anybody else
+    assert await tried(engine, address="203.0.113.9") == "anna"
+    assert Counter(await flood)[TooManyAtOnce] == 100 - AT_ONCE_OF_A_NETWORK
+    assert await tried(engine, address="198.51.100.7") == "anna", "once it is over, it is over"
+
+    many = await asyncio.gather(*[flooded(number, f"203.0.113.{number}") for number in range(AT_ONCE + 5)])
+    assert Counter(many)[TooManyAtOnce] == 5, "of all networks together"
 
 
 async def test_failures_are_forgotten_and_hold_no_name(engine: AsyncEngine) -> None:
