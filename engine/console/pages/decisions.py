@@ -127,7 +127,7 @@ async def decisions(visit: Visit, params: Decisions) -> Shown:
         "finance/decisions.html",
         {
             "decisions": found.model_dump(mode="json"),
-            "subjects": {each.decision_id: _subject(each) for each in found.items},
+            "subjects": {each.decision_id: subject_of(each) for each in found.items},
             "mine": {each.decision_id for each in found.items if visit.is_me(each.proposed_by)},
             "filter": params,
             "is_first": params.after is None,
@@ -148,7 +148,7 @@ async def decision(visit: Visit, params: PartsOf) -> Shown:
         {
             "view": found,
             "decision": _shown(found),
-            "subject": _subject(found),
+            "subject": subject_of(found),
             "is_mine": visit.is_me(found.proposed_by),
             "detail": list(_facts(found.detail)),
             "outcome": list(_facts(found.outcome or {})),
@@ -158,7 +158,7 @@ async def decision(visit: Visit, params: PartsOf) -> Shown:
     )
 
 
-def _subject(found: DecisionView) -> tuple[str, str, str | None]:
+def subject_of(found: DecisionView) -> tuple[str, str, str | None]:
     """What a decision is about: its kind, its number, code or, of a plan's calls, their day, and where it is seen."""
     kind, _, name = found.subject.partition(":")
     if kind == "run" and (day := called_on(int(name))):

@@ -26,6 +26,7 @@ from engine.api.plans import PlanPart, list_of_plans
 from engine.api.reconciliation import DayView, ProofDay, ProofDays, list_of_days, show_proof_of_day, show_reconciled
 from engine.api.reconciliation import OfCustodian as Reconciling
 from engine.console.page import Pages, Shown
+from engine.console.pages.decisions import subject_of
 from engine.console.visits import Visit
 from engine.custodian.breaks import Code as BreakCode
 from engine.custodian.breaks import SeverityName
@@ -77,11 +78,13 @@ async def home(visit: Visit, params: Until) -> Shown:
     for found in (await severities_of_breaks(call, SomeBreaks())).items:
         numbers[found.severity] += found.number
         suspense[found.severity] += found.suspense
-    waiting = DecisionFilter(state=DecisionState.PROPOSED, limit=_DECISIONS_SHOWN)
+    proposed = DecisionFilter(state=DecisionState.PROPOSED, limit=_DECISIONS_SHOWN)
+    waiting = await list_of_decisions(call, proposed)
     context = {
         "accounts": accounts,
         "severities": [(each, numbers[each], to_major(suspense[each])) for each in reversed(SeverityName)],
-        "decisions": (await list_of_decisions(call, waiting)).model_dump(mode="json"),
+        "decisions": waiting.model_dump(mode="json"),
+        "subjects": {each.decision_id: subject_of(each) for each in waiting.items},
         "presets": sorted(set(presets()) - {each.custodian for each in custodians}),
     }
     return Shown("finance/home.html", context)

@@ -9,6 +9,7 @@ import "./finance/select";
 import "./finance/upload";
 import "./polling";
 import "./refusals";
+import "./tabs";
 
 // The policy of the pages allows no inline style and no text that is run as code.
 htmx.config.includeIndicatorStyles = false;
