@@ -14,6 +14,7 @@ from engine.runs.headway import Headway, PlacedShard, RunShard
 from engine.runs.run import Run
 from engine.runs.shards import Phase, ShardState
 from engine.runs.states import NotNow, RunState
+from engine.store.tables import IN_THE_BOOKS
 
 FAILED_SHOWN = 20
 """Failed shards of an outcome; the list of shards has them all."""
@@ -57,6 +58,11 @@ class RunView(Model):
     void_root: str | None
     moments: Mapping[str, Moment]
     failure: str | None
+
+    @property
+    def is_in_the_books(self) -> bool:
+        """Whether what it charged stands."""
+        return self.state in IN_THE_BOOKS
 
 
 class ClassView(Model):

@@ -7,7 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from engine.runs.run import Run, lock_run_or_wait
 from engine.runs.shards import retry
-from engine.runs.states import AT_WORK, NotNow, RunState
+from engine.runs.states import AT_WORK, PAUSABLE, NotNow
 from engine.store.audit import record
 from engine.store.tables import run_shards, share_runs
 
@@ -15,7 +15,7 @@ from engine.store.tables import run_shards, share_runs
 async def set_paused(connection: AsyncConnection, run_id: int, *, paused: bool, actor: str) -> None:
     """Pause or resume: workers finish the shard in hand and take no other. Raises NotNow for a run that is over."""
     run = await lock_run_or_wait(connection, run_id)
-    if run.state not in (*AT_WORK, RunState.PREVIEWED):
+    if run.state not in PAUSABLE:
         raise NotNow(f"{run.name} is {run.state}: there is nothing to {'pause' if paused else 'resume'}")
     failure = run.failure if paused else None
     await connection.execute(

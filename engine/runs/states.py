@@ -78,6 +78,12 @@ HOLDS_THE_PLAN = frozenset(_UNPOSTED[1:]) | {RunState.POSTING, RunState.VOIDING}
 AT_WORK = (RunState.PLANNED, RunState.FROZEN, RunState.MEASURED, RunState.APPROVED, RunState.POSTING, RunState.VOIDING)
 """States a worker can move on."""
 
+PAUSABLE = frozenset({*AT_WORK, RunState.PREVIEWED})
+"""States in which there is something to do for a run, which can wait."""
+
+VOIDABLE = frozenset(state for state, event in TRANSITIONS if event in (RunEvent.DROP, RunEvent.REVERSE))
+"""States from which a run can be voided: until its debits are asked of the custodian."""
+
 RESTS = tuple(state for state in RunState if state not in AT_WORK)
 """States in which nothing moves until a person does something, or at all."""
 

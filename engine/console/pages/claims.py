@@ -24,7 +24,7 @@ from engine.api.plans import OfPlan, RulesOf, YearOf, show_calendar, show_plan, 
 from engine.claims import State
 from engine.claims.states import Event, possible
 from engine.console.page import Pages, Shown
-from engine.console.pages.runs import plans_of, shown
+from engine.console.views import plans_of, shown
 from engine.console.visits import Visit
 from engine.money import to_major
 

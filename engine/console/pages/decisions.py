@@ -7,8 +7,6 @@ from enum import StrEnum
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from pydantic import BaseModel
-
 from engine.access.roles import EVERYONE
 from engine.api.decisions import (
     DecisionFilter,
@@ -23,6 +21,7 @@ from engine.api.fields import LIMIT_MAX, Code, Numbered, Paged
 from engine.api.plans import PlanPart, list_of_plans
 from engine.console.language import N_
 from engine.console.page import Pages, Shown
+from engine.console.views import shown
 from engine.console.visits import Visit
 from engine.custodian.calls import called_on
 from engine.decisions import DecisionState, Kind
@@ -147,12 +146,12 @@ async def decision(visit: Visit, params: PartsOf) -> Shown:
         "finance/decision.html",
         {
             "view": found,
-            "decision": _shown(found),
+            "decision": shown(found),
             "subject": subject_of(found),
             "is_mine": visit.is_me(found.proposed_by),
             "detail": list(_facts(found.detail)),
             "outcome": list(_facts(found.outcome or {})),
-            "parts_listed": _shown(parts),
+            "parts_listed": shown(parts),
             "is_first": params.after is None,
         },
     )
@@ -178,7 +177,3 @@ def _facts(values: Mapping[str, Any]) -> Iterator[tuple[str | None, str, Form, A
 
 def _at(query: Mapping[str, str]) -> str:
     return f"/finance/decisions?{urlencode(query)}"
-
-
-def _shown(view: BaseModel) -> dict[str, Any]:
-    return view.model_dump(mode="json")

@@ -9,17 +9,13 @@ from engine.api.fields import LIMIT_MAX, Code, Id, Numbered, Paged
 from engine.api.jobs import JobFilter, OfJob, list_of_jobs, show_job
 from engine.api.runs import OfRun, show_run
 from engine.console.page import Pages, Shown
-from engine.console.pages.runs import shown
 from engine.console.rendering import etag_of
+from engine.console.views import shown
 from engine.console.visits import Visit
 from engine.errors import NotFound
 from engine.jobs.job import Kind, State
-from engine.runs.states import RunState
 
 pages = Pages("/finance")
-
-SEALED = frozenset({RunState.SEALED, RunState.COLLECTING, RunState.SETTLED, RunState.CLOSED})
-"""What a run is in once there is something to reconcile."""
 
 
 class Exports(Paged):
@@ -47,7 +43,7 @@ async def exports(visit: Visit, params: Exports) -> Shown:
             "waits": any(each.state is State.QUEUED for each in jobs.items),
             "custodians": [(each.custodian, each.name) for each in custodians],
             "run": None if run is None else shown(run),
-            "is_sealed": run is not None and run.state in SEALED,
+            "is_sealed": run is not None and run.is_in_the_books,
             "asked": params,
             "is_first": params.after is None,
         },

@@ -19,7 +19,7 @@ from engine.api.ledger import (
     show_trial_balance,
 )
 from engine.console.page import Pages, Shown
-from engine.console.pages.runs import shown
+from engine.console.views import shown
 from engine.console.visits import Visit
 
 pages = Pages("/finance")

@@ -25,8 +25,8 @@ from engine.api.members import (
 )
 from engine.api.plans import OfPlan
 from engine.console.page import Elsewhere, Pages, Shown
-from engine.console.pages.runs import plans_of, shown
 from engine.console.rendering import etag_of
+from engine.console.views import plans_of, shown
 from engine.console.visits import Visit
 from engine.errors import FentanError, NotFound
 

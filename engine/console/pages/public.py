@@ -24,7 +24,7 @@ from engine.api.periods import (
 )
 from engine.api.plans import OfPlan, RulesOf, show_plan, show_rules
 from engine.console.page import ANYONE, Pages, Shown
-from engine.console.pages.runs import plans_of, shown
+from engine.console.views import plans_of, shown
 from engine.console.visits import Visit
 
 pages = Pages("")

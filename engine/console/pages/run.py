@@ -24,11 +24,12 @@ from engine.api.runs import (
 )
 from engine.console.page import Pages, Shown
 from engine.console.pages.run_life import life_of
-from engine.console.pages.runs import balanced, shown
+from engine.console.pages.runs import balanced
+from engine.console.views import shown
 from engine.console.visits import Visit
 from engine.jobs.job import Kind, State
 from engine.runs.shards import ShardState
-from engine.runs.states import AT_WORK, RunState
+from engine.runs.states import AT_WORK, PAUSABLE, VOIDABLE, RunState
 
 pages = Pages("/runs")
 
@@ -37,12 +38,6 @@ CASES_SHOWN = 200
 CLASSES_SHOWN = 50
 EXPORTS_SHOWN = 5
 FAILED_SHOWN = 10
-
-VOIDABLE = frozenset({*AT_WORK, RunState.PREVIEWED, RunState.SEALED} - {RunState.VOIDING})
-"""A run can be voided until its debits are asked of the custodian."""
-
-MAY_WAIT = frozenset({*AT_WORK, RunState.PREVIEWED})
-"""A run can be paused while there is something to do for it."""
 
 
 class JournalPart(Paged):
@@ -58,7 +53,6 @@ async def show(visit: Visit, params: OfRun) -> Shown:
     run = await show_run(call, params)
     outcome, progress = await show_outcome(call, params), await show_progress(call, params)
     preview = await show_preview(call, params) if run.preview_digest is not None else None
-    is_booked = run.root is not None and run.state not in (RunState.VOIDING, RunState.VOIDED)
     acts = (await list_audit(call, AuditFilter(subject=f"run:{run_id}", limit=ACTS_SHOWN))).items
     context = {
         "run": shown(run),
@@ -68,13 +62,13 @@ async def show(visit: Visit, params: OfRun) -> Shown:
         "outcome": shown(outcome),
         "preview": None if preview is None else shown(preview),
         "sums": sums_of(outcome, preview),
-        "tie_out": shown(await show_tie_out(call, OfTiedRun(run_id=run_id))) if is_booked else None,
-        "is_booked": is_booked,
+        "tie_out": shown(await show_tie_out(call, OfTiedRun(run_id=run_id))) if run.is_in_the_books else None,
+        "is_booked": run.is_in_the_books,
         "was_posted": RunState.POSTING in run.moments,
         "is_voidable": run.state in VOIDABLE,
-        "may_wait": run.state in MAY_WAIT,
+        "may_wait": run.state in PAUSABLE,
         "is_own": visit.is_me(run.planned_by),
-        "exports": await _exports(visit, run_id) if is_booked else [],
+        "exports": await _exports(visit, run_id) if run.is_in_the_books else [],
         "cases_shown": CASES_SHOWN,
         "classes_shown": CLASSES_SHOWN,
         **await _live(visit, run, progress),

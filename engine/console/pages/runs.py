@@ -7,18 +7,13 @@ from datetime import date
 from decimal import Decimal
 from urllib.parse import urlencode
 
-from pydantic import BaseModel
-
 from engine.access.roles import EVERYONE, SCHEDULERS
 from engine.api.claims import ClaimFilter, list_of_claims
 from engine.api.fields import Code, Day, Model
 from engine.api.plans import (
     CalendarView,
     DayOf,
-    PlanPart,
-    PlanView,
     YearOf,
-    list_of_plans,
     show_calendar,
     show_forecast,
     show_plan,
@@ -28,6 +23,7 @@ from engine.api.runs import RunFilter, SomeRuns, list_of_runs, show_run_counts
 from engine.api.schedules import OfSlot, SlotFilter, SlotView, list_of_slots, show_due_claims
 from engine.claims import State
 from engine.console.page import Pages, Shown
+from engine.console.views import plans_of, shown
 from engine.console.visits import Visit
 from engine.runs.slots import SlotState
 
@@ -105,17 +101,6 @@ async def estimate(visit: Visit, params: Estimated) -> Shown:
     """What members would share next, by the claims under notice and today's roster."""
     found = shown(await show_forecast(visit.call, DayOf(plan=params.plan)))
     return Shown("runs/estimate.html", {"estimate": found, "sums": balanced(found)})
-
-
-async def plans_of(visit: Visit) -> list[Mapping[str, object]]:
-    """Every plan, for a choice."""
-    found: list[PlanView] = (await list_of_plans(visit.call, PlanPart(limit=PLANS_MAX))).items
-    return [shown(plan) for plan in found]
-
-
-def shown(view: BaseModel) -> dict[str, object]:
-    """A view of the API as it is answered: money as decimal text."""
-    return view.model_dump(mode="json")
 
 
 def balanced(of: Mapping[str, object]) -> Mapping[str, str]:

@@ -19,8 +19,8 @@ from engine.api.members import MemberRef, OfProof, SharePart, list_of_shares, sh
 from engine.api.plans import OfPlan, show_plan
 from engine.api.problems import TooManyRequests
 from engine.console.page import ANYONE, Cookie, Data, Elsewhere, Pages, Shown
-from engine.console.pages.runs import plans_of, shown
 from engine.console.proxies import client_address
+from engine.console.views import plans_of, shown
 from engine.console.visits import Visit
 from engine.errors import NotFound
 from engine.members.share_links import VIEW_LASTS, LinkSpent, link_viewer, open_link, request_link

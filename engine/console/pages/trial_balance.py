@@ -8,7 +8,7 @@ from engine.api.fields import LIMIT_MAX, Code, Day, Model
 from engine.api.ledger import AsOf, Unit, show_trial_balance
 from engine.api.plans import PlanPart, list_of_plans
 from engine.console.page import Pages, Shown
-from engine.console.pages.runs import shown
+from engine.console.views import shown
 from engine.console.visits import Visit
 from engine.decisions import DecisionState, Kind
 from engine.errors import NotFound
