@@ -21,8 +21,15 @@ _RUN_AXE = """([part, rules]) => axe.run(part ?? document, {
     runOnly: rules ?? ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice'],
 })"""
 
-COLOURS = ("color-contrast", "link-in-text-block")
-"""The rules that another colour scheme may break where the first broke none."""
+OF_LOOKS = (
+    "color-contrast",
+    "html-lang-valid",
+    "link-in-text-block",
+    "scrollable-region-focusable",
+    "target-size",
+    "valid-lang",
+)
+"""The rules that other colours, words or sizes may break where a page of the same elements broke none."""
 
 
 class Complaints(list[str]):
