@@ -121,6 +121,7 @@ def bench(
     workers: Annotated[int, typer.Option(min=1, max=64, help="Worker processes.")] = 2,
     breaks: Annotated[int, typer.Option(min=1_000, help="Breaks in the lists.")] = Sizes.breaks,
     runs: Annotated[int, typer.Option(min=100, help="Runs in the lists.")] = Sizes.runs,
+    requests: Annotated[int, typer.Option(min=1, help="How often each list is asked for.")] = Sizes.requests,
     keep: Annotated[bool, typer.Option("--keep", help="Keep the database fentan_bench.")] = False,
 ) -> None:
     """Measure a share run and its custodian's statement beside other ways to do the same, and then long lists."""
@@ -129,9 +130,8 @@ def bench(
     with addresses(settings) as found:
         settings.data_dir.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(prefix="bench-", dir=settings.data_dir) as folder:
-            outcome = asyncio.run(
-                _bench(found, Path(folder).resolve(), members, workers, Sizes(breaks, runs), keep=keep)
-            )
+            sizes = Sizes(breaks, runs, requests)
+            outcome = asyncio.run(_bench(found, Path(folder).resolve(), members, workers, sizes, keep=keep))
     if report is not None:
         report_file.write(report, outcome)
         console.print(f"report: {report}")

@@ -163,13 +163,11 @@ async def _lists(engine: AsyncEngine, now: datetime) -> list[Asked]:
     for name, breaks, runs in (("console", "/finance/breaks", "/runs"), ("API", "/v1/breaks", "/v1/runs")):
         lists += [
             Asked(f"{name}: breaks", [breaks]),
-            Asked(f"{name}: breaks, page by page from far in", [f"{breaks}?after={deep_break}"], onward=True),
+            Asked(f"{name}: breaks, pages far in", [f"{breaks}?after={deep_break}"], onward=True),
             Asked(f"{name}: breaks, filtered", [f"{breaks}?{each}" for each in of_breaks]),
             Asked(f"{name}: breaks, searched", [f"{breaks}?{each}" for each in of_texts]),
             Asked(f"{name}: runs", [runs]),
-            Asked(
-                f"{name}: runs, page by page from far in", [f"{runs}?after={found['last_run'] - deep_run}"], onward=True
-            ),
+            Asked(f"{name}: runs, pages far in", [f"{runs}?after={found['last_run'] - deep_run}"], onward=True),
             Asked(f"{name}: runs, filtered", [f"{runs}?{each}" for each in of_runs]),
         ]
     return [

@@ -15,7 +15,7 @@ from engine.money import to_minor
 
 pytestmark = pytest.mark.benchmarks
 
-MEMBERS, BREAKS, RUNS = 200_000, 3_000, 600
+MEMBERS, BREAKS, RUNS, REQUESTS = 200_000, 3_000, 600, 20
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +23,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """The report of one small bench on servers of its own."""
     folder = tmp_path_factory.mktemp("bench")
     path = folder / "made" / "bench.json"
-    sizes = {"--members": MEMBERS, "--breaks": BREAKS, "--runs": RUNS}
+    sizes = {"--members": MEMBERS, "--breaks": BREAKS, "--runs": RUNS, "--requests": REQUESTS}
     asked = [str(word) for option in sizes.items() for word in option]
     subprocess.run(
         [sys.executable, "-m", "engine.cli.main", "bench", *asked, "--report", str(path)],
@@ -93,7 +93,7 @@ def test_people_read_while_a_run_posts(report: dict[str, Any]) -> None:
 
 def test_each_list_is_asked_for(report: dict[str, Any]) -> None:
     lists = report["lists"]
-    assert (lists["breaks"], lists["runs"]) == (BREAKS, RUNS)
+    assert (lists["breaks"], lists["runs"], lists["requests"]) == (BREAKS, RUNS, REQUESTS)
     times = lists["milliseconds"]
     assert {name.partition(": ")[0] for name in times} == {"console", "API"}
     assert all(0 < row["p50"] <= row["p95"] <= row["max"] for row in times.values())
