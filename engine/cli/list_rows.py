@@ -90,10 +90,10 @@ _RUNS = """
 INSERT INTO share_runs (plan_id, rules_version, debit_on, state, planned_by, approved_by, members, carry_in, ledger_seq,
     clip, pointers, sealed_pointers, solution, preview, preview_digest, approved_digest, previous_root, root, moments)
 SELECT planned.plan_id, 1, planned.debit_on, planned.state, 'planner', CASE WHEN life > 4 THEN 'approver' END,
-    members, carry_in, ledger_seq, clip, pointers, CASE WHEN life > 6 THEN sealed_pointers END, CASE WHEN life > 3 THEN solution END,
-    CASE WHEN life > 3 THEN preview END, CASE WHEN life > 3 THEN preview_digest END,
-    CASE WHEN life > 4 THEN preview_digest END, CASE WHEN life > 6 THEN previous_root END,
-    CASE WHEN life > 6 THEN root END,
+    members, carry_in, ledger_seq, clip, pointers, CASE WHEN life > 6 THEN sealed_pointers END,
+    CASE WHEN life > 3 THEN solution END, CASE WHEN life > 3 THEN preview END,
+    CASE WHEN life > 3 THEN preview_digest END, CASE WHEN life > 4 THEN preview_digest END,
+    CASE WHEN life > 6 THEN previous_root END, CASE WHEN life > 6 THEN root END,
     (SELECT jsonb_object_agg(name, (planned.debit_on + place * interval '5 minutes') AT TIME ZONE 'UTC')
      FROM unnest(states) WITH ORDINALITY AS named (name, place) WHERE place <= life)
 FROM (
