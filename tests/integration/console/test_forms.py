@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from io import BytesIO
 from pathlib import Path
-from time import perf_counter
 
 import pytest
-from aiohttp import ClientSession, FormData, TCPConnector
+from aiohttp import FormData
 from sqlalchemy import text
 
 from engine.console.forms import FIELDS_BYTES_MAX
 from tests.integration.api.test_custodians import world_of
 from tests.integration.console.browsing import Browser
-from tests.integration.prepaid import known
 from tests.integration.worlds import alike, build, rules_of_preset
 from tests.serving import Served
 
@@ -122,23 +119,6 @@ async def test_a_form_for_a_secret_that_is_sent_twice_makes_one(
         tokens = await connection.scalar(text("SELECT count(*) FROM api_tokens WHERE name = 'robot'"))
         kept = await connection.scalar(text("SELECT string_agg(body, '') FROM idempotency_keys WHERE actor = 'admin'"))
     assert (tokens, bytes(kept or b"")) == (1, b"")
-
-
-async def test_a_crowd_that_asks_for_links_stops_nobody(served: Served) -> None:
-    await known(await build(served.service.engine, rules_of_preset(), alike(30)))
-    async with ClientSession(connector=TCPConnector(limit=0)) as session:
-
-        async def ask(number: int) -> int:
-            fields = {"plan": "xianghubao", "member_ref": f"M{number}"}
-            async with session.post(served.url + "/share", data=fields, allow_redirects=False) as response:
-                return response.status
-
-        began = perf_counter()
-        crowd = [asyncio.ensure_future(ask(number)) for number in range(60)]
-        assert (await served.viewer.get("/v1/queues")).status == 200
-        statuses = Counter(await asyncio.gather(*crowd))
-        assert set(statuses) <= {303, 429}
-        assert perf_counter() - began < 20  # the pool gives up after 30 s
 
 
 @pytest.mark.parametrize(
