@@ -23,7 +23,16 @@ from engine.decisions import DecisionState, Kind
     ],
 )
 def test_a_subject_leads_to_its_page_and_calls_have_none(subject: str, expected: tuple[str, str, str | None]) -> None:
-    view = DecisionView.model_construct(
-        decision_id=1, plan="xianghubao", kind=Kind.RESOLUTION, subject=subject, state=DecisionState.PROPOSED
+    view = DecisionView(
+        decision_id=1,
+        plan="xianghubao",
+        kind=Kind.RESOLUTION,
+        subject=subject,
+        effective_on=date(2019, 8, 12),
+        state=DecisionState.PROPOSED,
+        proposed_by="fay",
+        decided_by=None,
+        detail={},
+        outcome=None,
     )
     assert subject_of(view) == expected
