@@ -168,11 +168,17 @@ def check_four_eyes(decision: Decision, actor: str) -> None:
 async def refuse(connection: AsyncConnection, decision_id: int, *, reason: str, actor: str) -> Decision:
     """Refuse a decision, for a stated reason; anybody may, who proposed it too. Raises InvalidInput, NotOpen."""
     decision = await open_decision(connection, decision_id)
-    return await close(connection, decision, DecisionState.REFUSED, {"reason": reason}, actor=actor)
+    return await close(connection, decision, DecisionState.REFUSED, {"reason": reason}, actor=actor, reason=reason)
 
 
 async def close(
-    connection: AsyncConnection, decision: Decision, state: DecisionState, outcome: Mapping[str, Any], *, actor: str
+    connection: AsyncConnection,
+    decision: Decision,
+    state: DecisionState,
+    outcome: Mapping[str, Any],
+    *,
+    actor: str,
+    reason: str | None = None,
 ) -> Decision:
     """Note that an open decision is done, or refused and why, in the transaction that did it."""
     await connection.execute(
@@ -181,5 +187,6 @@ async def close(
         .values(state=state, decided_by=actor, outcome=dict(outcome))
     )
     act = "approve" if state is DecisionState.DONE else "refuse"
-    await record(connection, actor, f"{act} {decision.kind}", decision.subject, {"decision": decision.decision_id})
+    which = {"decision": decision.decision_id}
+    await record(connection, actor, f"{act} {decision.kind}", decision.subject, which, reason=reason)
     return replace(decision, state=state, decided_by=actor, outcome=outcome)

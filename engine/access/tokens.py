@@ -116,7 +116,9 @@ async def list_tokens(connection: AsyncConnection, *, after: int = 0, limit: int
     return [token_in(row) for row in await connection.execute(query)]
 
 
-async def revoke(connection: AsyncConnection, token_id: int, *, now: datetime, actor: str) -> Token:
+async def revoke(
+    connection: AsyncConnection, token_id: int, *, now: datetime, actor: str, reason: str | None = None
+) -> Token:
     """End a token at once; the same again changes nothing. Raises NotFound."""
     await token_of(connection, token_id)
     revoked = await connection.execute(
@@ -125,7 +127,7 @@ async def revoke(connection: AsyncConnection, token_id: int, *, now: datetime, a
         .values(revoked_at=now, revoked_by=actor)
     )
     if revoked.rowcount:
-        await record(connection, actor, "revoke token", f"token:{token_id}")
+        await record(connection, actor, "revoke token", f"token:{token_id}", reason=reason)
     return await token_of(connection, token_id)
 
 

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 from engine.access.roles import EVERYONE, FINANCE, SCHEDULERS
 from engine.api.days import happened_on
 from engine.api.endpoint import Endpoints
-from engine.api.fields import Code, Day, Id, Model, Page, Paged
+from engine.api.fields import Code, Day, Id, Model, Page, Paged, Reasoned
 from engine.api.jobs import JobView, asked
 from engine.api.service import Call
 from engine.custodian.profile import Meaning, Profile, Retry, load, presets
@@ -51,7 +51,7 @@ class NewCustodian(Model):
     custodian: Code
 
 
-class HeldPlan(Model):
+class HeldPlan(Reasoned):
     """The plan whose money it holds."""
 
     plan: Code
@@ -63,7 +63,7 @@ class AsOn(Model):
     on: Day | None = None
 
 
-class Withdrawal(AsOn):
+class Withdrawal(AsOn, Reasoned):
     """Which files to withdraw. `not_there`: also those whose sending broke off, which the custodian says it has not."""
 
     not_there: bool = False
@@ -202,7 +202,7 @@ async def register_custodian(call: Call, body: NewCustodian) -> CustodianView:
 async def assign_plan(call: Call, params: OfCustodian, body: HeldPlan) -> CustodianView:
     """Let a custodian hold a plan's money, for good."""
     plan = await plan_of(call.connection, body.plan)
-    await assign(call.connection, params.custodian, plan.plan_id, actor=call.actor)
+    await assign(call.connection, params.custodian, plan.plan_id, actor=call.actor, reason=body.reason)
     return await show_custodian(call, params)
 
 
@@ -248,5 +248,7 @@ async def withdraw_files(call: Call, params: OfCustodian, body: Withdrawal) -> W
     now = call.now
     if body.on is not None:
         now = datetime.combine(happened_on(call, zone.key, body.on), time(), zone)
-    files = await withdraw(call.connection, custodian, now=now, actor=call.actor, not_there=body.not_there)
+    files = await withdraw(
+        call.connection, custodian, now=now, actor=call.actor, not_there=body.not_there, reason=body.reason
+    )
     return Withdrawn(files=files)

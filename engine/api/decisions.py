@@ -9,7 +9,7 @@ from pydantic import Field
 
 from engine.access.roles import APPROVERS, EVERYONE, FINANCE, SCHEDULERS
 from engine.api.endpoint import Endpoints
-from engine.api.fields import Code, Day, Id, Model, Money, Numbered, Page, Paged, Text
+from engine.api.fields import Code, Day, Id, Model, Money, Numbered, Page, Paged, Reasoned, Text
 from engine.api.service import Call
 from engine.decisions import Decision, DecisionState, Kind, decision_of, list_decisions
 from engine.money import in_major
@@ -138,9 +138,16 @@ async def list_of_parts(call: Call, params: PartsOf) -> Page[PartView]:
 
 
 @endpoints.post("/decisions/{decision_id}/approve", APPROVERS, moves_money=True, changes=show_decision)
-async def approve_decision(call: Call, params: OfDecision) -> DecisionView:
+async def approve_decision(call: Call, params: OfDecision, body: Reasoned) -> DecisionView:
     """Have a decision done; by someone else than who proposed it."""
-    done = await carry_out(call.connection, params.decision_id, actor=call.actor, desk=call.service.desk, now=call.now)
+    done = await carry_out(
+        call.connection,
+        params.decision_id,
+        actor=call.actor,
+        desk=call.service.desk,
+        now=call.now,
+        reason=body.reason,
+    )
     return view(done)
 
 

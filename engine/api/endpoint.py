@@ -53,6 +53,14 @@ class Endpoint:
         return self.method != "GET"
 
     @property
+    def needs_body(self) -> bool:
+        """Whether something must be sent: a body of which every field may be left out may be left out."""
+        body = self.body
+        if body is None or not issubclass(body, BaseModel):
+            return body is not None
+        return any(field.is_required() for field in body.model_fields.values())
+
+    @property
     def scope(self) -> str:
         """What a token with scopes must have."""
         return f"{self.resource}:{'write' if self.writes else 'read'}"

@@ -116,6 +116,12 @@ class Nothing(Model):
     """No parameters, or no body."""
 
 
+class Reasoned(Model):
+    """Why somebody does what cannot be undone, for the record: no names. Programs may say it, people must."""
+
+    reason: Text | None = None
+
+
 class Paged(Model):
     """Which part of a list."""
 

@@ -169,7 +169,8 @@ def _operation(
         content = {FILE: {"schema": {"type": "string", "format": "binary", "minLength": 1}}}
         operation["requestBody"] = {"required": True, "content": content}
     elif endpoint.body is not None:
-        operation["requestBody"] = {"required": True, "content": {JSON: {"schema": named[endpoint.body, "validation"]}}}
+        content = {JSON: {"schema": named[endpoint.body, "validation"]}}
+        operation["requestBody"] = {"required": endpoint.needs_body, "content": content}
     return operation
 
 

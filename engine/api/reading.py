@@ -58,6 +58,8 @@ async def received(
     elif issubclass(endpoint.body, Upload):
         async with _file(request, service) as upload:
             yield upload, upload.sha256
+    elif not endpoint.needs_body and not await _whole(request):
+        yield endpoint.body(), _NO_BODY
     else:
         raw = await _json_text(request)
         try:

@@ -10,7 +10,7 @@ from pydantic import BeforeValidator, Field
 
 from engine.access.roles import EVERYONE, FINANCE
 from engine.api.endpoint import Endpoints
-from engine.api.fields import Code, Day, Model, Money, Numbered, Page, Paged, Seat, Text, minor, whole
+from engine.api.fields import Code, Day, Model, Money, Numbered, Page, Paged, Reasoned, Seat, Text, minor, whole
 from engine.api.proposed import Proposal, day_of, proposal
 from engine.api.run_views import RunView, run_view
 from engine.api.runs import OfRun, show_run
@@ -400,10 +400,11 @@ async def correct_run(call: Call, params: OfRun, body: Correction) -> Proposal:
 
 
 @endpoints.post("/runs/{run_id}/close", FINANCE, moves_money=True, changes=show_run)
-async def close_run(call: Call, params: OfRun) -> RunView:
+async def close_run(call: Call, params: OfRun, body: Reasoned) -> RunView:
     """Close a settled run: its aid is paid, its breaks are resolved, and every debit is accounted for."""
     run = await load_run(call.connection, params.run_id)
-    await close_settled(call.connection, run.run_id, on=await day_of(call, run.plan_id), actor=call.actor)
+    on = await day_of(call, run.plan_id)
+    await close_settled(call.connection, run.run_id, on=on, actor=call.actor, reason=body.reason)
     return run_view(await load_run(call.connection, run.run_id))
 
 

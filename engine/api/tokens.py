@@ -9,7 +9,7 @@ from pydantic import Field
 from engine.access.roles import ADMINS, EVERYONE, Role
 from engine.access.tokens import DAYS_MAX, Token, issue, list_tokens, revoke, token_of
 from engine.api.endpoint import Endpoints
-from engine.api.fields import Id, Model, Moment, Name, Numbered, Page, Paged
+from engine.api.fields import Id, Model, Moment, Name, Numbered, Page, Paged, Reasoned
 from engine.api.problems import Forbidden
 from engine.api.service import Call
 
@@ -130,6 +130,7 @@ async def issue_token(call: Call, body: NewToken) -> IssuedToken:
 
 
 @endpoints.post("/tokens/{token_id}/revoke", ADMINS, changes=show_token)
-async def revoke_token(call: Call, params: OfToken) -> TokenView:
+async def revoke_token(call: Call, params: OfToken, body: Reasoned) -> TokenView:
     """End a token at once; the same again changes nothing."""
-    return _view(await revoke(call.connection, params.token_id, now=call.now, actor=call.actor))
+    revoked = await revoke(call.connection, params.token_id, now=call.now, actor=call.actor, reason=body.reason)
+    return _view(revoked)

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from engine.access.roles import ADMINS, OPS
 from engine.api.endpoint import Endpoints
-from engine.api.fields import Id, Model, Moment, Numbered, Page, Paged
+from engine.api.fields import Id, Model, Moment, Numbered, Page, Paged, Reasoned
 from engine.api.service import Call
 from engine.store.outbox import Event
 from engine.webhooks import deliveries, registered
@@ -117,9 +117,10 @@ async def register_webhook(call: Call, body: NewWebhook) -> RegisteredWebhook:
 
 
 @endpoints.post("/webhooks/{webhook_id}/end", ADMINS, changes=show_webhook)
-async def end_webhook(call: Call, params: OfWebhook) -> WebhookView:
+async def end_webhook(call: Call, params: OfWebhook, body: Reasoned) -> WebhookView:
     """Tell it nothing more; the same again changes nothing."""
-    return _view(await registered.end(call.connection, params.webhook_id, now=call.now, actor=call.actor))
+    ended = await registered.end(call.connection, params.webhook_id, now=call.now, actor=call.actor, reason=body.reason)
+    return _view(ended)
 
 
 @endpoints.get("/webhooks/{webhook_id}/deliveries", OPS)

@@ -18,6 +18,7 @@ from engine.access.idempotency import Remembered
 from engine.access.tokens import NotAuthenticated
 from engine.api.answering import is_key
 from engine.api.endpoint import Endpoint
+from engine.api.fields import Reasoned
 from engine.api.problems import Malformed, WrongField, WrongFields, of_fields
 from engine.api.service import Call, Upload
 from engine.api.writing import Write, write
@@ -75,6 +76,8 @@ def _body(
             raise WrongFields([WrongField("form/file", "choose a file")])
         return upload, upload.sha256
     body = endpoint.body.model_validate(body_of(fields, OURS | in_address))
+    if isinstance(body, Reasoned) and body.reason is None:
+        raise WrongFields([WrongField("form/reason", "say why: it cannot be undone", "missing")])
     return body, hashlib.sha256(body.model_dump_json().encode()).digest()
 
 

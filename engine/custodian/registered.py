@@ -52,7 +52,9 @@ async def register(connection: AsyncConnection, profile: Profile, *, actor: str)
     return await custodian_of(connection, profile.code)
 
 
-async def assign(connection: AsyncConnection, code: str, plan_id: int, *, actor: str) -> Custodian:
+async def assign(
+    connection: AsyncConnection, code: str, plan_id: int, *, actor: str, reason: str | None = None
+) -> Custodian:
     """Let a custodian hold a plan's money. Raises InvalidInput for another currency, or where another holds it."""
     custodian = await custodian_of(connection, code)
     plan = (await connection.execute(select(plans).where(plans.c.plan_id == plan_id).with_for_update())).one()
@@ -63,7 +65,8 @@ async def assign(connection: AsyncConnection, code: str, plan_id: int, *, actor:
     await connection.execute(
         update(plans).where(plans.c.plan_id == plan_id).values(custodian_id=custodian.custodian_id)
     )
-    await record(connection, actor, "assign custodian", f"plan:{plan.code}", {"custodian": custodian.custodian_id})
+    held_by = {"custodian": custodian.custodian_id}
+    await record(connection, actor, "assign custodian", f"plan:{plan.code}", held_by, reason=reason)
     return await custodian_of(connection, code)
 
 

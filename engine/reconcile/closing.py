@@ -87,7 +87,9 @@ async def debits_under_way(connection: AsyncConnection, run: Run) -> bool:
     return False
 
 
-async def close_run(connection: AsyncConnection, run_id: int, *, on: date, actor: str) -> RunState:
+async def close_run(
+    connection: AsyncConnection, run_id: int, *, on: date, actor: str, reason: str | None = None
+) -> RunState:
     """Close a settled run: its aid is paid, its breaks are resolved, its funnel ties (I12).
 
     Closed already is as good. Raises NotNow for a run that is not settled, InvalidInput that lists what is missing.
@@ -99,7 +101,7 @@ async def close_run(connection: AsyncConnection, run_id: int, *, on: date, actor
         raise NotNow(f"{run.name} is {run.state}; a run is closed once it is settled")
     if missing := await missing_to_close(connection, run):
         raise InvalidInput("\n".join([f"{run.name} cannot be closed yet:", *(each.text for each in missing)]))
-    await record(connection, actor, "close run", run.name, {"on": on.isoformat()})
+    await record(connection, actor, "close run", run.name, {"on": on.isoformat()}, reason=reason)
     return await move(connection, run, RunEvent.CLOSE)
 
 

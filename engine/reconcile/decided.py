@@ -27,6 +27,7 @@ async def carry_out(
     actor: str,
     desk: Desk | None = None,
     now: datetime | None = None,
+    reason: str | None = None,
 ) -> Decision:
     """Do an open decision and note what that came to, all in the caller's transaction.
 
@@ -39,7 +40,7 @@ async def carry_out(
         outcome = await _pay(connection, decision, desk, now, actor)
     else:
         outcome = await _outcome(connection, decision, actor)
-    return await close(connection, decision, DecisionState.DONE, outcome, actor=actor)
+    return await close(connection, decision, DecisionState.DONE, outcome, actor=actor, reason=reason)
 
 
 async def _outcome(connection: AsyncConnection, decision: Decision, actor: str) -> dict[str, Any]:

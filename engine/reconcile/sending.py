@@ -172,7 +172,13 @@ async def send_some(engine: AsyncEngine, custodian_id: int, desk: Desk, *, now: 
 
 
 async def withdraw(
-    connection: AsyncConnection, custodian: Custodian, *, now: datetime, actor: str, not_there: bool = False
+    connection: AsyncConnection,
+    custodian: Custodian,
+    *,
+    now: datetime,
+    actor: str,
+    not_there: bool = False,
+    reason: str | None = None,
 ) -> int:
     """Withdraw the files whose debits missed their cut-off, so that these are asked for anew; how many files.
 
@@ -202,7 +208,8 @@ async def withdraw(
     ).where(_EVENTS.batch_id.in_(gone), _EVENTS.state == int(State.ASSESSED))
     if gone:
         await connection.execute(insert(instruction_events).from_select(names, asked))
-        await record(connection, actor, "withdraw files", f"custodian:{custodian.code}", {"files": len(gone)})
+        subject, number = f"custodian:{custodian.code}", {"files": len(gone)}
+        await record(connection, actor, "withdraw files", subject, number, reason=reason)
     return len(gone)
 
 

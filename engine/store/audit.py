@@ -26,10 +26,20 @@ class Act:
 
 
 async def record(
-    connection: AsyncConnection, actor: str, act: str, subject: str, detail: Mapping[str, object] | None = None
+    connection: AsyncConnection,
+    actor: str,
+    act: str,
+    subject: str,
+    detail: Mapping[str, object] | None = None,
+    *,
+    reason: str | None = None,
 ) -> None:
-    """Append one act on one subject (`run:7`, `claim:12`); `detail` holds ids and counts, never people."""
-    await connection.execute(insert(audit_log).values(actor=actor, act=act, subject=subject, detail=dict(detail or {})))
+    """Append one act on one subject (`run:7`, `claim:12`); `detail` holds ids and counts, never people.
+
+    `reason`: why, where somebody says so; it stands in the detail.
+    """
+    said = dict(detail or {}) if reason is None else {**(detail or {}), "reason": reason}
+    await connection.execute(insert(audit_log).values(actor=actor, act=act, subject=subject, detail=said))
 
 
 async def list_acts(

@@ -72,13 +72,15 @@ async def list_webhooks(connection: AsyncConnection, *, after: int = 0, limit: i
     return [_webhook(row) for row in await connection.execute(query)]
 
 
-async def end(connection: AsyncConnection, webhook_id: int, *, now: datetime, actor: str) -> Webhook:
+async def end(
+    connection: AsyncConnection, webhook_id: int, *, now: datetime, actor: str, reason: str | None = None
+) -> Webhook:
     """Tell a webhook nothing more; the same again changes nothing. Raises NotFound."""
     await webhook_of(connection, webhook_id)
     live = webhooks.c.webhook_id == webhook_id, webhooks.c.ended_at.is_(None)
     ended = await connection.execute(update(webhooks).where(*live).values(ended_at=now))
     if ended.rowcount:
-        await record(connection, actor, "end webhook", f"webhook:{webhook_id}")
+        await record(connection, actor, "end webhook", f"webhook:{webhook_id}", reason=reason)
     return await webhook_of(connection, webhook_id)
 
 

@@ -57,9 +57,11 @@ def crew(served: Served, tmp_path: Path) -> Iterator[Crew]:
     crew.dismiss()
 
 
-async def press(page: Page, opening: str, confirming: str) -> None:
-    """Open the form behind a button, and send it as it is."""
+async def press(page: Page, opening: str, confirming: str, *, reason: str | None = None) -> None:
+    """Open the form behind a button, and send it as it is but for the reason."""
     await page.get_by_role("button", name=opening).click()
+    if reason is not None:
+        await page.locator(":popover-open textarea[name=reason]").fill(reason)
     await page.get_by_role("button", name=confirming, exact=True).click()
 
 
@@ -135,7 +137,7 @@ async def test_a_period_from_its_plan_to_a_members_check(
     await axe(finance)
 
     await approver.goto("/finance/decisions/1")
-    await press(approver, "Approve…", "Approve")
+    await press(approver, "Approve…", "Approve", reason="nobody asked for it back")
     await expect(approver.get_by_role("button", name="Approve…")).to_have_count(0)
     await approver.goto("/finance/breaks/1")
     await expect(approver.locator("body")).to_contain_text("written off")

@@ -9,6 +9,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
+from engine.access.roles import Role
 from engine.store.audit import record
 from tests.serving import Served
 
@@ -55,6 +56,19 @@ async def test_who_what_on_what_and_when(served: Served) -> None:
     assert await numbers(f"until={quote(third)}") == [1, 0]
     assert (await served.viewer.get("/v1/audit?since=yesterday")).status == 422
     assert (await served.viewer.get("/v1/audit?after=x")).status == 422
+
+
+async def test_the_reason_for_what_cannot_be_undone_is_there_where_one_is_given(served: Served) -> None:
+    for name in ("cara", "dora", "eve"):
+        await served.caller(name, Role.VIEWER)
+    listed = (await served.admin.get("/v1/tokens")).said["items"]
+    cara, dora, eve = (f"tokens/{each['token_id']}" for each in listed[-3:])
+    for path, body in ((cara, {"reason": "she left"}), (dora, {}), (eve, None)):
+        assert (await served.admin.post(f"/v1/{path}/revoke", body)).status == 200, path
+    assert (await served.admin.post(f"/v1/{cara}/revoke", {"reason": ""})).status == 422
+    found = (await served.viewer.get("/v1/audit?act=revoke token")).said["items"]
+    reasons = {each["subject"]: each["detail"] for each in found if each["subject"].startswith("token:")}
+    assert list(reasons.values()) == [{}, {}, {"reason": "she left"}]
 
 
 async def test_a_write_is_there_with_what_was_before_and_after_and_by_whom(served: Served) -> None:

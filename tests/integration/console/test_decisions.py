@@ -71,7 +71,8 @@ async def test_I13_who_proposed_it_sees_that_somebody_else_must(served: Served, 
         assert browser.offers("/decisions/1/refuse")
         assert "you: somebody else approves it" in (await browser.open("/finance/decisions")).text
     csrf = (await browser.open("/finance/decisions/1")).page.xpath("//input[@name='csrf']/@value")[0]
-    anyway = await browser.send("/do/v1/decisions/1/approve", {"csrf": csrf, "key": "0123456789abcdef"})
+    sent = {"csrf": csrf, "key": "0123456789abcdef", "reason": "it is late"}
+    anyway = await browser.send("/do/v1/decisions/1/approve", sent)
     assert (anyway.status, "I13" in anyway.source) == (409, True)
 
 
@@ -82,6 +83,9 @@ async def test_another_approves_and_it_is_done(served: Served, browser: Browser,
     assert "0.10" in leaf.text
     assert leaf.page.xpath("//a[@href='/claims/1']")
     leaf = await browser.press("/decisions/1/approve")
+    assert (leaf.status, "reason: Fill this in." in leaf.text) == (422, True)
+    await browser.open("/finance/decisions/1")
+    leaf = await browser.press("/decisions/1/approve", reason="the receipts are here")
     assert (leaf.status, leaf.url) == (200, "/finance/decisions/1")
     assert "What came of it" in leaf.text
     assert not browser.offers("/decisions/1/approve")
@@ -104,7 +108,7 @@ async def test_who_saw_it_open_does_not_decide_it_anew(served: Served, browser: 
     await browser.sign_in(served.approver)
     await browser.open("/finance/decisions/1")
     await served.finance.post("/v1/decisions/1/refuse", {"reason": "withdrawn"})
-    assert (await browser.press("/decisions/1/approve")).status == 412
+    assert (await browser.press("/decisions/1/approve", reason="as seen")).status == 412
 
 
 async def test_who_only_looks_is_offered_nothing(served: Served, browser: Browser, world: World) -> None:

@@ -50,7 +50,7 @@ async def test_a_custodian_takes_a_plan(served: Served, browser: Browser) -> Non
     await served.finance.post("/v1/custodians", {"custodian": "generic-csv"})
     await browser.sign_in(served.finance)
     await browser.open(BANK)
-    leaf = await browser.press("/assign", plan="xianghubao")
+    leaf = await browser.press("/assign", plan="xianghubao", reason="it holds its money")
     assert leaf.page.xpath("//a[@href='/finance/trial-balance?plan=xianghubao']")
     assert not browser.offers("/assign"), "no plan is left"
 
@@ -142,7 +142,7 @@ async def test_files_are_withdrawn(served: Served, browser: Browser) -> None:
     await files_of(served)
     await browser.sign_in(served.finance)
     await browser.open(BANK)
-    await browser.press("/withdraw")
+    await browser.press("/withdraw", reason="the cut-off was missed")
     leaf = await browser.open(f"{BANK}?state=withdrawn")
     assert len(leaf.page.xpath("//a[starts-with(@href, '/v1/batches/')]")) == 2
 

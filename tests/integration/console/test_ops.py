@@ -315,7 +315,7 @@ async def test_a_token_is_issued_shown_once_and_revoked(served: Served, browser:
     async with served.service.engine.begin() as connection:
         await set_password(connection, int(token_id), "nine plain teacups", now=datetime.now(UTC), actor="admin")
     assert row(await browser.open("/ops/tokens"), "cara")[4] == "set"
-    leaf = await browser.press(f"tokens/{token_id}/revoke")
+    leaf = await browser.press(f"tokens/{token_id}/revoke", reason="she left")
     assert row(leaf, "cara")[2].startswith("revoked admin ·")
     assert not browser.offers(f"tokens/{token_id}/revoke")
     assert (await cara.get("/v1/me")).status == 401
@@ -362,7 +362,7 @@ async def test_a_webhook_is_registered_watched_and_ended(served: Served, browser
 
     await browser.sign_in(served.admin)
     await browser.open("/ops/webhooks")
-    leaf = await browser.press("webhooks/1/end")
+    leaf = await browser.press("webhooks/1/end", reason="it moved")
     assert row(leaf, url)[1].startswith("ended")
 
 
