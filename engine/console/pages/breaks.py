@@ -30,6 +30,7 @@ from engine.api.fields import LIMIT_MAX, Id, Model
 from engine.console.language import N_
 from engine.console.matching import Match, matched
 from engine.console.page import Pages, Shown
+from engine.console.views import shown
 from engine.console.visits import Visit
 from engine.custodian.actions import Action, actions_for
 from engine.custodian.breaks import Code, SeverityName, State
@@ -165,7 +166,8 @@ async def one_break(visit: Visit, params: Matching) -> Shown:
             "choices": choices,
             "likely": _likely(match, [each for each, _ in choices]),
             "named": json.dumps({"ids": match.ids}),
-            "today": visit.call.now.date().isoformat(),
+            # How bad it is today goes by the custodian's calendar, as the list does.
+            "worse": [shown(each) for each in found.worsening if each.severity.severity > listed.severity.severity],
         },
     )
 

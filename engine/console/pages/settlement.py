@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from engine.access.roles import EVERYONE
 from engine.api.decisions import DecisionFilter, list_of_decisions
 from engine.api.jobs import JobFilter, list_of_jobs
-from engine.api.plans import OfPlan, show_plan
+from engine.api.plans import OfPlan, RulesOf, show_plan, show_rules
 from engine.api.reconciliation import FunnelView, show_reconciliation
 from engine.api.runs import OfRun, show_run
 from engine.console.language import N_
@@ -53,7 +53,7 @@ async def settlement(visit: Visit, params: OfRun) -> Shown:
     """A sealed run's money: each share in one place, its aid, its corrections, and what keeps it open."""
     call = visit.call
     run, found = await show_run(call, params), await show_reconciliation(call, params)
-    plan = await show_plan(call, OfPlan(plan=run.plan))
+    plan, rules = await show_plan(call, OfPlan(plan=run.plan)), (await show_rules(call, RulesOf(plan=run.plan))).rules
     subject = f"run:{params.run_id}"
     decided = await list_of_decisions(call, DecisionFilter(plan=run.plan, subject=subject, limit=_DECISIONS_SHOWN))
     jobs = (await list_of_jobs(call, JobFilter(kind=Kind.INSTRUCT, subject=subject, limit=1))).items
@@ -72,7 +72,7 @@ async def settlement(visit: Visit, params: OfRun) -> Shown:
         "is_open": run.state is not RunState.CLOSED,
         "againsts": list(Against),
         "seats_asked": SEATS_ASKED,
-        "today": visit.now.date().isoformat(),
+        "today": call.today(rules["time_zone"]).isoformat(),
     }
     return Shown("finance/settlement.html", context)
 

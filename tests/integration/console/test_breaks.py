@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.custodian.breaks import Code
+from engine.custodian.breaks import Code, SeverityName
 from tests.integration.broken import Teller, sent
 from tests.integration.console.browsing import Browser, Leaf
 from tests.integration.worlds import alike
@@ -117,6 +117,22 @@ async def test_a_break_says_what_it_is_and_what_was_done(served: Served, browser
     assert "asked the bank" in leaf.text
     assert not browser.offers("/breaks/9/assign")
     assert (await browser.open("/finance/breaks/99")).status == 404
+
+
+async def test_a_break_says_from_when_on_it_is_worse_than_today(
+    served: Served, browser: Browser, teller: Teller
+) -> None:
+    await teller.world.sql("UPDATE breaks SET opened_on = current_date, amount_minor = 100 WHERE break_id = 1")
+    await browser.sign_in(served.viewer)
+    leaf = await browser.open("/finance/breaks/1")
+    (listed,) = (await served.viewer.get("/v1/breaks?ids=1")).said["items"]
+    order = list(SeverityName)
+    assert listed["severity"] != order[-1]
+    ahead = [str(each) for each in order[order.index(listed["severity"]) + 1 :]]
+    worsening = (await served.viewer.get("/v1/breaks/1")).said["worsening"]
+    assert [each["severity"] for each in worsening if each["severity"] in ahead]
+    for each in worsening:
+        assert (f"{each['severity']} from {each['from_on']}" in leaf.text) is (each["severity"] in ahead), each
 
 
 async def test_who_saw_an_older_break_decides_nothing(served: Served, browser: Browser, teller: Teller) -> None:

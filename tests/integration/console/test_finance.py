@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import UTC, date, datetime
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -191,6 +192,15 @@ async def test_I12_each_share_is_in_one_place(served: Served, browser: Browser) 
     assert leaf.page.xpath("//a[@href='/finance/breaks?run_id=1&code=DUPLICATE_AT_BANK']")
     assert leaf.page.xpath("//a[@href='/finance/custodians/generic-csv?run_id=1#files']")
     assert (await browser.open("/runs/9/settlement")).status == 404
+
+
+async def test_the_latest_day_of_a_settlement_is_today_where_the_plan_is(served: Served, browser: Browser) -> None:
+    # One of the two is on another day than the server at any hour.
+    zone = ZoneInfo("Pacific/Kiritimati" if datetime.now(UTC).hour >= 11 else "Pacific/Niue")
+    await sealed(served.service.engine, alike(4), time_zone=zone.key)
+    await browser.sign_in(served.finance)
+    leaf = await browser.open("/runs/1/settlement")
+    assert set(leaf.page.xpath("//input[@name='on']/@max")) == {datetime.now(zone).date().isoformat()}
 
 
 async def test_aid_is_proposed_to_be_paid(served: Served, browser: Browser) -> None:
