@@ -13,6 +13,7 @@ PARTS = {
 """What is asked for by a script, or kept as a file: nobody opens it."""
 
 QUERIES = {
+    "/claims/new": "?plan={plan}",
     "/runs/new": "?plan={plan}",
     "/runs/new/estimate": "?plan={plan}",
     "/finance/breaks/chosen": "?ids={break_id}",

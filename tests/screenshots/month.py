@@ -84,6 +84,13 @@ RUNS: Mapping[date, tuple[str, date]] = {
 }
 """The day a run is planned, approved and sealed, and the day it debits."""
 
+PROGRAMS: tuple[tuple[str, int, list[str]], ...] = (
+    ("platform", 365, ["claims:read", "runs:read"]),
+    ("audit.2019-q2", 45, []),
+    ("dashboard.old", 365, ["queues:read", "workers:read"]),
+)
+"""Tokens that are nobody's: for how many days, for what. The last one is revoked at once."""
+
 HOOKS = {
     "https://platform.example.org/fentan/share-links": ["run.sealed", "run.settled", "run.closed", "share.requested"],
     "https://alerts.example.org/finance": ["break.opened", "run.settled"],
@@ -316,6 +323,10 @@ async def begin(office: Office) -> Month:
         worlds[plan] = await known(await build(engine, rules[plan], *seated))
     await deposit(worlds[BALANCES])
     await use_up(worlds[MUTUAL])
+    for name, days, scopes in PROGRAMS:
+        said = {"name": name, "role": "viewer", "days": days} | ({"scopes": scopes} if scopes else {})
+        token = await office.ask("chen.ying", "tokens", said)
+    await office.ask("chen.ying", f"tokens/{token['token_id']}/revoke")
     for url, events in HOOKS.items():
         await office.ask("chen.ying", "webhooks", {"url": url, "events": events})
     for plan, plans_at in PLANS_AT.items():
