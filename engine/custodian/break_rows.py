@@ -17,6 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from engine.custodian.aging import AGES, Age, age_of, business_days, since_of
 from engine.custodian.breaks import AMOUNTS_MINOR, Code, Severity, State, severity
+from engine.custodian.events import LETTERS
 from engine.custodian.reference import Kind, Reference
 from engine.custodian.registered import Custodian
 from engine.custodian.schedule import calendar_of
@@ -128,6 +129,15 @@ class Break:
         return age_of(self.days)
 
 
+NUMBERED_APART = tuple(LETTERS[kind] for kind in Kind if not kind.is_of_run)
+"""The letters of what is about no run, whatever `run_id` says."""
+
+
+def of_run(run_id: int) -> ColumnElement[bool]:
+    """The breaks about what a run asked for."""
+    return and_(breaks.c.run_id == run_id, func.coalesce(breaks.c.kind, "").not_in(NUMBERED_APART))
+
+
 @dataclass(frozen=True)
 class Selection:
     """Which breaks: those to which all that is given applies.
@@ -151,11 +161,12 @@ class Selection:
         """The condition on `breaks`. `custodians`: all of them; ages are by the calendar of each, on a day."""
         given = {
             breaks.c.plan_id: self.plan_id,
-            breaks.c.run_id: self.run_id,
             breaks.c.code: self.code,
             breaks.c.assigned_to: self.assigned_to,
         }
         conditions = [column == value for column, value in given.items() if value is not None]
+        if self.run_id is not None:
+            conditions.append(of_run(self.run_id))
         if self.ids:
             conditions.append(breaks.c.break_id.in_(self.ids))
         if self.text:

@@ -52,6 +52,11 @@ class Kind(IntEnum):
         return self in (Kind.DEBIT, Kind.AUTO_TOP_UP, Kind.LEVY)
 
     @property
+    def is_of_run(self) -> bool:
+        """Whether its number is a run's: a refund has its decision's there, an auto top-up and a levy their call's."""
+        return self not in (Kind.REFUND, Kind.AUTO_TOP_UP, Kind.LEVY)
+
+    @property
     def words(self) -> str:
         """One of them, for people: `"auto top-up"`."""
         return self.name.lower().replace("top_up", "top-up").replace("_", " ")

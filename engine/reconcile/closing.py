@@ -10,7 +10,7 @@ from enum import StrEnum
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from engine.custodian.break_rows import UNRESOLVED
+from engine.custodian.break_rows import UNRESOLVED, of_run
 from engine.custodian.breaks import Code
 from engine.custodian.instructions import State
 from engine.custodian.reference import Kind
@@ -154,10 +154,11 @@ async def _aid_left(connection: AsyncConnection, run: Run) -> AsyncIterator[Miss
 
 
 async def _breaks_left(connection: AsyncConnection, run: Run) -> AsyncIterator[Missing]:
-    # A refund's instruction has the number of its decision where others have that of their run.
-    of_run = (breaks.c.run_id == run.run_id, breaks.c.kind.is_distinct_from("R"), breaks.c.state.in_(UNRESOLVED))
     found = await connection.execute(
-        select(breaks.c.code, func.count()).where(*of_run).group_by(breaks.c.code).order_by(breaks.c.code)
+        select(breaks.c.code, func.count())
+        .where(of_run(run.run_id), breaks.c.state.in_(UNRESOLVED))
+        .group_by(breaks.c.code)
+        .order_by(breaks.c.code)
     )
     for code, count in found:
         said = f"{count:,} × {code} not resolved; `fentan reconcile breaks --run {run.run_id}` shows them"

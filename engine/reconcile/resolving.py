@@ -11,11 +11,11 @@ from dataclasses import asdict
 from datetime import date
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, func, select, update
+from sqlalchemy import ColumnElement, case, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from engine.custodian.actions import POSSIBLE, Action, actions_for
-from engine.custodian.break_rows import Selection
+from engine.custodian.break_rows import NUMBERED_APART, Selection
 from engine.custodian.breaks import BreakRefused, Code, Event, State
 from engine.custodian.registered import Custodian, list_custodians
 from engine.custodian.statement_rows import lock_custodian
@@ -34,7 +34,7 @@ _FREE = (State.OPEN, State.ASSIGNED)
 
 
 class Chosen(NamedTuple):
-    """Breaks of one plan, code and run among those chosen: how many, and their sums in minor units."""
+    """Breaks of one plan, code and run (None: about no run) among those chosen: how many, their sums in minor units."""
 
     plan_id: int
     code: Code
@@ -194,7 +194,8 @@ async def _check_free(connection: AsyncConnection, ids: Sequence[int]) -> None:
 async def _chosen(connection: AsyncConnection, where: ColumnElement[bool]) -> list[Chosen]:
     """The breaks by plan, code and run, locked until the transaction ends."""
     locked = select(breaks).where(where).with_for_update().subquery()
-    columns = (locked.c.plan_id, locked.c.code, locked.c.run_id)
+    run_id = case((func.coalesce(locked.c.kind, "").not_in(NUMBERED_APART), locked.c.run_id))
+    columns = (locked.c.plan_id, locked.c.code, run_id)
     sums = (func.count(), func.sum(locked.c.amount_minor), func.sum(locked.c.suspense_minor))
     found = await connection.execute(select(*columns, *sums).group_by(*columns).order_by(*columns))
     return [Chosen(plan_id, Code(code), run, *map(int, numbers)) for plan_id, code, run, *numbers in found]

@@ -11,7 +11,7 @@ import numpy as np
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from engine.custodian.break_rows import UNRESOLVED
+from engine.custodian.break_rows import UNRESOLVED, of_run
 from engine.custodian.breaks import Code
 from engine.custodian.instructions import State
 from engine.custodian.reference import Kind
@@ -85,12 +85,12 @@ async def outcome_of(connection: AsyncConnection, run_id: int) -> RunOutcome:
 
 
 async def _breaks(connection: AsyncConnection, run_id: int) -> dict[Code, BreaksOfRun]:
-    """By code, as the codes are ordered. A refund's break names its decision where others name their run."""
+    """By code, as the codes are ordered."""
     is_left = breaks.c.state.in_(UNRESOLVED)
     left = func.coalesce(func.sum(breaks.c.amount_minor).filter(is_left), 0)
     counted = await connection.execute(
         select(breaks.c.code, func.count(), func.count().filter(is_left), left)
-        .where(breaks.c.run_id == run_id, breaks.c.kind.is_distinct_from("R"))
+        .where(of_run(run_id))
         .group_by(breaks.c.code)
     )
     found = {Code(code): BreaksOfRun(number, unresolved, int(amount)) for code, number, unresolved, amount in counted}
