@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from engine.access.roles import APPROVERS, EVERYONE, OPS, SCHEDULERS
 from engine.api.endpoint import Endpoints
-from engine.api.fields import Amount, Code, Day, Digest, Id, Model, Numbered, Page, Paged, Text, Wait, minor
+from engine.api.fields import Amount, Code, Day, Digest, Id, Model, Numbered, Page, Paged, Reasoned, Text, Wait, minor
 from engine.api.progress import events_of
 from engine.api.run_views import (
     OutcomeView,
@@ -100,7 +100,7 @@ class NewRun(Model):
     surplus: Surplus | None = None
 
 
-class Approval(Model):
+class Approval(Reasoned):
     """Approval of just the preview that was seen."""
 
     digest: Digest
@@ -205,7 +205,7 @@ async def plan_run(call: Call, body: NewRun) -> RunView:
 @endpoints.post("/runs/{run_id}/approve", APPROVERS, moves_money=True, changes=show_run)
 async def approve_run(call: Call, params: OfRun, body: Approval) -> RunView:
     """Approve a preview; by someone else than who planned it."""
-    await approve(call.connection, params.run_id, actor=call.actor, digest=body.digest)
+    await approve(call.connection, params.run_id, actor=call.actor, digest=body.digest, reason=body.reason)
     call.ring(params.run_id, "approved")
     return await show_run(call, params)
 

@@ -204,8 +204,10 @@ async def check_unchanged(connection: AsyncConnection, inputs: Inputs) -> None:
         raise PreviewChanged(f"claims {named} of {inputs.run.name} were withdrawn; void it and plan anew")
 
 
-async def approve(connection: AsyncConnection, run_id: int, *, actor: str, digest: str | None = None) -> Run:
-    """Approve what the preview shows. `digest` (hex), when given, must be the preview's.
+async def approve(
+    connection: AsyncConnection, run_id: int, *, actor: str, digest: str | None = None, reason: str | None = None
+) -> Run:
+    """Approve what the preview shows. `digest` (hex), when given, must be the preview's; the audit log keeps `reason`.
 
     Raises FourEyes, PreviewChanged, NotNow.
     """
@@ -217,5 +219,6 @@ async def approve(connection: AsyncConnection, run_id: int, *, actor: str, diges
             raise PreviewChanged(f"{run.name}'s preview has another digest than {digest}; read it again")
         await check_unchanged(connection, await inputs_of(connection, run))
     state = await move(connection, run, RunEvent.APPROVE, approved_by=actor, approved_digest=run.preview_digest)
-    await record(connection, actor, "approve run", run.name, {"digest": (run.preview_digest or b"").hex()})
+    said = {"digest": (run.preview_digest or b"").hex()}
+    await record(connection, actor, "approve run", run.name, said, reason=reason)
     return replace(run, state=state, approved_by=actor, approved_digest=run.preview_digest)

@@ -72,7 +72,7 @@ async def opened(world: World, secret: str, at: datetime = NOW) -> Opened:
         return await open_link(connection, secret, now=at)
 
 
-async def viewed(world: World, viewer: str, at: datetime = NOW) -> tuple[int, int]:
+async def viewed(world: World, viewer: str, at: datetime = NOW) -> tuple[int, list[int]]:
     async with world.engine.connect() as connection:
         return await link_viewer(connection, viewer, now=at)
 
@@ -91,7 +91,7 @@ async def test_a_link_reaches_the_platform_alone_and_opens_once(engine: AsyncEng
     assert shown.expires_at == NOW + LINK_LASTS - SECOND + VIEW_LASTS
     with pytest.raises(LinkSpent, match="used before, or is too old"):
         await opened(world, secret, NOW + LINK_LASTS - SECOND)
-    assert await viewed(world, shown.viewer, shown.expires_at - SECOND) == (world.plan_id, 3)
+    assert await viewed(world, shown.viewer, shown.expires_at - SECOND) == (world.plan_id, [3])
     with pytest.raises(LinkSpent):
         await viewed(world, shown.viewer, shown.expires_at)
 

@@ -115,7 +115,7 @@ async def test_a_period_from_its_plan_to_a_members_check(
 
     async with wall(world, 3, 4):
         await approver.goto("/runs/1")
-        await press(approver, "Approve…", "Approve")
+        await press(approver, "Approve…", "Approve", reason="the aid is that of the notice")
         await expect(approver.locator("h1")).not_to_contain_text("previewed")
         await ops.goto("/runs/1")
         await expect(ops.locator("#headway")).to_contain_text("100 / 200")

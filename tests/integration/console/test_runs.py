@@ -159,6 +159,9 @@ async def test_a_run_from_its_preview_to_its_seal(served: Served, browser: Brows
     leaf = await browser.open("/runs/1")
     assert f"It waits for your approval, as {PLANNER} planned it" in leaf.text
     leaf = await browser.press("runs/1/approve")
+    assert (leaf.status, "reason: Fill this in." in leaf.text) == (422, True)
+    await browser.open("/runs/1")
+    leaf = await browser.press("runs/1/approve", reason="the two cases are those of the notice")
     assert (leaf.status, leaf.url) == (200, "/runs/1")
     assert (await world.run(1)).approved_by == "approver"
     assert "A worker takes it on" in leaf.text or leaf.page.xpath(FOLLOWED)
@@ -186,7 +189,7 @@ async def test_whoever_planned_it_is_told_why_they_do_not_approve_it(
     assert "You planned this run, so somebody else approves it" in leaf.text
     assert not browser.offers("runs/1/approve")
     assert run.preview_digest is not None
-    fields = {"csrf": _csrf(browser), "key": "a-key-of-mine", "digest": run.preview_digest.hex(), "back": "/runs/1"}
+    fields = {"csrf": _csrf(browser), "key": "a-key-of-mine", "digest": run.preview_digest.hex(), "reason": "mine"}
     assert (await browser.send("/do/v1/runs/1/approve", fields)).status == 409
 
 
@@ -199,7 +202,7 @@ async def test_nobody_approves_what_has_changed_since_they_looked(
     page = browser.leaf
     assert (await served.ops.post("/v1/runs/1/pause")).status == 200
     browser.leaf = page
-    assert (await browser.press("runs/1/approve")).status == 412
+    assert (await browser.press("runs/1/approve", reason="as seen")).status == 412
     assert (await world.run(1)).approved_by is None
 
 
