@@ -9,6 +9,7 @@ import re
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from functools import cache, partial
 from time import perf_counter
 
 import structlog
@@ -96,11 +97,12 @@ def application(service: Service, resources: Sequence[Endpoints] = RESOURCES) ->
     endpoints = [endpoint for each in resources for endpoint in each.all]
     for path in sorted({endpoint.path for endpoint in endpoints}, key=lambda path: path.replace("{", "~")):
         _add(app, [endpoint for endpoint in endpoints if endpoint.path == path])
-    described = specification(resources)
-    written = json.dumps(described, ensure_ascii=False)
+    # Written when somebody first asks, in a thread: it takes a second for which nobody else should wait.
+    described = cache(partial(specification, resources))
+    written = cache(lambda: json.dumps(described(), ensure_ascii=False))
 
     async def openapi(_: web.Request) -> web.Response:
-        return web.json_response(text=written)
+        return web.json_response(text=await asyncio.to_thread(written))
 
     app.router.add_get(f"{PREFIX}/openapi.json", openapi)
     add_reference(app, described)

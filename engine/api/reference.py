@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import asyncio
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from http import HTTPStatus
 from importlib.resources import files
@@ -81,12 +82,13 @@ class Operation(NamedTuple):
         return [status for status, answer in self.said["responses"].items() if "$ref" in answer]
 
 
-def add_reference(app: web.Application, specification: Mapping[str, Any]) -> None:
-    """Serve the page and its stylesheet."""
-    page, style = page_of(specification), (files("engine.api") / "pages" / "reference.css").read_text("utf-8")
+def add_reference(app: web.Application, described: Callable[[], Mapping[str, Any]]) -> None:
+    """Serve the page and its stylesheet. `described`: the specification, for which the page waits in a thread."""
+    page = cache(lambda: page_of(described()))
+    style = (files("engine.api") / "pages" / "reference.css").read_text("utf-8")
 
     async def show(_: web.Request) -> web.Response:
-        return web.Response(text=page, content_type="text/html")
+        return web.Response(text=await asyncio.to_thread(page), content_type="text/html")
 
     async def show_style(_: web.Request) -> web.Response:
         return web.Response(text=style, content_type="text/css")
