@@ -8,7 +8,6 @@ PARTS = {
     "/runs/{run_id}/live": "a part of its run's page",
     "/ops/paused": "a part of every page",
     "/share/mine/proofs/{run_id}": "a file",
-    "/finance/members/{plan}/{seat}/proofs/{run_id}": "a proof, for the script of another page",
 }
 """What is asked for by a script, or kept as a file: nobody opens it."""
 
