@@ -52,7 +52,8 @@ async def shown_of(month: Month) -> Shown:
     others = {
         "sealed": sealed, "posting": posting, "/runs/{run_id}/shards": posting, "/runs/{run_id}/journals": sealed,
         "/runs/{run_id}/settlement": sealed, "/public/runs/{run_id}": sealed,
-        "/finance/members/{plan}/{seat}/proofs/{run_id}": sealed, "/public/{plan}": {"plan": BALANCES}, "/runs/new": {"plan": TIERS},
+        "/finance/members/{plan}/{seat}/proofs/{run_id}": sealed, "/public/{plan}": {"plan": BALANCES},
+        "/runs/new": {"plan": TIERS},
         "/runs/new/estimate": {"plan": TIERS},
     }  # fmt: skip
     return Shown(usual, others)
