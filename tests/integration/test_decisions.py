@@ -98,7 +98,7 @@ async def test_who_proposed_may_refuse_and_both_are_in_the_audit_log(engine: Asy
     log = await world.rows("SELECT actor, act, subject, detail FROM audit_log ORDER BY audit_id")
     assert log == [
         ("Änne", "propose correction", "run:404", {"decision": 1}),
-        ("Änne", "refuse correction", "run:404", {"decision": 1}),
+        ("Änne", "refuse correction", "run:404", {"decision": 1, "reason": "a mistake"}),
     ]
     async with engine.begin() as connection:
         for attempt in (carry_out(connection, 1, actor="bo"), open_decision(connection, 1)):

@@ -87,5 +87,6 @@ async def test_what_is_decided_stays_readable_without_script(signed_in: OpenPage
     await page.goto("/runs/1")
     await expect(page.locator("#equality")).to_contain_text("equal, as previewed")
     await page.get_by_role("button", name="Approve…").click()
+    await page.locator("form[action$=approve] textarea[name=reason]").fill("the aid is that of the notice")
     await page.get_by_role("button", name="Approve", exact=True).click()
     await expect(page.locator("h1")).to_contain_text("approved")
