@@ -16,7 +16,7 @@ from tests.serving import Caller, Served
 
 
 class Leaf(NamedTuple):
-    """What came back. `page`: parsed; `text`: what a person reads of it."""
+    """What came back. `page`: parsed; `text`: what a person reads of it; `told`: the source without its random marks."""
 
     status: int
     headers: Mapping[str, str]
@@ -26,6 +26,10 @@ class Leaf(NamedTuple):
     @property
     def page(self) -> html.HtmlElement:
         return html.fromstring(self.source)
+
+    @property
+    def told(self) -> str:
+        return re.sub(r'(name="(?:csrf|key|seen)" value|id|popovertarget|aria-labelledby)="[^"]*"', "", self.source)
 
     @property
     def text(self) -> str:

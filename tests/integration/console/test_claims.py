@@ -129,7 +129,7 @@ async def test_a_claim_is_filed_and_goes_to_its_page(served: Served, browser: Br
     leaf = await browser.press("/v1/claims", **fields)
     assert (leaf.status, leaf.url) == (200, "/claims/1")
     assert "filed" in leaf.text
-    assert "M2" not in leaf.source
+    assert "M2" not in leaf.told
 
     await browser.open("/claims/new?plan=xianghubao")
     by_seat: dict[str, Any] = {"json:member": "3", "diagnosed_on": "2019-06-20", "on": "2019-06-25"}

@@ -83,7 +83,7 @@ async def test_one_says_that_it_adds_up_and_what_became_of_its_lines(served: Ser
     leaf = await browser.open("/finance/statements/1?which=all")
     assert len(leaf.page.xpath("//tbody//a[starts-with(@href, '/finance/lines/')]")) == 3
     assert f"debit of run {world.run.run_id}, seat 3" in leaf.text
-    assert "6222" not in leaf.source
+    assert "6222" not in leaf.told
 
 
 async def test_a_line_leads_to_its_bytes_and_to_what_was_posted(served: Served, browser: Browser) -> None:
@@ -108,7 +108,7 @@ async def test_who_only_looks_sees_no_bytes_and_imports_nothing(served: Served, 
     leaf = await browser.open("/finance/lines/1-2")
     assert leaf.status == 200
     assert "finance sees it" in leaf.text
-    assert "Zhang" not in leaf.source
+    assert "Zhang" not in leaf.told
     leaf = await browser.open("/finance/statements")
     assert not browser.offers("/statements")
     csrf = leaf.page.xpath("//input[@name='csrf']/@value")[0]
