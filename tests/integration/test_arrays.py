@@ -75,7 +75,7 @@ def plain(rows: Sequence[Sequence[object]]) -> list[tuple[object, ...]]:
 
 
 @given(rows=st.lists(ROWS, max_size=4))
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 async def test_what_goes_in_comes_out(connection: AsyncConnection, rows: list[Row]) -> None:
     await connection.exec_driver_sql("TRUNCATE every_kind")
     await copy_in(connection, EVERY, NAMES, rows)
@@ -117,7 +117,7 @@ ARRAYS = NAMES[:3]
 
 @pytest.mark.parametrize("how", ["packed", "array_send"])
 @given(rows=st.lists(st.tuples(*(array_of(kind) for kind in ("int64", "int32", "int16"))), max_size=4))
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
 async def test_arrays_as_bytes_are_the_same_arrays(connection: AsyncConnection, how: str, rows: list[Row]) -> None:
     await connection.exec_driver_sql("TRUNCATE every_kind")
     await copy_in(connection, EVERY, ARRAYS, rows)

@@ -182,7 +182,7 @@ async def teller(engine: AsyncEngine, tmp_path: Path) -> Teller:
     return await sent(engine, tmp_path, alike(SEATS), aid_minor=300)
 
 
-@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(played=STEPS)
 async def test_books_and_breaks_hold_over_any_life(
     teller: Teller, engine: AsyncEngine, played: list[tuple[str, int, int]]

@@ -87,7 +87,7 @@ async def test_pages_hold_each_break_once(teller: Teller, engine: AsyncEngine) -
         assert seen == numbers
 
 
-@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     opened=st.lists(
         st.tuples(st.dates(date(2019, 6, 1), TODAY), st.sampled_from([1, 9_999, 10_000, 5_000_000, 200_000_000])),

@@ -57,7 +57,7 @@ def journal_of(
 
 
 @given(steps=st.lists(step, max_size=10), data=st.data())
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 async def test_balances_are_those_of_a_dict_at_any_seq(
     engine: AsyncEngine,
     steps: list[tuple[int, str, date, list[tuple[Account, int, int]], bool]],
@@ -156,7 +156,7 @@ async def test_a_shard_may_grow_after_its_checkpoint(engine: AsyncEngine) -> Non
 
 
 @given(values=st.lists(st.integers(-(2**63), 2**63 - 1), max_size=30), place=st.integers(1, 40))
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 async def test_amount_at_is_a_subscript(engine: AsyncEngine, values: list[int], place: int) -> None:
     async with engine.connect() as connection:
         read = text("SELECT amount_at(CAST(:values AS bigint[]), CAST(:place AS integer))")

@@ -142,7 +142,7 @@ async def test_I9_the_database_takes_no_statement_twice_and_none_that_does_not_t
 RUNS = itertools.count(100)
 
 
-@settings(max_examples=5, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=5, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(order=st.permutations(range(4)), repeats=st.lists(st.integers(0, 3), max_size=2))
 async def test_the_order_of_days_changes_nothing(
     engine: AsyncEngine, tmp_path: Path, order: list[int], repeats: list[int]

@@ -16,7 +16,7 @@ from tests.serving import Caller, Served
 
 
 class Leaf(NamedTuple):
-    """What came back. `page`: parsed; `text`: what a person reads of it; `told`: the source without its random marks."""
+    """What came back. `page`: parsed; `text`: what a person reads of it; `told`: the source less random marks."""
 
     status: int
     headers: Mapping[str, str]

@@ -52,7 +52,7 @@ def answered(world: dict[str, Any]) -> dict[str, Any]:
         raise
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(worlds() | worlds(event=True))
 def test_I5_charges_sponsor_and_carry_in_are_aid_fee_and_carry_out(world: dict[str, Any]) -> None:
     answer = answered(world)
@@ -61,7 +61,7 @@ def test_I5_charges_sponsor_and_carry_in_are_aid_fee_and_carry_out(world: dict[s
     assert min(answer["sponsor"], answer["carry_out"], *answer["aids"], *answer["fees"], 0) == 0
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(worlds() | worlds(event=True))
 def test_I6_no_seat_is_charged_above_its_allowance_its_caps_or_uncovered(world: dict[str, Any]) -> None:
     answer, rules = answered(world), world["rules"]

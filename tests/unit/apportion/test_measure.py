@@ -98,7 +98,7 @@ def shard(seed: int, size: int = 500) -> Seats:
     )
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     st.integers(0, 9),
     st.lists(st.integers(0, 60), min_size=1, max_size=6, unique=True) | st.just(list(range(5, 45))),

@@ -27,7 +27,7 @@ from tests.unit.apportion import oracle
 from tests.unit.apportion.shards import shards_of
 from tests.unit.apportion.strategies import worlds
 
-EXAMPLES = settings(max_examples=150, deadline=None)
+EXAMPLES = settings(max_examples=150)
 
 
 def fits(world: dict[str, Any]) -> bool:
@@ -101,7 +101,7 @@ def test_the_generated_worlds_reach_what_they_are_for() -> None:
     """The strategies are only worth something if caps bind, odd units are dealt and fallbacks pay."""
     seen: set[str] = set()
 
-    @settings(max_examples=300, deadline=None, database=None, derandomize=True)
+    @settings(max_examples=300)
     @given(worlds())
     def look(world: dict[str, Any]) -> None:
         if not fits(world):

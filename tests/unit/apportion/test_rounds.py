@@ -37,7 +37,7 @@ from tests.unit.apportion.shards import shards_of
 from tests.unit.apportion.strategies import worlds
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(worlds(event=True, roundings=("up", "half_up", "down")), st.lists(st.integers(0, 12), max_size=3))
 def test_a_shard_charged_by_the_table_pays_what_its_seats_played(world: dict[str, Any], cuts: list[int]) -> None:
     """Measured and charged in shards, stored in between, the rounds and every seat's amount are the same."""
@@ -59,7 +59,7 @@ def test_a_shard_charged_by_the_table_pays_what_its_seats_played(world: dict[str
     assert played.cut == sum(c.aid + terms.fee_on(c.aid) for c in cases) - sum(played.aids) - sum(played.fees)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(worlds(event=True, roundings=("up", "half_up")), st.integers(0, 30))
 def test_balances_no_cap_can_use_up_need_not_be_told_apart(world: dict[str, Any], cap: int) -> None:
     """A clip at the sum of the caps and the floor changes nothing."""
@@ -109,7 +109,7 @@ def test_a_case_whose_seats_are_all_frozen_is_said_to_have_no_sharers() -> None:
     assert played.charges.tolist() == [90]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(worlds(event=True, roundings=("up", "half_up", "down")))
 def test_seats_a_cap_or_their_balance_stopped_are_counted_once_over_all_rounds(world: dict[str, Any]) -> None:
     """By hand for rounds that are shared in proportion: whoever paid less than asked was stopped by one of the two."""

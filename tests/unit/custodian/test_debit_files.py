@@ -125,7 +125,7 @@ def test_the_same_batch_written_twice_is_the_same_bytes(tmp_path: Path, name: st
     st.integers(10_000, 12_000),
     st.integers(1, 25),
 )
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 def test_files_keep_the_limits_and_lose_nothing(
     tmp_path_factory: pytest.TempPathFactory, amounts: list[int], items: int, size: int, cut: int
 ) -> None:
@@ -150,7 +150,7 @@ def test_files_keep_the_limits_and_lose_nothing(
 @given(
     st.lists(st.tuples(st.integers(0, 36**6 - 1), st.integers(1, AMOUNT_MOST)), max_size=50, unique_by=lambda t: t[0])
 )
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 def test_another_reader_of_csv_finds_what_was_asked(
     tmp_path_factory: pytest.TempPathFactory, asked: list[tuple[int, int]]
 ) -> None:

@@ -184,7 +184,7 @@ def statements(draw: st.DrawFn) -> tuple[World, list[Line]]:
     return world, draw(st.lists(statement_lines(world), max_size=12))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     statements(),
     st.sets(st.integers(0, 12), max_size=4),

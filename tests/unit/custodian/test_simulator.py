@@ -300,7 +300,7 @@ def test_day_by_day_is_all_at_once(tmp_path: Path) -> None:
     play(tmp_path, EVEN, out="once", truth=tmp_path / "once" / "truth.csv", top_ups=paid_in)
 
     @given(stops=st.sets(st.integers(0, 45), max_size=6), early=st.booleans())
-    @settings(max_examples=15, deadline=None)
+    @settings(max_examples=15)
     def split(stops: set[int], early: bool) -> None:
         folder, before = Path(mkdtemp(dir=tmp_path)), date.min
         for stop in [*(DEBIT_ON + timedelta(days=days) for days in sorted(stops)), None]:

@@ -222,4 +222,4 @@ class ALife(RuleBasedStateMachine):
 
 
 TestALife = ALife.TestCase
-TestALife.settings = settings(max_examples=60, stateful_step_count=25, deadline=None)
+TestALife.settings = settings(max_examples=60, stateful_step_count=25)
