@@ -8,6 +8,8 @@ READY  := $(VENV)/.ready
 
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 export PIP_NO_INPUT = 1
+# Else every process that the tests and the demo start would compile the whole engine anew, a third of its time.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help demo replay assets screenshots up bench test lint constraints clean

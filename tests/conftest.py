@@ -11,6 +11,7 @@ from tempfile import TemporaryDirectory
 import asyncpg
 import pytest
 from hypothesis import HealthCheck, settings
+from sqlalchemy.dialects import registry
 from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -23,6 +24,9 @@ _numbers = itertools.count(1)
 # of them. `pytest --hypothesis-profile=default` looks for new ones.
 settings.register_profile("same", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("same")
+
+# Before any engine is made.
+registry.register("postgresql.asyncpg", "tests.dialect", "SharedDialect")
 
 MEMORY = Path("/dev/shm")  # noqa: S108 - the folder made there is nobody else's
 ROOMY_BYTES = 8 * 2**30
