@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Any
 
 import pytest
@@ -16,7 +16,7 @@ from tests.serving import Served
 
 pytestmark = pytest.mark.integration
 
-DAILY = {"days_of_month": list(range(1, 29)), "length_days": 3}
+DAILY = {"days_of_month": list(range(1, 29)), "length_days": 30}
 
 
 async def plan(served: Served, **tables: Any) -> World:
@@ -63,13 +63,12 @@ async def test_the_list_has_states_a_countdown_and_pages(served: Served, browser
     await filed(served, "M0")
     await published(served, "M1")
     await objected(served, await published(served, "M2"))
-    today = datetime.now(UTC).astimezone().date()
     async with world.engine.begin() as connection:
         # The plan's last notice day is long past; a notice that lasts still is written as it would be.
         claimant = Claimant(world.shard(1), seat=3)
         claim = await claims.file(
             connection, world.plan_id, world.rules, claimant,
-            diagnosed_on=today.replace(year=2019), on=today.replace(year=2019), actor="intake", aid_minor=50,
+            diagnosed_on=date(2019, 6, 20), on=date(2019, 6, 25), actor="intake", aid_minor=50,
         )  # fmt: skip
         await claims.publish(
             connection, claim.claim_id, rules_of_preset(notice=DAILY), on=_notice_day(), actor="intake"
@@ -101,7 +100,7 @@ async def test_the_list_has_states_a_countdown_and_pages(served: Served, browser
     assert rows(leaf) == ["2", "1"]
 
 
-def _notice_day() -> Any:
+def _notice_day() -> date:
     """Today where notices may begin today, else the day before that they could."""
     today = datetime.now(UTC).date()
     return today if today.day <= 28 else today.replace(day=28)
