@@ -6,3 +6,6 @@ CREATE INDEX run_cases_claim_index ON run_cases (claim_id);
 -- A proof asks for the lines that wait, or once waited, of all that ever were a break.
 CREATE INDEX statement_lines_waited_index ON statement_lines (statement_id)
     WHERE outcome = 'pending' OR decided_by IS NOT NULL;
+-- It also asks, custodian by custodian, which breaks were open on each of its days: of no other column of theirs.
+CREATE INDEX breaks_days_index ON breaks (custodian_id, closed_on, opened_on)
+    INCLUDE (code, amount_minor, suspense_minor);

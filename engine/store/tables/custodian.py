@@ -254,6 +254,11 @@ breaks = Table(
     ),
     Index("breaks_queue_index", "custodian_id", "state", "code", "break_id"),
     Index("breaks_run_index", "run_id", "kind", "seat"),
+    Index(
+        "breaks_days_index",
+        "custodian_id", "closed_on", "opened_on",
+        postgresql_include=["code", "amount_minor", "suspense_minor"],
+    ),
 )  # fmt: skip
 
 break_events = Table(
