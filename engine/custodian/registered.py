@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from functools import lru_cache
 
 from sqlalchemy import Row, func, select, update
 from sqlalchemy.dialects.postgresql import insert
@@ -116,5 +117,10 @@ _REGISTERED = select(custodians, _HELD.c.plans).outerjoin(_HELD, _HELD.c.custodi
 
 
 def _custodian(row: Row[tuple[object, ...]]) -> Custodian:
-    profile = Profile.model_validate_json(json.dumps(row.profile))
-    return Custodian(row.custodian_id, profile, tuple(sorted(row.plans or ())))
+    return Custodian(row.custodian_id, _profile(json.dumps(row.profile)), tuple(sorted(row.plans or ())))
+
+
+@lru_cache(maxsize=256)
+def _profile(stored: str) -> Profile:
+    """Read once for all who ask: its patterns are tried out each time, and a page asks for it ten times."""
+    return Profile.model_validate_json(stored)

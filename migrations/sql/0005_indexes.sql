@@ -9,3 +9,7 @@ CREATE INDEX statement_lines_waited_index ON statement_lines (statement_id)
 -- It also asks, custodian by custodian, which breaks were open on each of its days: of no other column of theirs.
 CREATE INDEX breaks_days_index ON breaks (custodian_id, closed_on, opened_on)
     INCLUDE (code, amount_minor, suspense_minor);
+-- Whoever has breaks to see to has few of all there ever were.
+CREATE INDEX breaks_assigned_index ON breaks (assigned_to, state) WHERE assigned_to IS NOT NULL;
+-- And most runs are closed: those under way are a dozen.
+CREATE INDEX share_runs_state_index ON share_runs (state, run_id);

@@ -259,6 +259,7 @@ breaks = Table(
         "custodian_id", "closed_on", "opened_on",
         postgresql_include=["code", "amount_minor", "suspense_minor"],
     ),
+    Index("breaks_assigned_index", "assigned_to", "state", postgresql_where=text("assigned_to IS NOT NULL")),
 )  # fmt: skip
 
 break_events = Table(

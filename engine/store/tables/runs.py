@@ -79,6 +79,7 @@ share_runs = Table(
         unique=True,
         postgresql_where=text("state NOT IN ('voided', 'failed')"),
     ),
+    Index("share_runs_state_index", "state", "run_id"),
 )
 
 run_cases = Table(
