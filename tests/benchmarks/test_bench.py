@@ -97,4 +97,6 @@ def test_each_list_is_asked_for(report: dict[str, Any]) -> None:
     times = lists["milliseconds"]
     assert {name.partition(": ")[0] for name in times} == {"console", "API"}
     assert all(0 < row["p50"] <= row["p95"] <= row["max"] for row in times.values())
-    assert report["slowest_list_p95_ms"] == max(row["p95"] for row in times.values())
+    beginnings = {"console: overview", "console: finance"}
+    assert beginnings < times.keys()
+    assert report["slowest_list_p95_ms"] == max(times[name]["p95"] for name in times.keys() - beginnings)
