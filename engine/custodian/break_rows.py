@@ -17,7 +17,6 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from engine.custodian.aging import AGES, Age, age_of, business_days, since_of
 from engine.custodian.breaks import AMOUNTS_MINOR, Code, Severity, State, severity
-from engine.custodian.events import LETTERS
 from engine.custodian.reference import Kind, Reference
 from engine.custodian.registered import Custodian
 from engine.custodian.schedule import calendar_of
@@ -129,13 +128,18 @@ class Break:
         return age_of(self.days)
 
 
-NUMBERED_APART = tuple(LETTERS[kind] for kind in Kind if not kind.is_of_run)
+NUMBERED_APART = tuple(chr(kind) for kind in Kind if not kind.is_of_run)
 """The letters of what is about no run, whatever `run_id` says."""
+
+
+def is_of_run(kind: ColumnElement[str | None]) -> ColumnElement[bool]:
+    """Whether the `run_id` of a break about this kind is a run's."""
+    return func.coalesce(kind, "").not_in(NUMBERED_APART)
 
 
 def of_run(run_id: int) -> ColumnElement[bool]:
     """The breaks about what a run asked for."""
-    return and_(breaks.c.run_id == run_id, func.coalesce(breaks.c.kind, "").not_in(NUMBERED_APART))
+    return and_(breaks.c.run_id == run_id, is_of_run(breaks.c.kind))
 
 
 @dataclass(frozen=True)

@@ -53,8 +53,12 @@ class Kind(IntEnum):
 
     @property
     def is_of_run(self) -> bool:
-        """Whether its number is a run's: a refund has its decision's there, an auto top-up and a levy their call's."""
-        return self not in (Kind.REFUND, Kind.AUTO_TOP_UP, Kind.LEVY)
+        """Whether its number is a run's.
+
+        A refund has its decision's there, an auto top-up and a levy their call's, what is of a plan (`OF_PLANS`) the
+        plan's.
+        """
+        return self in (Kind.DEBIT, Kind.PAYOUT, Kind.BATCH)
 
     @property
     def words(self) -> str:

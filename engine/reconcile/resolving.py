@@ -15,7 +15,7 @@ from sqlalchemy import ColumnElement, case, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from engine.custodian.actions import POSSIBLE, Action, actions_for
-from engine.custodian.break_rows import NUMBERED_APART, Selection
+from engine.custodian.break_rows import Selection, is_of_run
 from engine.custodian.breaks import BreakRefused, Code, Event, State
 from engine.custodian.registered import Custodian, list_custodians
 from engine.custodian.statement_rows import lock_custodian
@@ -194,7 +194,7 @@ async def _check_free(connection: AsyncConnection, ids: Sequence[int]) -> None:
 async def _chosen(connection: AsyncConnection, where: ColumnElement[bool]) -> list[Chosen]:
     """The breaks by plan, code and run, locked until the transaction ends."""
     locked = select(breaks).where(where).with_for_update().subquery()
-    run_id = case((func.coalesce(locked.c.kind, "").not_in(NUMBERED_APART), locked.c.run_id))
+    run_id = case((is_of_run(locked.c.kind), locked.c.run_id))
     columns = (locked.c.plan_id, locked.c.code, run_id)
     sums = (func.count(), func.sum(locked.c.amount_minor), func.sum(locked.c.suspense_minor))
     found = await connection.execute(select(*columns, *sums).group_by(*columns).order_by(*columns))

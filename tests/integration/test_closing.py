@@ -154,6 +154,7 @@ async def test_a_break_keeps_a_run_open_until_it_is_resolved(engine: AsyncEngine
     await world.sql(broken, kind="D", seat=4)
     await world.sql(broken, kind="R", seat=4)  # of the refunds of decision 1: not of this run
     await world.sql(broken, kind="L", seat=4)  # nor is the levy that was the first call
+    await world.sql(broken, kind="T", seat=4)  # nor a top-up, which names its plan
     with pytest.raises(InvalidInput, match="2 × MISSING_AT_BANK not resolved; `fentan reconcile breaks --run 1` shows"):
         await closed(world, run)
     await world.sql("UPDATE breaks SET state = 'resolved', closed_on = '2019-07-16' WHERE kind = 'D'")

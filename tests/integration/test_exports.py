@@ -103,6 +103,19 @@ async def test_a_run_is_handed_out_as_csv_with_its_manifest(engine: AsyncEngine,
     assert [row["kind"] for row in rows["files"]] == ["sent, D", "statement 1"]
 
 
+async def test_a_run_hands_out_no_break_that_only_shares_its_number(engine: AsyncEngine, tmp_path: Path) -> None:
+    world, folder = await answered(engine, tmp_path / "files"), tmp_path / "out"
+    for kind in "RALTS":
+        await world.world.sql(
+            "INSERT INTO breaks (custodian_id, plan_id, code, run_id, kind, attempt, seat, amount_minor,"
+            " suspense_minor, opened_on) SELECT custodian_id, plan_id, 'DUPLICATE_AT_BANK', run_id, :kind, 1, 2, 9, 0,"
+            " opened_on FROM breaks WHERE code = 'AMOUNT_MISMATCH'",
+            kind=kind,
+        )
+    await exported(world, folder, Format.CSV)
+    assert [row["code"] for row in read_csv(folder / "breaks.csv")] == ["AMOUNT_MISMATCH"]
+
+
 async def test_an_account_is_handed_out_over_its_days(engine: AsyncEngine, tmp_path: Path) -> None:
     world, folder = await answered(engine, tmp_path / "files"), tmp_path / "out"
     await exported(world, folder, Format.PARQUET, of_run=False)

@@ -277,13 +277,17 @@ async def test_one_who_proposes_does_not_approve_and_a_refusal_sets_the_breaks_f
         ]  # fmt: skip
 
 
-async def test_breaks_of_one_refund_are_decided_in_the_custodians_name(teller: Teller, engine: AsyncEngine) -> None:
+@pytest.mark.parametrize("kind", ["R", "T"])
+async def test_breaks_about_no_run_are_decided_in_the_custodians_name(
+    teller: Teller, engine: AsyncEngine, kind: str
+) -> None:
     async with engine.begin() as connection:
         of_debits = await teller.breaks(connection, Code.DUPLICATE_AT_BANK, [1, 2], 9)
-        of_refunds = await teller.breaks(connection, Code.DUPLICATE_AT_BANK, [3, 4], 9)
-        await connection.execute(text("UPDATE breaks SET kind = 'R' WHERE break_id = ANY (:ids)"), {"ids": of_refunds})
+        others = await teller.breaks(connection, Code.DUPLICATE_AT_BANK, [3, 4], 9)
+        numbers = {"ids": others, "kind": kind}
+        await connection.execute(text("UPDATE breaks SET kind = :kind WHERE break_id = ANY (:ids)"), numbers)
         assert (await propose(connection, of_debits, Action.GIVE_BACK)).subject == "run:1"
-        assert (await propose(connection, of_refunds, Action.GIVE_BACK)).subject == "custodian:generic-csv"
+        assert (await propose(connection, others, Action.GIVE_BACK)).subject == "custodian:generic-csv"
 
 
 async def test_a_line_that_comes_between_is_seen_by_who_approves_and_clears_once_refused(

@@ -12,6 +12,7 @@ from sqlalchemy import BigInteger, bindparam, select, text
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from engine.custodian.break_rows import NUMBERED_APART
 from engine.custodian.events import LETTERS, read_events
 from engine.custodian.instructions import State
 from engine.custodian.reference import Kind, Reference
@@ -69,13 +70,13 @@ async def tables_of_run(connection: AsyncConnection, run_id: int) -> list[Table]
     of_run = "run_id = :run AND kind IN ('D', 'P')"
     return [
         Table(*SUMMARY, _FUNNEL, of_rows(_FUNNEL, rows)),
-        _table(connection, BREAKS, _BREAKS, values, _BREAKS_WHERE.format(f"breaks.{_NO_REFUND}")),
+        _table(connection, BREAKS, _BREAKS, values, _BREAKS_WHERE.format(_OF_THIS_RUN)),
         Table(*RETURNS, _RETURNS, _returns(connection, of_run, values)),
         _table(connection, LINES, _LINES, values, _LINES_WHERE.format(_NAMED)),
         _table(connection, POSTINGS, _POSTINGS, values, _POSTINGS_WHERE.format(_OF_RUN)),
         _table(
             connection, AUDIT, _AUDIT, values, _LOG_WHERE.format("subject = :name"),
-            _STEPS_WHERE.format(f"breaks.{_NO_REFUND}"),
+            _STEPS_WHERE.format(_OF_THIS_RUN),
         ),
         _table(
             connection, FILES, _FILES, values, _SENT_WHERE.format(of_run),
@@ -119,7 +120,9 @@ async def tables_of_account(connection: AsyncConnection, custodian: Custodian, f
 
 
 _MOVED = (Account.CUSTODIAN_CASH, Account.SUSPENSE)
-_NO_REFUND = "run_id = :run AND breaks.kind IS DISTINCT FROM 'R'"  # a refund's names its decision
+_OF_THIS_RUN = "breaks.run_id = :run AND coalesce(breaks.kind, '') NOT IN ({})".format(
+    ", ".join(f"'{letter}'" for letter in NUMBERED_APART)
+)
 _NAMED = "reference LIKE :own OR batch_reference LIKE :own"
 _SAID = (
     "statement_id IN (SELECT CAST(substring(source FROM 11) AS bigint) FROM instruction_events"
