@@ -85,7 +85,7 @@ async def queue(visit: Visit, params: QueuePage) -> Shown:
     return Shown(
         "finance/breaks.html",
         {
-            "breaks": found.model_dump(mode="json"),
+            "breaks": shown(found),
             "minor": {each.break_id: each.amount for each in found.items},
             "severities": [(each, numbers[each], to_major(suspense[each])) for each in reversed(SeverityName)],
             "number": sum(each.number for each in counts),
@@ -122,7 +122,7 @@ async def matching_breaks(visit: Visit, params: QueueFilter) -> Shown:
 
 
 async def _together(
-    visit: Visit, shown: Sequence[BreakView], chosen: Sequence[SomeBreaks], breaks: Mapping[str, object]
+    visit: Visit, listed: Sequence[BreakView], chosen: Sequence[SomeBreaks], breaks: Mapping[str, object]
 ) -> Shown:
     """`breaks`: as the API's operations on selections name them."""
     counts = [each for one in chosen for each in (await count_of_breaks(visit.call, one)).counts]
@@ -130,8 +130,8 @@ async def _together(
     return Shown(
         "finance/break_chosen.html",
         {
-            "breaks": [each.model_dump(mode="json") for each in shown],
-            "counts": [each.model_dump(mode="json") for each in counts],
+            "breaks": [shown(each) for each in listed],
+            "counts": [shown(each) for each in counts],
             "number": sum(each.number for each in counts),
             "free": sum(each.number for each in free),
             "amount": to_major(sum(each.amount for each in free)),
@@ -158,8 +158,8 @@ async def one_break(visit: Visit, params: Matching) -> Shown:
         "finance/break.html",
         {
             "view": found,
-            "break": found.model_dump(mode="json"),
-            "listed": listed.model_dump(mode="json"),
+            "break": shown(found),
+            "listed": shown(listed),
             "is_free": found.state in _FREE,
             "match": match,
             "failed": failed,

@@ -125,7 +125,7 @@ async def decisions(visit: Visit, params: Decisions) -> Shown:
     return Shown(
         "finance/decisions.html",
         {
-            "decisions": found.model_dump(mode="json"),
+            "decisions": shown(found),
             "subjects": {each.decision_id: subject_of(each) for each in found.items},
             "mine": {each.decision_id for each in found.items if visit.is_me(each.proposed_by)},
             "filter": params,

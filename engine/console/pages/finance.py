@@ -20,13 +20,14 @@ from engine.api.custodians import (
     show_custodian,
 )
 from engine.api.decisions import DecisionFilter, list_of_decisions
-from engine.api.fields import Day, Model
+from engine.api.fields import LIMIT_MAX, Day, Model
 from engine.api.jobs import JobFilter, list_of_jobs
 from engine.api.plans import PlanPart, list_of_plans
 from engine.api.reconciliation import DayView, ProofDay, ProofDays, list_of_days, show_proof_of_day, show_reconciled
 from engine.api.reconciliation import OfCustodian as Reconciling
 from engine.console.page import Pages, Shown
 from engine.console.pages.decisions import subject_of
+from engine.console.views import shown
 from engine.console.visits import Visit
 from engine.custodian.breaks import Code as BreakCode
 from engine.custodian.breaks import SeverityName
@@ -43,7 +44,6 @@ STRIP_DAYS = 30
 _CUSTODIANS_MAX = 20
 _DECISIONS_SHOWN = 5
 _JOBS_SHOWN = 5
-_PLANS_MAX = 500
 
 
 class Until(Model):
@@ -69,8 +69,8 @@ async def home(visit: Visit, params: Until) -> Shown:
         coverage = await show_coverage(call, OfCustodian(custodian=each.custodian))
         accounts.append(
             {
-                "custodian": each.model_dump(mode="json"),
-                "coverage": coverage.model_dump(mode="json"),
+                "custodian": shown(each),
+                "coverage": shown(coverage),
                 **await _strip(visit, each, coverage, params.until),
             }
         )
@@ -83,7 +83,7 @@ async def home(visit: Visit, params: Until) -> Shown:
     context = {
         "accounts": accounts,
         "severities": [(each, numbers[each], to_major(suspense[each])) for each in reversed(SeverityName)],
-        "decisions": waiting.model_dump(mode="json"),
+        "decisions": shown(waiting),
         "subjects": {each.decision_id: subject_of(each) for each in waiting.items},
         "presets": sorted(set(presets()) - {each.custodian for each in custodians}),
     }
@@ -100,19 +100,19 @@ async def one_custodian(visit: Visit, params: CustodianPage) -> Shown:
     proof = await show_proof_of_day(call, ProofDay(custodian=params.custodian, day=day))
     files = await list_of_batches(call, BatchFilter(**params.model_dump(exclude={"until", "day"})))
     jobs = (await list_of_jobs(call, JobFilter(subject=f"custodian:{params.custodian}", limit=_JOBS_SHOWN))).items
-    plans = (await list_of_plans(call, PlanPart(limit=_PLANS_MAX))).items if visit.may("assign_plan") else []
+    plans = (await list_of_plans(call, PlanPart(limit=LIMIT_MAX))).items if visit.may("assign_plan") else []
     context = {
         "view": custodian,
-        "custodian": custodian.model_dump(mode="json"),
-        "coverage": coverage.model_dump(mode="json"),
-        "reconciled": (await show_reconciled(call, Reconciling(custodian=params.custodian))).model_dump(mode="json"),
+        "custodian": shown(custodian),
+        "coverage": shown(coverage),
+        "reconciled": shown(await show_reconciled(call, Reconciling(custodian=params.custodian))),
         **strip,
-        "proof": proof.model_dump(mode="json"),
-        "files": files.model_dump(mode="json"),
+        "proof": shown(proof),
+        "files": shown(files),
         "filter": params,
         "kinds": list(FileKind),
         "states": list(FileState),
-        "jobs": [each.model_dump(mode="json") for each in jobs],
+        "jobs": [shown(each) for each in jobs],
         "is_busy": any(each.state is State.QUEUED for each in jobs),
         "free_plans": [each.plan for each in plans if each.custodian is None and each.ended_on is None],
         "today": call.today(custodian.time_zone).isoformat(),

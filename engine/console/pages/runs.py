@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 
 from engine.access.roles import EVERYONE, SCHEDULERS
 from engine.api.claims import ClaimFilter, list_of_claims
-from engine.api.fields import Code, Day, Model
+from engine.api.fields import LIMIT_MAX, Code, Day, Model
 from engine.api.plans import (
     CalendarView,
     DayOf,
@@ -29,8 +29,6 @@ from engine.runs.slots import SlotState
 
 pages = Pages("/runs")
 
-PLANS_MAX = 500
-SLOTS_MAX = 500
 SLOTS_SHOWN = 12
 MISSED_SHOWN = 5
 
@@ -76,12 +74,12 @@ async def plan_one(visit: Visit, params: Planning) -> Shown:
     plan = shown(await show_plan(visit.call, PlanOf(plan=params.plan)))
     year = visit.now.year
     calendars = [await show_calendar(visit.call, YearOf(plan=params.plan, year=each)) for each in (year, year + 1)]
-    slots = (await list_of_slots(visit.call, SlotFilter(plan=params.plan, limit=SLOTS_MAX))).items
+    slots = (await list_of_slots(visit.call, SlotFilter(plan=params.plan, limit=LIMIT_MAX))).items
     missed = [slot for slot in reversed(slots) if slot.state is SlotState.MISSED]
     today = visit.call.today(calendars[0].time_zone)
     debit_on = params.debit_on or _next(slots, calendars, today)
     due = await show_due_claims(visit.call, OfSlot(plan=params.plan, debit_on=debit_on))
-    waiting = await list_of_claims(visit.call, ClaimFilter(plan=params.plan, state=State.PASSED, limit=PLANS_MAX))
+    waiting = await list_of_claims(visit.call, ClaimFilter(plan=params.plan, state=State.PASSED, limit=LIMIT_MAX))
     context = {
         "plans": plans,
         "plan": plan,

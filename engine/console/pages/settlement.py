@@ -12,6 +12,7 @@ from engine.api.reconciliation import FunnelView, show_reconciliation
 from engine.api.runs import OfRun, show_run
 from engine.console.language import N_
 from engine.console.page import Pages, Shown
+from engine.console.views import shown
 from engine.console.visits import Visit
 from engine.jobs.job import Kind, State
 from engine.reconcile.closing import Lack
@@ -59,13 +60,13 @@ async def settlement(visit: Visit, params: OfRun) -> Shown:
     jobs = (await list_of_jobs(call, JobFilter(kind=Kind.INSTRUCT, subject=subject, limit=1))).items
     context = {
         "view": run,
-        "run": run.model_dump(mode="json"),
-        "found": found.model_dump(mode="json"),
+        "run": shown(run),
+        "found": shown(found),
         "custodian": plan.custodian,
         "steps": _steps(found.funnel),
         "lacks": LACKS,
-        "decisions": decided.model_dump(mode="json"),
-        "job": jobs[0].model_dump(mode="json") if jobs else None,
+        "decisions": shown(decided),
+        "job": shown(jobs[0]) if jobs else None,
         "is_busy": bool(jobs) and jobs[0].state is State.QUEUED,
         "may_ask": run.state in (RunState.SEALED, RunState.COLLECTING) and plan.custodian is not None,
         "may_close": run.state is RunState.SETTLED and not found.missing,
@@ -78,8 +79,8 @@ async def settlement(visit: Visit, params: OfRun) -> Shown:
 
 
 def _steps(funnel: FunnelView) -> list[Mapping[str, object]]:
-    shown = funnel.model_dump(mode="json")
+    counted = shown(funnel)
     return [
-        {"name": name, "value": shown[name]["count"], "amount": shown[name]["amount"], "tone": tone}
+        {"name": name, "value": counted[name]["count"], "amount": counted[name]["amount"], "tone": tone}
         for name, tone in _TONES.items()
     ]

@@ -23,6 +23,7 @@ from engine.api.statements import (
     show_statement,
 )
 from engine.console.page import Pages, Shown
+from engine.console.views import shown
 from engine.console.visits import Visit
 from engine.custodian.statement_rows import StatementState
 from engine.errors import FentanError
@@ -49,23 +50,20 @@ class ByName(Model):
 async def statements(visit: Visit, params: Statements) -> Shown:
     """What came, by custodian, and which days nothing speaks of."""
     custodians = (await list_of_custodians(visit.call, SomeCustodians(limit=_CUSTODIANS_MAX))).items
-    shown = [each for each in custodians if params.custodian in (None, each.custodian)]
-    coverage = [await show_coverage(visit.call, OfCustodian(custodian=each.custodian)) for each in shown]
+    listed = [each for each in custodians if params.custodian in (None, each.custodian)]
+    coverage = [await show_coverage(visit.call, OfCustodian(custodian=each.custodian)) for each in listed]
     asked = StatementFilter(**params.model_dump(exclude={"job"}))
     found = await list_of_statements(visit.call, asked)
     job = None if params.job is None else await show_job(visit.call, OfJob(job_id=params.job))
     return Shown(
         "finance/statements.html",
         {
-            "custodians": [
-                (of.model_dump(mode="json"), covered.model_dump(mode="json"))
-                for of, covered in zip(shown, coverage, strict=True)
-            ],
+            "custodians": [(shown(of), shown(covered)) for of, covered in zip(listed, coverage, strict=True)],
             "choices": [(each.custodian, each.name) for each in custodians],
-            "statements": found.model_dump(mode="json"),
+            "statements": shown(found),
             "states": list(StatementState),
             "filter": params,
-            "job": None if job is None else job.model_dump(mode="json"),
+            "job": None if job is None else shown(job),
         },
     )
 
@@ -76,13 +74,13 @@ async def statement(visit: Visit, params: LinesOfStatement) -> Shown:
     found = await show_statement(visit.call, OfStatement(statement_id=params.statement_id))
     lines, gone = None, None
     try:
-        lines = (await list_of_lines(visit.call, params)).model_dump(mode="json")
+        lines = shown(await list_of_lines(visit.call, params))
     except FentanError as error:
         gone = str(error)
     return Shown(
         "finance/statement.html",
         {
-            "statement": found.model_dump(mode="json"),
+            "statement": shown(found),
             "lines": lines,
             "gone": gone,
             "is_all": params.which is Which.ALL,
@@ -101,14 +99,14 @@ async def line(visit: Visit, params: ByName) -> Shown:
     raw, gone = None, None
     if visit.may("show_raw_line"):
         try:
-            raw = (await show_raw_line(visit.call, named)).model_dump(mode="json")
+            raw = shown(await show_raw_line(visit.call, named))
         except FentanError as error:
             gone = str(error)
     return Shown(
         "finance/line.html",
         {
-            "line": found.model_dump(mode="json"),
-            "statement": of.model_dump(mode="json"),
+            "line": shown(found),
+            "statement": shown(of),
             "raw": raw,
             "gone": gone,
         },
